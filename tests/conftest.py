@@ -1,0 +1,25 @@
+"""The conditions under which every test runs: 8 virtual CPU devices, no promotion."""
+
+import os
+
+# Environment variables, so that the processes that tests start inherit them. The
+# workers of pytest-xdist already use all cores: no threads for BLAS beside them.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_enable_compilation_cache", False)
+
+
+@pytest.fixture(autouse=True)
+def strict_promotion():
+    """Refuse implicit promotion in the tests; doctests run as a user's code does.
+
+    Optax and Flax promote: `with jax.numpy_dtype_promotion("standard")` around them.
+    """
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
