@@ -1,0 +1,142 @@
+"""Checks of hyperparameters: they raise on concrete values and let tracers pass.
+
+A hyperparameter may be an argument of a jitted function, and then its value is not
+known when the transformation is built. What is known, such as its type and its shape,
+is checked all the same.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+Scalar = float | jax.Array
+"""A hyperparameter: a Python or NumPy number, or a JAX scalar, traced or not."""
+
+
+def require(condition: bool | np.bool_ | jax.Array, message: str) -> None:
+    """Raise `ValueError` with this message where the condition is known to be false."""
+    if not isinstance(condition, Tracer) and not condition:
+        raise ValueError(message)
+
+
+def number(
+    name: str,
+    value: object,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> None:
+    """Check that an argument is one finite real number within its bounds.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given.
+        at_least: The smallest value allowed.
+        above: A bound that is itself not allowed.
+        at_most: The largest value allowed.
+        below: A bound that is itself not allowed.
+
+    Raises:
+        TypeError: If the value is not a real number (booleans are not).
+        ValueError: If it is an array of any other shape than (), not finite, or out of
+            bounds.
+    """
+    _require_real(name, value)
+    if isinstance(value, Tracer):
+        return
+    concrete = float(np.asarray(value))
+    inside = (
+        np.isfinite(concrete)
+        and (at_least is None or concrete >= at_least)
+        and (above is None or concrete > above)
+        and (at_most is None or concrete <= at_most)
+        and (below is None or concrete < below)
+    )
+    bounds = {">=": at_least, ">": above, "<=": at_most, "<": below}
+    stated = [
+        f"{sign} {bound:g}" for sign, bound in bounds.items() if bound is not None
+    ]
+    wanted = " and ".join(stated) or "finite"
+    require(inside, f"{name} must be {wanted}, got {value}.")
+
+
+def at_most(name: str, value: Scalar, bound_name: str, bound: Scalar) -> None:
+    """Check that one argument does not exceed another, both known to be numbers."""
+    if isinstance(value, Tracer) or isinstance(bound, Tracer):
+        return
+    require(
+        float(value) <= float(bound),
+        f"{name} must be <= {bound_name}, got {value} > {bound}.",
+    )
+
+
+def averaging_factor(name: str, value: object) -> None:
+    """Check the factor b of a moving average: 0 <= b < 1.
+
+    A half-precision array may hold 1: that is what 0.999 rounds to in bfloat16, which
+    `optax.inject_hyperparams` does when the parameters are bfloat16. An average with
+    b = 1 is then the plain mean; see `adaptax.coordinates.average_weight`.
+    """
+    half = isinstance(value, jax.Array) and value.dtype.itemsize < 4
+    if half:
+        number(name, value, at_least=0, at_most=1)
+    else:
+        number(name, value, at_least=0, below=1)
+
+
+def count(name: str, value: object, *, at_least: int = 0) -> None:
+    """Check that an argument is a whole number, such as a number of steps.
+
+    Raises:
+        TypeError: If the value is not an integer.
+        ValueError: If it is not a scalar, or is too small.
+    """
+    _require_real(name, value)
+    if isinstance(value, Tracer):
+        return
+    if not jnp.issubdtype(jnp.result_type(value), jnp.integer):
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    require(
+        int(np.asarray(value)) >= at_least,
+        f"{name} must be >= {at_least}, got {value}.",
+    )
+
+
+def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Check that a structural argument is one of a few names."""
+    listed = ", ".join(repr(choice) for choice in allowed)
+    require(value in allowed, f"{name} must be one of {listed}, got {value!r}.")
+
+
+def rate(name: str, value: object) -> None:
+    """Check that a learning rate is a finite number >= 0 that float32 can hold."""
+    number(name, value, at_least=0)
+    if isinstance(value, Tracer):
+        return
+    concrete, smallest = float(np.asarray(value)), float(np.finfo(np.float32).tiny)
+    require(
+        concrete == 0 or concrete >= smallest,
+        f"{name} must be 0 or at least {smallest:.2g}, the smallest normal float32, "
+        f"got {value}: it would act as 0.",
+    )
+    require(
+        concrete <= float(np.finfo(np.float32).max),
+        f"{name} must be finite in float32, got {value}.",
+    )
+
+
+def _require_real(name: str, value: object) -> None:
+    is_number = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
+    if not is_number or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    kind = jnp.result_type(value)
+    if kind == jnp.bool_ or jnp.issubdtype(kind, jnp.complexfloating):
+        raise TypeError(f"{name} must be a real number, got {value!r}.")
+    require(
+        jnp.shape(value) == (),
+        f"{name} must be a scalar, got an array of shape {jnp.shape(value)}. "
+        "To try many values at once, vmap over it.",
+    )

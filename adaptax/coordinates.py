@@ -1,0 +1,220 @@
+"""Coordinatewise updates: one rule for an array, applied to every leaf of a tree.
+
+Most optimizers treat each coordinate alone. Such a method is a rule on arrays; here is
+what surrounds it:
+
+* it computes in float32 at least, whatever the dtype of the leaf, and hands updates
+  back in the dtype they came in;
+* a coordinate whose gradient is not finite, or so large that a sum of squares might
+  overflow (above 1e15 in float32), keeps its state and does not move. The test is made
+  element by element, so that it fuses into the update;
+* leaves that are not trained (see `adaptax.leaves`) pass through.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax.checks import Scalar, require
+from adaptax.leaves import computing_dtype, dtype_of, is_trained, require_trainable
+
+
+def accumulators(
+    params: optax.Params, fill: Scalar = 0.0, dtype: Any = None
+) -> optax.Updates:
+    """Make a tree of arrays shaped like the parameters, one value everywhere.
+
+    Args:
+        params: Arrays, or their shapes and dtypes alone.
+        fill: The value.
+        dtype: The dtype of the arrays; by default that of each leaf, but float32 for
+            half precision. Leaves that are not trained get an `optax.MaskedNode`.
+
+    Raises:
+        ValueError: If a leaf is complex, a random key or a narrow float.
+    """
+    require_trainable(params)
+
+    def leaf(param):
+        if not is_trained(param):
+            return optax.MaskedNode()
+        wide = dtype or computing_dtype(dtype_of(param))
+        shaped = param if hasattr(param, "shape") else jnp.asarray(param)
+        return jnp.full_like(shaped, jnp.asarray(fill).astype(wide), wide)
+
+    return jax.tree.map(leaf, params)
+
+
+def by_coordinate(
+    rule: Callable[..., tuple[jax.Array, ...]],
+    updates: optax.Updates,
+    *trees: Any,
+    reads: tuple[Any, ...] = (),
+    **scalars: Scalar,
+) -> tuple[Any, ...]:
+    """Apply a rule to every trained leaf of the updates and of the trees beside them.
+
+    Args:
+        rule: `rule(g, add, *leaves, *reads, **scalars)` gives the update and each of
+            the state's new leaves, all shaped like g. A new leaf is
+            `add(leaf, change)`, which leaves it as it is where g is not to be used. The
+            update should follow from new leaves alone, since XLA copies a donated leaf
+            that is read again after its new value is made (measured on CPU: 3 times the
+            time of a step).
+        updates: The gradients g.
+        trees: The state's trees, as `accumulators` makes them.
+        reads: Trees that the rule reads and does not return, such as the parameters.
+        scalars: The rule's scalars, cast to the dtype that each leaf is computed in.
+
+    Returns:
+        The updates in the dtype they came in, and each of the state's trees in its own.
+
+    Raises:
+        ValueError: If a tree differs from the updates in structure or in a shape; the
+            message names the first path that differs.
+    """
+    leaves, structure = jax.tree.flatten(updates, is_leaf=lambda leaf: leaf is None)
+    columns = [_column(structure, updates, leaves, tree) for tree in (*trees, *reads)]
+    rows = [
+        _guarded(rule, len(trees), scalars, leaf, *row)
+        for leaf, *row in zip(leaves, *columns, strict=True)
+    ]
+    width = 1 + len(trees)
+    outputs = zip(*rows, strict=True) if rows else [()] * width
+    new_updates, *new_trees = (list(column) for column in outputs)
+    return structure.unflatten(new_updates), *map(structure.unflatten, new_trees)
+
+
+def divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+    """Divide, giving 0 where the denominator is 0."""
+    return numerator / jnp.where(denominator == 0, jnp.inf, denominator)
+
+
+def root(square: jax.Array) -> jax.Array:
+    """Take the square root, with the derivative 0 at 0, where it has none."""
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+
+
+def average_weight(factor: Scalar, step: jax.Array) -> jax.Array:
+    """Give the weight of the newest value in a moving average without bias.
+
+        m̂ ← m̂ + w (x − m̂),   w = (1 − b) / (1 − bᵗ),   t = 1, 2, …
+
+    This m̂ equals the moving average m ← b m + (1 − b) x divided by 1 − bᵗ, step by
+    step. As b → 1 it becomes the plain mean, w = 1/t, and so b = 1 does no harm.
+
+    Args:
+        factor: b in [0, 1].
+        step: t >= 1, the number of values with the newest.
+    """
+    real = jnp.result_type(float)
+    factor, step = jnp.asarray(factor).astype(real), step.astype(real)
+    return jnp.where(
+        factor < 1, divide(1 - factor, 1 - factor**step), 1 / jnp.maximum(step, 1)
+    )
+
+
+def _guarded(rule, num_trees, scalars, gradient, *row):
+    if not is_trained(gradient) or any(not is_trained(leaf) for leaf in row):
+        return gradient, *row[:num_trees]
+    wide = computing_dtype(*(dtype_of(leaf) for leaf in (gradient, *row)))
+    widened = [jnp.asarray(leaf).astype(wide) for leaf in (gradient, *row)]
+    usable = jnp.abs(widened[0]) < _limit(wide)  # false for NaN
+    update, *states = rule(
+        _cleaned(widened[0]),
+        lambda leaf, change: leaf + jnp.where(usable, change, 0),
+        *widened[1:],
+        **{name: jnp.asarray(value).astype(wide) for name, value in scalars.items()},
+    )
+    # Multiplied rather than chosen: LLVM would branch around a division, and then not
+    # vectorize the loop.
+    update = update * usable.astype(wide)
+    return _narrowed(update, dtype_of(gradient)), *(
+        _narrowed(new, dtype_of(old))
+        for new, old in zip(states, row[:num_trees], strict=True)
+    )
+
+
+def _limit(dtype: Any) -> float:
+    """Give the size from which a gradient is not used: 1.8e15 in float32."""
+    return float(jnp.finfo(dtype).max) ** 0.5 * 1e-4
+
+
+@jax.custom_jvp
+def _cleaned(gradient: jax.Array) -> jax.Array:
+    """Put 0 where a gradient is not to be used.
+
+    It is `where(|g| < limit, g, 0)`, computed on the bits: XLA:CPU does not vectorize a
+    loop in which that choice is divided or multiplied (measured: 2 times the time of an
+    AdaGrad step, which this way is not slowed at all).
+    """
+    integer = {4: jnp.int32, 8: jnp.int64}[gradient.dtype.itemsize]
+    sign = jnp.iinfo(integer).bits - 1
+    bits = jax.lax.bitcast_convert_type(gradient, integer)
+    limit = jax.lax.bitcast_convert_type(
+        jnp.asarray(_limit(gradient.dtype), gradient.dtype), integer
+    )
+    all_ones_below = ((bits & jnp.iinfo(integer).max) - limit) >> sign
+    return jax.lax.bitcast_convert_type(bits & all_ones_below, gradient.dtype)
+
+
+@_cleaned.defjvp
+def _cleaned_derivative(primals, tangents):
+    (gradient,), (tangent,) = primals, tangents
+    usable = jnp.abs(gradient) < _limit(gradient.dtype)
+    return _cleaned(gradient), jnp.where(usable, tangent, 0)
+
+
+def _narrowed(array: jax.Array, dtype: Any) -> jax.Array:
+    """Cast; what float16 cannot hold becomes its largest number."""
+    if dtype == jnp.float16:
+        limit = float(jnp.finfo(jnp.float16).max)
+        array = jnp.clip(array, -limit, limit)
+    return array.astype(dtype)
+
+
+def _column(structure, updates, leaves, tree) -> list[Any]:
+    try:
+        column = structure.flatten_up_to(tree)
+        require(all(map(_is_leaf, column)), "a subtree stands in the place of a leaf.")
+    except (ValueError, TypeError, KeyError) as error:
+        path = _first_difference(updates, tree)
+        raise ValueError(
+            f"the updates and the optimizer's trees differ in structure at {path}. "
+            "Pass gradients of the parameters that init was given."
+        ) from error
+    for index, (leaf, other) in enumerate(zip(leaves, column, strict=True)):
+        both = is_trained(leaf) and is_trained(other)
+        if both and jnp.shape(leaf) != jnp.shape(other):
+            path = jax.tree_util.keystr(_paths(updates)[index])
+            raise ValueError(
+                f"the update at {path or 'the root'} has shape {jnp.shape(leaf)}, "
+                f"where the optimizer has {jnp.shape(other)}. "
+                "Pass gradients of the parameters that init was given."
+            )
+    return column
+
+
+def _is_leaf(node) -> bool:
+    untrained = node is None or isinstance(node, optax.MaskedNode)
+    return untrained or jax.tree_util.treedef_is_leaf(jax.tree.structure(node))
+
+
+def _paths(tree) -> list[Any]:
+    pairs = jax.tree.leaves_with_path(tree, is_leaf=lambda leaf: leaf is None)
+    return [path for path, _ in pairs]
+
+
+def _first_difference(updates, tree) -> str:
+    ours, theirs = _paths(updates), _paths(tree)
+    for path in ours:
+        if path not in theirs:
+            return jax.tree_util.keystr(path) or "the root"
+    for path in theirs:
+        if path not in ours:
+            return jax.tree_util.keystr(path) or "the root"
+    return "the root"

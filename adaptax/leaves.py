@@ -1,0 +1,81 @@
+"""Which leaves of a tree an optimizer may touch.
+
+Floating-point leaves are trained. Integer and boolean leaves, the `float0` gradients
+that `jax.grad(allow_int=True)` gives them, `None` and `optax.MaskedNode` pass through.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+_TRAINED = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
+
+
+def is_trained(leaf: object) -> bool:
+    """Tell whether a leaf is a floating-point array or number that is trained."""
+    if leaf is None or isinstance(leaf, optax.MaskedNode):
+        return False
+    return any(dtype_of(leaf) == kind for kind in _TRAINED)
+
+
+def dtype_of(leaf: object) -> jnp.dtype:
+    """Give the dtype of an array, of its shape and dtype alone, or of a number."""
+    return getattr(leaf, "dtype", None) or jnp.result_type(leaf)
+
+
+def computing_dtype(*dtypes: jnp.dtype) -> jnp.dtype:
+    """Give the dtype to compute in: the widest, and at least float32."""
+    return max((jnp.dtype(jnp.float32), *dtypes), key=lambda dtype: dtype.itemsize)
+
+
+def require_trainable(params: optax.Params) -> None:
+    """Raise where a tree has leaves that would silently not be trained as they should.
+
+    Raises:
+        ValueError: If a leaf is complex, a random key, or a float of fewer than 16
+            bits; the message names its path.
+    """
+    for path, leaf in jax.tree.leaves_with_path(params):
+        dtype = dtype_of(leaf)
+        where = f"params{jax.tree_util.keystr(path)} has dtype {dtype}"
+        if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+            raise ValueError(
+                f"{where}: a random key is not a parameter. Keep it outside the tree, "
+                "or mask it with optax.masked."
+            )
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            raise ValueError(
+                f"{where}: complex parameters are not supported. Keep the real and the "
+                "imaginary part as two leaves."
+            )
+        if jnp.issubdtype(dtype, jnp.floating) and not is_trained(leaf):
+            raise ValueError(
+                f"{where}, which is too narrow to be updated. Keep the parameters in "
+                "bfloat16 or wider and round them where they are used."
+            )
+
+
+def global_norm(tree: optax.Updates) -> jax.Array:
+    """Give the L2 norm over all trained leaves, a float32 scalar; 0 for an empty tree.
+
+    Half precision is squared in float32. The norm is infinite where the sum of the
+    squares overflows.
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
+    wide = computing_dtype(*map(dtype_of, leaves))
+    squares = [jnp.sum(jnp.square(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
+    return jnp.sqrt(sum(squares, jnp.zeros((), wide))).astype(jnp.float32)
+
+
+def without_variables(tree: Any) -> Any:
+    """Take arrays out of the Variables in which Flax NNX keeps an optimizer's state."""
+
+    def is_variable(node):
+        return hasattr(node, "get_metadata")
+
+    def unwrap(node):
+        return jax.tree.leaves(node)[0] if is_variable(node) else node
+
+    return jax.tree.map(unwrap, tree, is_leaf=is_variable)

@@ -1,0 +1,94 @@
+"""Which leaves are trained."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from adaptax import leaves
+
+SHAPED = jax.ShapeDtypeStruct((2,), jnp.bfloat16)
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        1.0,
+        np.float32(1),
+        np.ones(2),
+        jnp.ones(2),
+        jnp.ones((), jnp.float16),
+        jnp.ones((0, 3), jnp.bfloat16),
+        SHAPED,
+    ],
+    ids=repr,
+)
+def test_floating_point_leaves_are_trained(leaf):
+    assert leaves.is_trained(leaf)
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        None,
+        optax.MaskedNode(),
+        1,
+        True,
+        np.arange(3),
+        jnp.ones((), bool),
+        jnp.ones((), jnp.uint8),
+        np.zeros(3, jax.dtypes.float0),
+        jnp.ones((), jnp.complex64),
+        jnp.ones((), jnp.float8_e4m3fn),
+    ],
+    ids=repr,
+)
+def test_no_other_leaf_is_trained(leaf):
+    assert not leaves.is_trained(leaf)
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [
+        ([], jnp.float32),
+        ([jnp.float16], jnp.float32),
+        ([jnp.bfloat16, jnp.float16], jnp.float32),
+        ([jnp.bfloat16, jnp.float64], jnp.float64),
+    ],
+)
+def test_computing_is_done_in_the_widest_dtype_and_at_least_float32(dtypes, expected):
+    assert leaves.computing_dtype(*map(jnp.dtype, dtypes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("leaf", "remedy"),
+    [
+        (jax.random.key(0), "a random key is not a parameter"),
+        (jnp.ones((), jnp.complex64), "two leaves"),
+        (jnp.ones((), jnp.float8_e5m2), "bfloat16 or wider"),
+    ],
+)
+def test_a_leaf_that_cannot_be_trained_is_named_by_its_path(leaf, remedy):
+    with pytest.raises(ValueError, match=r"params\['a'\]\[1\] has dtype.*" + remedy):
+        leaves.require_trainable({"a": [jnp.ones(()), leaf]})
+
+
+def test_every_tree_of_ordinary_leaves_can_be_trained():
+    leaves.require_trainable({"a": 1.0, "b": None, "c": jnp.arange(2), "d": SHAPED})
+    leaves.require_trainable({})
+
+
+def test_the_global_norm_is_over_the_trained_leaves():
+    tree = {"a": jnp.asarray([3.0]), "b": 4.0, "c": jnp.arange(9), "d": None}
+    assert leaves.global_norm(tree) == 5
+    assert leaves.global_norm({}) == 0
+    assert leaves.global_norm(jnp.zeros((0, 3))) == 0
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_is_squared_in_float32(dtype):
+    tree = [jnp.full(300, 300.0, dtype)]
+    norm = leaves.global_norm(tree)
+    assert norm.dtype == jnp.float32
+    np.testing.assert_allclose(norm, float(tree[0][0]) * np.sqrt(300), rtol=1e-6)

@@ -1,0 +1,394 @@
+"""Schedules, controllers, and the one seat where a rate enters."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import adaptax
+from adaptax import rates
+
+
+def _real(step):
+    return step.astype(jnp.float32)
+
+
+HALVING = adaptax.as_schedule(lambda step: 0.5 ** _real(step))
+
+
+def applied(rate, steps=4, **extra_args):
+    """Give the factor by which a rate multiplies, step by step."""
+    rate, factors = optax.with_extra_args_support(rate), []
+    state = rate.init(jnp.ones(()))
+    for _ in range(steps):
+        update, state = rate.update(jnp.ones(()), state, **extra_args)
+        factors.append(float(update))
+    return factors
+
+
+def test_a_schedule_multiplies_by_the_rate_of_each_step():
+    assert applied(HALVING) == [1.0, 0.5, 0.25, 0.125]
+
+
+def test_a_schedule_can_be_called_with_a_step_or_an_array_of_steps():
+    assert HALVING(3) == 0.125
+    np.testing.assert_array_equal(HALVING(np.arange(4)), applied(HALVING))
+    np.testing.assert_array_equal(jax.vmap(HALVING)(jnp.arange(4)), applied(HALVING))
+    np.testing.assert_array_equal(jax.jit(lambda step: HALVING(step))(2), 0.25)
+    assert adaptax.constant(0.5)(np.zeros((2, 3), int)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("schedule", [HALVING, adaptax.constant(0.5)])
+def test_the_state_before_the_first_step_shows_the_rate_to_come(schedule):
+    state = schedule.init()
+    assert state.learning_rate == schedule(0) == schedule(state)
+    for step in range(3):
+        state = schedule.update(state)
+        assert state.learning_rate == schedule(step)
+        assert schedule(state) == schedule(step + 1)
+
+
+def test_optax_takes_it_wherever_it_takes_a_schedule():
+    joined = optax.join_schedules([HALVING, optax.constant_schedule(2.0)], [2])
+    np.testing.assert_array_equal([joined(step) for step in range(4)], [1, 0.5, 2, 2])
+    with jax.numpy_dtype_promotion("standard"):
+        optimizer = optax.sgd(HALVING)
+        assert applied(optimizer) == [-1.0, -0.5, -0.25, -0.125]
+        assert applied(optax.adam(HALVING))[0] == pytest.approx(-1.0, rel=1e-4)
+
+
+def test_inject_hyperparams_of_optax_keeps_its_state():
+    optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=HALVING)
+    state = optimizer.init(jnp.ones(()))
+    for step in range(4):
+        update, state = optimizer.update(jnp.ones(()), state, jnp.ones(()))
+        assert update == -HALVING(step)
+        assert state.hyperparams["learning_rate"] == HALVING(step)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda step: 1,
+        lambda step: jnp.ones((), jnp.int32),
+        lambda step: np.float64(1),
+        lambda step: jnp.ones((), jnp.bfloat16),
+        lambda step: jnp.ones((), bool),
+    ],
+)
+def test_rates_of_any_real_type_become_float32(function):
+    schedule = adaptax.as_schedule(function)
+    with jax.enable_x64(True):
+        state = schedule.update(schedule.init())
+    assert state.learning_rate.dtype == jnp.float32
+    assert state.learning_rate == 1
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
+def test_a_rate_that_is_not_finite_keeps_the_one_before_and_is_counted(bad):
+    schedule = adaptax.as_schedule(
+        lambda step: jnp.where(step == 2, bad, 4.0 + _real(step))
+    )
+    assert applied(schedule) == [4, 5, 5, 7]
+    state = schedule.init()
+    for _ in range(4):
+        state = schedule.update(state)
+    assert int(state.invalid) == 1
+
+
+def test_a_schedule_that_is_bad_from_the_start_takes_no_step():
+    schedule = adaptax.as_schedule(lambda step: jnp.full(step.shape, jnp.nan))
+    assert applied(schedule, 2) == [0, 0]
+
+
+def test_a_negative_rate_counts_as_0():
+    schedule = adaptax.as_schedule(lambda step: 1.0 - _real(step))
+    assert applied(schedule) == [1, 0, 0, 0]
+    state = schedule.init()
+    for _ in range(4):
+        state = schedule.update(state)
+    assert int(state.invalid) == 2
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 2)])
+def test_a_rate_of_another_shape_is_an_error(shape):
+    schedule = adaptax.as_schedule(lambda step: jnp.ones(shape))
+    with pytest.raises(ValueError, match=r"the step's shape \(\), got"):
+        schedule.init()
+
+
+def test_a_complex_rate_is_an_error():
+    with pytest.raises(TypeError, match="real rate, got dtype complex64"):
+        adaptax.as_schedule(lambda step: jnp.ones((), jnp.complex64)).init()
+
+
+def test_at_the_last_step_that_can_be_counted_a_schedule_stays():
+    last = np.iinfo(np.int32).max
+    schedule = adaptax.linear(1.0, 10, end=0.25)
+    state = schedule.init()._replace(step=jnp.asarray(last, jnp.int32))
+    for _ in range(2):
+        state = schedule.update(state)
+        assert int(state.step) == last
+        assert state.learning_rate == 0.25
+
+
+def test_a_negative_step_counts_as_0():
+    assert HALVING(-3) == 1
+    np.testing.assert_array_equal(HALVING(np.array([-1, 0, 1])), [1, 1, 0.5])
+    assert jax.jit(lambda step: HALVING(step))(-7) == 1
+
+
+@pytest.mark.parametrize("step", [10**12, 2**31, np.int64(2**40), np.array([0, 2**33])])
+def test_a_step_too_large_for_the_integers_in_use_is_an_error(step):
+    with pytest.raises(ValueError, match="step must be <= 2147483647"):
+        HALVING(step)
+
+
+def test_a_huge_step_may_be_a_float_or_use_x64():
+    assert HALVING(1e12) == 0
+    with jax.enable_x64(True):
+        assert HALVING(10**12) == 0
+
+
+def test_a_constant_in_the_state_wins_over_the_one_that_made_it():
+    schedule = adaptax.constant(0.5)
+    state = schedule.init()._replace(learning_rate=jnp.float32(0.25))
+    for _ in range(3):
+        state = schedule.update(state)
+        assert state.learning_rate == 0.25
+
+
+def test_a_constant_that_was_changed_in_the_code_wins_over_the_state():
+    state = adaptax.constant(0.5).init()._replace(learning_rate=jnp.float32(0.25))
+    changed = adaptax.constant(0.125)
+    for _ in range(3):
+        state = changed.update(state)
+        assert state.learning_rate == 0.125
+    set_later = state._replace(learning_rate=jnp.float32(0.0625))
+    assert changed.update(set_later).learning_rate == 0.0625
+
+
+def test_a_traced_constant_is_followed_from_call_to_call():
+    traces = []
+
+    @jax.jit
+    def step(value, state):
+        traces.append("traced")
+        return adaptax.constant(value).update(state)
+
+    state = adaptax.constant(0.5).init()
+    for value in (0.5, 0.25, 0.75, 0.75):
+        state = step(value, state)
+        assert state.learning_rate == value
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_traced_constant_that_is_not_finite_changes_nothing_but_a_counter(bad):
+    step = jax.jit(lambda value, state: adaptax.constant(value).update(state))
+    state = step(bad, adaptax.constant(0.5).init())
+    assert state.learning_rate == 0.5
+    assert int(state.invalid) == 1
+    assert step(0.5, state).learning_rate == 0.5
+
+
+SEATS = {
+    "a number": 0.5,
+    "a whole number": 2,
+    "a NumPy number": np.float64(0.5),
+    "a bfloat16 number": jnp.bfloat16(0.5),
+    "an array": jnp.asarray(0.5),
+    "a function": lambda step: jnp.full(step.shape, 0.5),
+    "a schedule of Optax": optax.constant_schedule(0.5),
+    "a schedule": adaptax.constant(0.5),
+    "a transformation": optax.scale(0.5),
+    "a chain": optax.chain(adaptax.constant(0.25), adaptax.constant(2.0)),
+}
+
+
+@pytest.mark.parametrize("seated", SEATS.values(), ids=SEATS)
+def test_a_seat_takes(seated):
+    rate = 2 if seated is SEATS["a whole number"] else 0.5
+    assert applied(adaptax.descend(seated)) == [-rate] * 4
+    assert applied(adaptax.descend(seated, 4.0)) == [-4 * rate] * 4
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, True, "0.1", [0.1], 1j, {}, optax.EmptyState()], ids=repr
+)
+def test_what_fits_into_no_seat_is_a_type_error(wrong):
+    with pytest.raises(TypeError, match="learning_rate must be a number, a traced"):
+        adaptax.descend(wrong)
+
+
+def test_a_seat_left_empty_is_a_type_error():
+    with pytest.raises(TypeError, match="at least one learning rate"):
+        adaptax.descend()
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_a_rate_multiplies_in_float32_and_keeps_the_dtype(dtype):
+    updates = jnp.asarray([1.0, 3.0, -7.0], dtype)
+    scaled = rates.scale_updates(updates, jnp.float32(0.3))
+    assert scaled.dtype == dtype
+    expected = (updates.astype(jnp.float32) * jnp.float32(0.3)).astype(dtype)
+    np.testing.assert_array_equal(scaled, expected)
+
+
+def plateau(**arguments):
+    return adaptax.reduce_on_plateau(factor=0.5, patience=0, **arguments)
+
+
+def nested(wrap, controller):
+    """Put a controller that listens to `observe` into an optimizer."""
+    return wrap(optax.chain(adaptax.constant(1.0), controller))
+
+
+def alone(rate):
+    return adaptax.adam(rate)
+
+
+WRAPPERS = {
+    "chain": alone,
+    "a chain in a chain": lambda rate: optax.chain(optax.clip(1.0), alone(rate)),
+    "masked": lambda rate: optax.masked(alone(rate), {"a": True, "b": True}),
+    "MultiSteps": lambda rate: optax.MultiSteps(alone(rate), 2),
+    "accumulate": lambda rate: adaptax.accumulate(alone(rate), 2),
+    "monitor": lambda rate: adaptax.monitor(alone(rate)),
+    "apply_if_finite": lambda rate: optax.apply_if_finite(alone(rate), 2),
+    "inject_hyperparams": lambda rate: optax.inject_hyperparams(
+        lambda b1: adaptax.adam(rate, b1)
+    )(b1=0.9),
+}
+PARAMS = {"a": jnp.ones(2), "b": jnp.ones(())}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_observe_advances_a_controller_wherever_it_is_nested(wrap, compiled):
+    controller = plateau(monitor=None)
+    state = nested(wrap, controller).init(PARAMS)
+    observe = jax.jit(controller.observe) if compiled else controller.observe
+    for metric in (1.0, 1.0, 1.0):
+        before, state = state, observe(state, metric)
+    assert adaptax.learning_rate(state) == 0.25
+    assert jax.tree.structure(state) == jax.tree.structure(before)
+
+
+def test_observe_advances_the_controller_of_every_group():
+    controller = plateau(monitor=None)
+    optimizer = optax.partition(
+        {"x": nested(alone, controller), "y": nested(alone, controller)},
+        {"a": "x", "b": "y"},
+    )
+    state = optimizer.init(PARAMS)
+    for metric in (1.0, 1.0):
+        state = controller.observe(state, metric)
+    assert adaptax.learning_rate(state) == {"x": 0.5, "y": 0.5}
+
+
+def test_what_is_observed_is_applied_at_the_next_update():
+    controller = plateau(monitor=None)
+    optimizer = adaptax.gradient_descent(controller)
+    state = optimizer.init(PARAMS)
+    for metric in (1.0, 1.0):
+        state = controller.observe(state, metric)
+    updates, after = optimizer.update(PARAMS, state)
+    np.testing.assert_array_equal(updates["a"], -0.5)
+    jax.tree.map(np.testing.assert_array_equal, after, state)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"monitor": None, "name": "one"}, {"monitor": None, "name": "two"}),
+        ({"monitor": "value"}, {"monitor": "accuracy"}),
+        ({"monitor": "value"}, {"monitor": None}),
+    ],
+)
+def test_two_controllers_are_told_apart_by_name_or_by_what_they_listen_to(
+    first, second
+):
+    one, two = plateau(**first), plateau(**second)
+    state = adaptax.gradient_descent(optax.chain(one, two)).init(PARAMS)
+    for metric in (1.0, 1.0):
+        state = one.observe(state, metric)
+    assert adaptax.learning_rate(state) == 0.5
+    for metric in (1.0, 1.0, 1.0):
+        state = two.observe(state, metric)
+    assert adaptax.learning_rate(state) == 0.125
+
+
+@pytest.mark.parametrize(
+    "other",
+    [alone(0.1), alone(plateau(name="another")), optax.adam(0.1)],
+    ids=["a number", "another name", "Optax"],
+)
+def test_observing_a_state_without_the_controller_is_an_error(other):
+    with pytest.raises(ValueError, match=r"no state of this controller.*'mine'"):
+        plateau(name="mine").observe(other.init(PARAMS), 1.0)
+
+
+def test_two_controllers_read_their_own_extra_arguments():
+    optimizer = adaptax.gradient_descent(
+        optax.chain(plateau(), plateau(monitor="accuracy", mode="max"))
+    )
+    state = optimizer.init(PARAMS)
+    for value, accuracy in [(3.0, 0.1), (2.0, 0.1), (1.0, 0.1)]:
+        _, state = optimizer.update(PARAMS, state, value=value, accuracy=accuracy)
+    assert adaptax.learning_rate(state) == 0.25
+    with pytest.raises(TypeError, match="`accuracy`"):
+        optimizer.update(PARAMS, state, value=1.0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_observed_metric_that_is_not_finite_is_counted_alone(bad):
+    controller = plateau(monitor=None)
+    state = controller.init(PARAMS)
+    after = controller.observe(state, bad)
+    jax.tree.map(np.testing.assert_array_equal, after.followed, state.followed)
+    assert int(after.skipped) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1.0, 1, True, np.float64(1), jnp.ones((), jnp.bfloat16), np.ones((), np.int64)],
+    ids=repr,
+)
+def test_a_metric_of_any_real_type_is_taken(value):
+    controller = plateau()
+    _, state = controller.update(PARAMS, controller.init(PARAMS), value=value)
+    assert state.followed["value"].best == 1
+    assert state.followed["value"].best.dtype == jnp.float32
+    observed = controller.observe(controller.init(PARAMS), value)
+    jax.tree.map(np.testing.assert_array_equal, observed, state)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 2)])
+def test_a_metric_that_is_no_scalar_is_an_error(shape):
+    controller = plateau()
+    with pytest.raises(ValueError, match=r"value must be a scalar.*Take its mean"):
+        controller.update(PARAMS, controller.init(PARAMS), value=np.ones(shape))
+    with pytest.raises(ValueError, match="metric must be a scalar"):
+        controller.observe(controller.init(PARAMS), np.ones(shape))
+
+
+def test_a_complex_metric_is_an_error():
+    controller = plateau()
+    with pytest.raises(TypeError, match="value must be real"):
+        controller.update(PARAMS, controller.init(PARAMS), value=1j)
+
+
+def test_an_int_and_a_float_metric_share_a_program_of_their_type():
+    controller, traces = plateau(), []
+
+    @jax.jit
+    def step(state, value):
+        traces.append("traced")
+        return controller.update(PARAMS, state, value=value)[1]
+
+    state = controller.init(PARAMS)
+    for value in (1.0, 2.0, np.float32(3.0), 4.0):
+        state = step(state, jnp.asarray(value).astype(jnp.float32))
+    assert len(traces) == 1
