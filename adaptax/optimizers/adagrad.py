@@ -1,0 +1,82 @@
+"""AdaGrad: per-coordinate steps that shrink with the gradients seen so far.
+
+    G ← G + g²
+    w ← w − α g / (√(G + ε₀) + ε)
+
+Source: Duchi, Hazan & Singer (2011), "Adaptive Subgradient Methods for Online Learning
+and Stochastic Optimization", JMLR 12. `optax.adagrad` starts G at 0.1; here it is 0.
+PyTorch has its ε outside the root: eps=1e-10, eps_root=0.
+"""
+
+from typing import Any, NamedTuple
+
+import optax
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.coordinates import accumulators, by_coordinate, divide, root
+from adaptax.rates import LearningRate, descend
+
+
+class AdagradState(NamedTuple):
+    """`sum_sq` is G: shaped like the parameters, in the accumulator's dtype."""
+
+    sum_sq: optax.Updates
+
+
+def scale_by_adagrad(
+    initial_sum: Scalar = 0.0,
+    eps: Scalar = 0.0,
+    eps_root: Scalar = 1e-8,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformation:
+    """Divide each gradient by the root of its summed squares.
+
+    Args:
+        initial_sum: G₀ >= 0. A positive value shortens the first steps.
+        eps: ε >= 0, added outside the root.
+        eps_root: ε₀ >= 0, added inside the root. Where the whole divisor is 0, so is
+            the update.
+        accumulator_dtype: Of G; by default the parameters' own, float32 for half
+            precision.
+    """
+    checks.number("initial_sum", initial_sum, at_least=0)
+    checks.number("eps", eps, at_least=0)
+    checks.number("eps_root", eps_root, at_least=0)
+
+    def rule(g, add, sum_sq, eps, eps_root):
+        sum_sq = add(sum_sq, g * g)
+        return divide(g, root(sum_sq + eps_root) + eps), sum_sq
+
+    def init(params):
+        return AdagradState(accumulators(params, initial_sum, accumulator_dtype))
+
+    def update(updates, state, params=None):
+        del params
+        updates, sum_sq = by_coordinate(
+            rule, updates, state.sum_sq, eps=eps, eps_root=eps_root
+        )
+        return updates, AdagradState(sum_sq)
+
+    return optax.GradientTransformation(init, update)
+
+
+def adagrad(
+    learning_rate: LearningRate,
+    initial_sum: Scalar = 0.0,
+    eps: Scalar = 0.0,
+    eps_root: Scalar = 1e-8,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """AdaGrad, ready to use; see `scale_by_adagrad` for the other arguments.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
+            unit.
+    """
+    direction = scale_by_adagrad(
+        initial_sum, eps, eps_root, accumulator_dtype=accumulator_dtype
+    )
+    return optax.chain(direction, descend(learning_rate))

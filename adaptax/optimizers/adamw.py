@@ -1,0 +1,76 @@
+"""AdamW: Adam with decoupled weight decay.
+
+    w ← w − α (m̂ / (√(v̂ + ε₀) + ε) + λ w)      with m̂ and v̂ as in Adam
+
+Source: Loshchilov & Hutter (2019), "Decoupled Weight Decay Regularization", ICLR, Alg.
+2. λ is 1e-4 by default, as in Optax; PyTorch has 1e-2.
+"""
+
+from typing import Any
+
+import optax
+
+from adaptax.checks import Scalar
+from adaptax.optimizers.adam import scale_by_adam
+from adaptax.optimizers.weight_decay import with_weight_decay
+from adaptax.rates import LearningRate, descend
+
+
+def scale_by_adamw(
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    weight_decay: Scalar = 1e-4,
+    mask: Any = None,
+    nesterov: bool = False,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Give Adam's direction plus the decayed weights; needs `params`.
+
+    Args:
+        b1: See `scale_by_adam`.
+        b2: See `scale_by_adam`.
+        eps: See `scale_by_adam`.
+        eps_root: See `scale_by_adam`.
+        weight_decay: λ >= 0, per unit of learning rate.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
+        nesterov: See `scale_by_adam`.
+        accumulator_dtype: See `scale_by_adam`.
+    """
+    direction = scale_by_adam(
+        b1, b2, eps, eps_root, nesterov, accumulator_dtype=accumulator_dtype
+    )
+    return with_weight_decay(direction, weight_decay, mask)
+
+
+def adamw(
+    learning_rate: LearningRate,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    weight_decay: Scalar = 1e-4,
+    mask: Any = None,
+    nesterov: bool = False,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """AdamW, ready to use; see `scale_by_adamw` for the other arguments.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
+            unit.
+    """
+    direction = scale_by_adamw(
+        b1,
+        b2,
+        eps,
+        eps_root,
+        weight_decay,
+        mask,
+        nesterov,
+        accumulator_dtype=accumulator_dtype,
+    )
+    return optax.chain(direction, descend(learning_rate))

@@ -1,0 +1,36 @@
+"""Gradient descent: steps along the negative gradient.
+
+    w ← w − α g
+
+Source: Robbins & Monro (1951), "A Stochastic Approximation Method", Ann. Math. Stat.
+22. `optax.sgd` is the same; here a coordinate whose gradient is not finite does not
+move.
+"""
+
+import optax
+
+from adaptax.coordinates import by_coordinate
+from adaptax.rates import LearningRate, descend
+
+
+def scale_by_gradient_descent() -> optax.GradientTransformation:
+    """Give the gradient itself as the direction, with 0 where it is not finite."""
+
+    def update(updates, params=None):
+        del params
+        (updates,) = by_coordinate(lambda g, add: (g,), updates)
+        return updates
+
+    return optax.stateless(update)
+
+
+def gradient_descent(
+    learning_rate: LearningRate,
+) -> optax.GradientTransformationExtraArgs:
+    """Gradient descent, ready to use.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes, in units of parameter²
+            per unit of loss.
+    """
+    return optax.chain(scale_by_gradient_descent(), descend(learning_rate))

@@ -1,0 +1,79 @@
+"""Lion: the sign of an interpolated momentum.
+
+    u = sign(β₁ m + (1 − β₁) g)
+    m ← β₂ m + (1 − β₂) g
+    w ← w − α (u + λ w)
+
+Source: Chen et al. (2023), "Symbolic Discovery of Optimization Algorithms", NeurIPS,
+Alg. 2. Every step is α long in every coordinate, so α should be 3 to 10 times smaller,
+and λ as much larger, than for AdamW. λ is 1e-3 by default, as in Optax.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.coordinates import accumulators, by_coordinate
+from adaptax.optimizers.weight_decay import with_weight_decay
+from adaptax.rates import LearningRate, descend
+
+
+class LionState(NamedTuple):
+    """`mean` is m: shaped like the parameters, in the accumulator's dtype."""
+
+    mean: optax.Updates
+
+
+def scale_by_lion(
+    b1: Scalar = 0.9, b2: Scalar = 0.99, *, accumulator_dtype: Any = None
+) -> optax.GradientTransformation:
+    """Give the sign of the gradient interpolated with its average; 0 where that is 0.
+
+    Args:
+        b1: β₁, the weight of the average in the direction, 0 <= β₁ < 1.
+        b2: β₂, the averaging factor, 0 <= β₂ < 1.
+        accumulator_dtype: Of m; by default the parameters' own, float32 for half
+            precision.
+    """
+    checks.averaging_factor("b1", b1)
+    checks.averaging_factor("b2", b2)
+
+    def rule(g, add, mean, b1, b2):
+        direction = jnp.sign(b1 * mean + (1 - b1) * g)
+        return direction, add(mean, (1 - b2) * (g - mean))
+
+    def init(params):
+        return LionState(accumulators(params, dtype=accumulator_dtype))
+
+    def update(updates, state, params=None):
+        del params
+        updates, mean = by_coordinate(rule, updates, state.mean, b1=b1, b2=b2)
+        return updates, LionState(mean)
+
+    return optax.GradientTransformation(init, update)
+
+
+def lion(
+    learning_rate: LearningRate,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.99,
+    weight_decay: Scalar = 1e-3,
+    mask: Any = None,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Lion with decoupled weight decay; see `scale_by_lion` for the other arguments.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
+            unit.
+        weight_decay: λ >= 0, per unit of learning rate. Needs `params` at every update.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
+    """
+    direction = scale_by_lion(b1, b2, accumulator_dtype=accumulator_dtype)
+    return optax.chain(
+        with_weight_decay(direction, weight_decay, mask), descend(learning_rate)
+    )

@@ -1,0 +1,86 @@
+"""Momentum: steps along a moving average of the gradients.
+
+    v ← b v + (1 − d) g
+    w ← w − α v                          or, by Nesterov,   w ← w − α (b v + (1 − d) g)
+
+The dampening d is b unless it is given, so v is an average and α means the same with
+and without momentum. With d = 0 it is the undamped form of PyTorch and Optax, whose
+steps are 1/(1 − b) times as long.
+
+Source: Polyak (1964), "Some methods of speeding up the convergence of iteration
+methods"; Nesterov (1983); Sutskever et al. (2013), "On the importance of initialization
+and momentum in deep learning", ICML. PyTorch does not dampen the first gradient; here
+it is dampened.
+"""
+
+from typing import Any, NamedTuple
+
+import optax
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.coordinates import accumulators, by_coordinate
+from adaptax.rates import LearningRate, descend
+
+
+class MomentumState(NamedTuple):
+    """`velocity` is v: shaped like the parameters, in the accumulator's dtype."""
+
+    velocity: optax.Updates
+
+
+def scale_by_momentum(
+    b: Scalar = 0.9,
+    dampening: Scalar | None = None,
+    nesterov: bool = False,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformation:
+    """Replace each gradient by the moving average of the gradients seen so far.
+
+    Args:
+        b: Momentum, 0 <= b < 1.
+        dampening: d <= 1. `None`: b, the exponential average. 0: the undamped sum.
+        nesterov: Look one step ahead. Structural.
+        accumulator_dtype: Of v; by default the parameters' own, float32 for half
+            precision.
+    """
+    checks.averaging_factor("b", b)
+    dampening = b if dampening is None else dampening
+    checks.number("dampening", dampening, at_most=1)
+
+    def rule(g, add, v, b, dampening):
+        scaled = (1 - dampening) * g
+        v = add(v, scaled - (1 - b) * v)
+        return b * v + scaled if nesterov else v, v
+
+    def init(params):
+        return MomentumState(accumulators(params, dtype=accumulator_dtype))
+
+    def update(updates, state, params=None):
+        del params
+        updates, velocity = by_coordinate(
+            rule, updates, state.velocity, b=b, dampening=dampening
+        )
+        return updates, MomentumState(velocity)
+
+    return optax.GradientTransformation(init, update)
+
+
+def momentum(
+    learning_rate: LearningRate,
+    b: Scalar = 0.9,
+    dampening: Scalar | None = None,
+    nesterov: bool = False,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Momentum, ready to use; see `scale_by_momentum` for the other arguments.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes.
+    """
+    direction = scale_by_momentum(
+        b, dampening, nesterov, accumulator_dtype=accumulator_dtype
+    )
+    return optax.chain(direction, descend(learning_rate))

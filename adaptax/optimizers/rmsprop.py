@@ -1,0 +1,148 @@
+"""RMSprop: steps divided by a moving root mean square of the gradients.
+
+    s ← ρ s + (1 − ρ) g²
+    m ← β m + (1 − β) g            (m = g without momentum)
+    w ← w − α m / (√(s + ε₀) + ε)
+
+Centered, s − ḡ² stands for s, with ḡ ← ρ ḡ + (1 − ρ) g. Debiased, s, m and ḡ are
+divided by 1 − ρᵗ, 1 − βᵗ and 1 − ρᵗ; with β = ρ that is Adam with b1 = b2 = ρ.
+
+Source: Tieleman & Hinton (2012), Coursera lecture 6.5; Graves (2013), "Generating
+Sequences With Recurrent Neural Networks", eq. 38-45 (centered). Optax and PyTorch apply
+momentum after the division and undamped: chain `scale_by_rmsprop()` with
+`scale_by_momentum(dampening=0)` for that. PyTorch has its ε outside the root.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar
+from adaptax.coordinates import (
+    accumulators,
+    average_weight,
+    by_coordinate,
+    divide,
+    root,
+)
+from adaptax.rates import LearningRate, descend
+
+
+class RmspropState(NamedTuple):
+    """`mean_sq` is s, `velocity` m and `mean` ḡ (`()` where not asked for).
+
+    All are shaped like the parameters, in the accumulator's dtype, and already divided
+    by their bias where `debias` is set; `step` counts the updates, from 0.
+    """
+
+    step: jax.Array
+    mean_sq: optax.Updates
+    velocity: optax.Updates
+    mean: optax.Updates
+
+
+def scale_by_rmsprop(
+    decay: Scalar = 0.9,
+    momentum: Scalar | None = None,
+    centered: bool = False,
+    debias: bool = False,
+    eps: Scalar | None = None,
+    eps_root: Scalar | None = None,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformation:
+    """Divide each gradient, or its average, by its moving root mean square.
+
+    Args:
+        decay: ρ, 0 <= ρ < 1.
+        momentum: β, 0 <= β < 1; `None` for none (then no average is kept).
+        centered: Divide by the standard deviation instead. Structural.
+        debias: Divide the averages by their bias. Structural.
+        eps: ε >= 0, added outside the root; by default 0.
+        eps_root: ε₀ >= 0, added inside the root; by default 1e-8, or 0 where `eps` is
+            given. Where the whole divisor is 0, so is the update.
+        accumulator_dtype: Of the averages; by default the parameters' own, float32 for
+            half precision.
+    """
+    eps_root = (1e-8 if eps is None else 0.0) if eps_root is None else eps_root
+    eps = 0.0 if eps is None else eps
+    checks.averaging_factor("decay", decay)
+    checks.number("eps", eps, at_least=0)
+    checks.number("eps_root", eps_root, at_least=0)
+    if momentum is not None:
+        checks.averaging_factor("momentum", momentum)
+
+    def rule(g, add, mean_sq, *averages, weight, momentum_weight, eps, eps_root):
+        kept = [add(mean_sq, weight * (g * g - mean_sq))]
+        direction, spread = g, kept[0]
+        if momentum is not None:
+            kept.append(add(averages[0], momentum_weight * (g - averages[0])))
+            direction = kept[-1]
+        if centered:
+            kept.append(add(averages[-1], weight * (g - averages[-1])))
+            spread = jnp.maximum(spread - kept[-1] ** 2, 0)
+        return divide(direction, root(spread + eps_root) + eps), *kept
+
+    def weight(factor, step):
+        return average_weight(factor, step) if debias else 1 - factor
+
+    def init(params):
+        def zeros():
+            return accumulators(params, dtype=accumulator_dtype)
+
+        velocity = () if momentum is None else zeros()
+        return RmspropState(
+            counters.zero(), zeros(), velocity, zeros() if centered else ()
+        )
+
+    def update(updates, state, params=None):
+        del params
+        step = counters.increment(state.step)
+        kept = [state.velocity] * (momentum is not None) + [state.mean] * centered
+        updates, mean_sq, *kept = by_coordinate(
+            rule,
+            updates,
+            state.mean_sq,
+            *kept,
+            weight=weight(decay, step),
+            momentum_weight=weight(0.0 if momentum is None else momentum, step),
+            eps=eps,
+            eps_root=eps_root,
+        )
+        velocity = () if momentum is None else kept[0]
+        mean = kept[-1] if centered else ()
+        return updates, RmspropState(step, mean_sq, velocity, mean)
+
+    return optax.GradientTransformation(init, update)
+
+
+def rmsprop(
+    learning_rate: LearningRate,
+    decay: Scalar = 0.9,
+    momentum: Scalar | None = None,
+    centered: bool = False,
+    debias: bool = False,
+    eps: Scalar | None = None,
+    eps_root: Scalar | None = None,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """RMSprop, ready to use; see `scale_by_rmsprop` for the other arguments.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
+            unit.
+    """
+    direction = scale_by_rmsprop(
+        decay,
+        momentum,
+        centered,
+        debias,
+        eps,
+        eps_root,
+        accumulator_dtype=accumulator_dtype,
+    )
+    return optax.chain(direction, descend(learning_rate))

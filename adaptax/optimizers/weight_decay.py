@@ -1,0 +1,69 @@
+"""Decoupled weight decay: every step also pulls the weights towards 0.
+
+    u ← u + λ w      (before the rate, so w ← w − α (u + λ w))
+
+Source: Loshchilov & Hutter (2019), "Decoupled Weight Decay Regularization", ICLR.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.coordinates import by_coordinate
+
+
+def with_weight_decay(
+    direction: optax.GradientTransformation,
+    weight_decay: Scalar,
+    mask: Any | Callable[[optax.Params], Any] | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Add the decayed weights to what a direction gives.
+
+    A coordinate whose gradient is not finite does not decay either: it does not move.
+
+    Args:
+        direction: The transformation that gives u. The state is its state.
+        weight_decay: λ >= 0, per unit of learning rate.
+        mask: A tree of booleans, or prefix of one, like the parameters, or a function
+            that makes one of them: where it is false, nothing decays.
+
+    Raises:
+        ValueError: At `update`, if `params` is missing.
+    """
+    checks.number("weight_decay", weight_decay, at_least=0)
+    direction = optax.with_extra_args_support(direction)
+
+    def rule(g, add, u, w, chosen, weight_decay):
+        del g, add
+        return (u + weight_decay * chosen * w,)
+
+    def update(updates, state, params=None, **extra_args):
+        if params is None:
+            raise ValueError(
+                "weight decay needs the parameters: "
+                "call tx.update(grads, state, params)."
+            )
+        directions, state = direction.update(updates, state, params, **extra_args)
+        reads = (directions, params, _chosen(mask, params))
+        (updates,) = by_coordinate(
+            rule, updates, reads=reads, weight_decay=weight_decay
+        )
+        return updates, state
+
+    return optax.GradientTransformationExtraArgs(direction.init, update)
+
+
+def _chosen(mask: Any, params: optax.Params) -> Any:
+    """Make a tree of ones and zeros like the parameters."""
+    tree = mask(params) if callable(mask) else True if mask is None else mask
+
+    def fill(chosen, subtree):
+        value = 1.0 if chosen else 0.0
+        return jax.tree.map(lambda w: jnp.full_like(w, value, jnp.float32), subtree)
+
+    return jax.tree.map(fill, tree, params)

@@ -1,0 +1,40 @@
+import chex
+import jax
+import numpy as np
+import pytest
+from steps import PARAMS, assert_same_steps, gradients, updates_of
+
+import adaptax
+
+ZEROS = jax.tree.map(np.zeros_like, PARAMS)
+
+
+def test_without_decay_it_is_adam():
+    assert_same_steps(adaptax.adamw(0.1, weight_decay=0.0), adaptax.adam(0.1))
+
+
+def test_zero_gradients_shrink_the_weights_by_rate_times_decay():
+    (update,) = updates_of(adaptax.adamw(0.5, weight_decay=0.1), [ZEROS])
+    expected = jax.tree.map(lambda w: -0.5 * 0.1 * w, PARAMS)
+    chex.assert_trees_all_close(update, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        {"matrix": True, "scalar": False},
+        lambda params: jax.tree.map(lambda w: np.ndim(w) > 1, params),
+    ],
+)
+def test_the_mask_says_what_decays(mask):
+    (update,) = updates_of(adaptax.adamw(0.5, weight_decay=0.1, mask=mask), [ZEROS])
+    np.testing.assert_allclose(update["matrix"], -0.05 * PARAMS["matrix"], rtol=1e-6)
+    assert update["scalar"] == 0
+
+
+def test_a_coordinate_with_a_bad_gradient_does_not_decay():
+    (gradient,) = gradients(1)
+    gradient["matrix"][3, 1] = np.nan
+    (update,) = updates_of(adaptax.adamw(0.5, weight_decay=0.1), [gradient])
+    assert update["matrix"][3, 1] == 0
+    assert np.count_nonzero(update["matrix"]) == 15

@@ -1,0 +1,35 @@
+import numpy as np
+import optax
+from steps import assert_same_steps, updates_of
+
+import adaptax
+
+
+def test_every_step_is_the_rate_long_in_every_coordinate():
+    for update in updates_of(adaptax.lion(0.25, weight_decay=0.0)):
+        for leaf in update.values():
+            np.testing.assert_array_equal(np.abs(leaf), 0.25)
+
+
+def test_without_averages_it_follows_the_sign_of_the_gradient():
+    assert_same_steps(
+        adaptax.lion(0.25, b1=0.0, b2=0.0, weight_decay=0.0),
+        adaptax.adam(0.25, b1=0.0, b2=0.0, eps=0.0),
+    )
+
+
+def test_a_gradient_of_zero_follows_the_average_alone():
+    direction = adaptax.scale_by_lion()
+    state = direction.init(np.float32(0))
+    update, state = direction.update(np.float32(0), state)
+    assert update == 0
+    _, state = direction.update(np.float32(-2), state)
+    update, state = direction.update(np.float32(0), state)
+    assert update == -1
+
+
+def test_decay_is_added_to_the_sign():
+    behind = optax.chain(
+        adaptax.scale_by_lion(), optax.add_decayed_weights(0.1), adaptax.descend(0.25)
+    )
+    assert_same_steps(adaptax.lion(0.25, weight_decay=0.1), behind)
