@@ -1,0 +1,158 @@
+"""The algebra of schedules: new ones made of others.
+
+    join       η_t = ηᵢ(t − bᵢ)   for bᵢ <= t < bᵢ₊₁, b₀ = 0
+    multiply   η_t = Π ηᵢ(t)
+    stretch    η_t = η(t / c)
+    offset     η_t = η(t − s)      and η(0) before step s
+    clamp      η_t = min(max(η(t), η_low), η_high)
+
+Each takes any schedule, or a function that gives the rates of an array of steps, and
+its numbers may be traced. Controllers have no rate at a step: put them in a chain.
+"""
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from adaptax import checks
+from adaptax.checks import Scalar, require
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.boundaries import Boundaries, passed, require_increasing
+from adaptax.schedules.periods import since, whole
+from adaptax.schedules.scalars import real
+
+StepToRate: TypeAlias = Callable[[Any], Any]
+"""A `Schedule`, or any function that gives the rates of an array of steps."""
+
+
+def join(schedules: Sequence[StepToRate], boundaries: Boundaries) -> Schedule:
+    """Run schedules one after the other, each from its own step 0.
+
+    Args:
+        schedules: One or more.
+        boundaries: Increasing steps, one less: from the i-th on, the next one runs.
+
+    Raises:
+        TypeError: If one of the schedules cannot be called.
+        ValueError: If there is none, or the boundaries are not as many or not in order.
+
+    >>> from adaptax.schedules import constant, linear
+    >>> schedule = join([constant(1.0), linear(1.0, total_steps=2)], boundaries=[3])
+    >>> [float(schedule(step)) for step in range(6)]
+    [1.0, 1.0, 1.0, 1.0, 0.5, 0.0]
+    """
+    require_schedules(*schedules)
+    require_increasing(boundaries, len(schedules) - 1, "between each two schedules")
+
+    def rate(step):
+        index = passed(boundaries, step)
+        joined = evaluate(schedules[0], step)
+        for place, schedule in enumerate(schedules[1:], start=1):
+            own = evaluate(schedule, since(step, boundaries[place - 1]))
+            joined = jnp.where(index == place, own, joined)
+        return joined
+
+    return as_schedule(rate)
+
+
+def multiply(*schedules: StepToRate) -> Schedule:
+    """Multiply schedules.
+
+    Args:
+        schedules: One or more.
+
+    Raises:
+        TypeError: If one of the schedules cannot be called.
+        ValueError: If there is none.
+    """
+    require_schedules(*schedules)
+
+    def rate(step):
+        rates = [evaluate(schedule, step) for schedule in schedules]
+        return functools.reduce(operator.mul, rates)
+
+    return as_schedule(rate)
+
+
+def stretch(schedule: StepToRate, ratio: Scalar) -> Schedule:
+    """Run a schedule more slowly, or faster.
+
+    Args:
+        schedule: It is asked for its rates at fractions of a step.
+        ratio: c > 0. 2 makes it last twice as long.
+
+    Raises:
+        TypeError: If `schedule` cannot be called.
+        ValueError: If `ratio` is out of its range.
+    """
+    require_schedules(schedule)
+    checks.number("ratio", ratio, above=0)
+
+    def rate(step):
+        # Whole steps of the schedule are met exactly, as its own drops may lie there.
+        count, rest = whole(step, ratio)
+        return evaluate(schedule, count + rest / real(ratio))
+
+    return as_schedule(rate)
+
+
+def offset(schedule: StepToRate, steps: Scalar) -> Schedule:
+    """Run a schedule later, or from its middle.
+
+    Args:
+        schedule: Any schedule; before its start it is held at its first rate.
+        steps: s, the steps by which it runs later; earlier if negative.
+
+    Raises:
+        TypeError: If `schedule` cannot be called.
+        ValueError: If `steps` is not finite.
+    """
+    require_schedules(schedule)
+    checks.number("steps", steps)
+    return as_schedule(lambda step: evaluate(schedule, since(step, steps)))
+
+
+def clamp(schedule: StepToRate, low: Scalar, high: Scalar) -> Schedule:
+    """Keep the rate of a schedule between two bounds.
+
+    Args:
+        schedule: Any schedule.
+        low: η_low >= 0.
+        high: η_high >= η_low.
+
+    Raises:
+        TypeError: If `schedule` cannot be called.
+        ValueError: If a bound is out of its range.
+    """
+    require_schedules(schedule)
+    checks.rate("low", low)
+    checks.rate("high", high)
+    checks.at_most("low", low, "high", high)
+    return as_schedule(
+        lambda step: jnp.clip(evaluate(schedule, step), real(low), real(high))
+    )
+
+
+def require_schedules(*schedules: object) -> None:
+    """Check that there are schedules, and that each can be called.
+
+    Raises:
+        TypeError: If one cannot.
+        ValueError: If there is none.
+    """
+    require(len(schedules) > 0, "schedules must be one or more, got none.")
+    for schedule in schedules:
+        if not callable(schedule):
+            raise TypeError(
+                "a schedule must be a function step -> rate, such as one of adaptax or "
+                f"Optax, got {schedule!r}. For a fixed rate there is `constant`."
+            )
+
+
+def evaluate(schedule: StepToRate, step: jax.Array) -> jax.Array:
+    """Give a schedule's rates at some steps, as float32."""
+    return real(schedule(step))

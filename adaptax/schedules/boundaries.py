@@ -1,0 +1,60 @@
+"""Boundaries: the steps at which a schedule changes, in increasing order."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adaptax.checks import Scalar, require
+from adaptax.schedules.periods import as_integer, integral
+from adaptax.schedules.scalars import known, real
+
+Boundaries: TypeAlias = Sequence[Scalar] | np.ndarray | jax.Array
+"""Steps >= 0, each greater than the one before; an array of them may be traced."""
+
+
+def require_increasing(boundaries: Boundaries, count: int, per: str) -> None:
+    """Check boundaries: their number, and if their values are known, their order.
+
+    Args:
+        boundaries: What was given.
+        count: How many there must be.
+        per: What there must be one boundary for, for the message.
+
+    Raises:
+        ValueError: If they are not one-dimensional, not as many, or unsorted, repeated,
+            negative or not finite.
+    """
+    shape = getattr(boundaries, "shape", (len(boundaries),))
+    require(
+        shape == (count,),
+        f"boundaries must be {count} steps, one {per}, got shape {shape}.",
+    )
+    if known(boundaries) and count:
+        steps = np.asarray(boundaries, np.float64)
+        require(
+            bool(np.all(np.isfinite(steps)) and steps[0] >= 0),
+            f"boundaries must be finite and >= 0, got {boundaries}.",
+        )
+        require(
+            bool(np.all(np.diff(steps) > 0)),
+            f"boundaries must increase from each to the next, got {boundaries}.",
+        )
+
+
+def passed(boundaries: Boundaries, step: jax.Array) -> jax.Array:
+    """Count the boundaries at or before each step."""
+    if len(boundaries) == 0:
+        return jnp.zeros(step.shape, jnp.int32)
+    if known(boundaries):
+        boundaries = np.asarray(boundaries)
+    else:
+        boundaries = jnp.asarray(boundaries)
+    as_number = as_integer if integral(boundaries, step) else real
+    # Comparing with all of them at once is one fused operation; a binary search is a
+    # loop, which costs a kernel launch a turn on an accelerator.
+    return jnp.searchsorted(
+        as_number(boundaries), as_number(step), side="right", method="compare_all"
+    )

@@ -1,0 +1,40 @@
+"""Compound decay: the rate shrinks like money at a negative rate of interest.
+
+    η_t = η₀ (1 + r/s)^(−s t)
+
+The interest r is paid in s parts a step; as s grows the rate tends to η₀ e^(−r t).
+
+Source: Bernoulli (1690) for the formula; as a schedule it is exponential decay by
+another parameter, d = (1 + r/s)^(−s).
+"""
+
+import jax.numpy as jnp
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.scalars import precise, real
+
+
+def compound_decay(initial: Scalar, rate: Scalar, periods: Scalar = 1) -> Schedule:
+    """Discount the rate at compound interest.
+
+    The rate is `initial` at step 0, and falls towards 0 for ever.
+
+    Args:
+        initial: η₀ >= 0.
+        rate: r >= 0, the interest a step.
+        periods: s > 0, how often in a step it is compounded.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    checks.rate("initial", initial)
+    checks.number("rate", rate, at_least=0)
+    checks.number("periods", periods, above=0)
+
+    def discounted(step):
+        interest = precise(lambda xp, r, s: s * xp.log1p(r / s), rate, periods)
+        return real(initial) * jnp.exp(-interest * real(step))
+
+    return as_schedule(discounted)

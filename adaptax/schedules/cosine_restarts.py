@@ -1,0 +1,80 @@
+"""Cosine with warm restarts: cycles of falling rates, each maybe longer and lower.
+
+    η_t = η_end + ½ (ηᵢ − η_end) (1 + cos π(t − sᵢ)/Tᵢ)      for sᵢ <= t < sᵢ + Tᵢ
+    Tᵢ = T₀ mⁱ,    sᵢ = T₀ (mⁱ − 1)/(m − 1),    ηᵢ = max(η_peak γⁱ, η_end)
+
+Source: Loshchilov & Hutter (2017), "SGDR: Stochastic Gradient Descent with Warm
+Restarts" (without γ). `optax.sgdr_schedule` takes a list of cycles and ends; this goes
+on for ever.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.curves import between, half_cosine
+from adaptax.schedules.periods import elapsed, whole
+from adaptax.schedules.scalars import log, precise, real
+
+
+def cosine_restarts(
+    peak: Scalar,
+    first_cycle: Scalar,
+    cycle_mult: Scalar = 1.0,
+    peak_decay: Scalar = 1.0,
+    end: Scalar = 0.0,
+) -> Schedule:
+    """Fall along half a cosine, start again from the peak, and so on.
+
+    The rate is `peak` at step 0, and jumps up at the first step of each cycle. The last
+    step of a cycle is one step short of `end`.
+
+    Args:
+        peak: η_peak >= 0.
+        first_cycle: T₀ >= 1, in steps.
+        cycle_mult: m >= 1, by which each cycle is longer than the last. A cycle's start
+            that is 4e-6 of itself or less from a whole step is that step.
+        peak_decay: γ, 0 < γ <= 1, what multiplies the peak at each restart.
+        end: η_end, 0 <= η_end <= η_peak.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    checks.rate("peak", peak)
+    checks.number("first_cycle", first_cycle, at_least=1)
+    checks.number("cycle_mult", cycle_mult, at_least=1)
+    checks.number("peak_decay", peak_decay, above=0, at_most=1)
+    checks.rate("end", end)
+    checks.at_most("end", end, "peak", peak)
+
+    def rate(step):
+        excess = precise(lambda xp, mult: mult - 1, cycle_mult)
+        grows = excess > 0
+        growing = _growing_cycle(step, first_cycle, jnp.where(grows, excess, 1))
+        index, rest = whole(step, first_cycle)
+        equal = (index, rest, real(first_cycle))
+        index, rest, length = (
+            jnp.where(grows, *pair) for pair in zip(growing, equal, strict=True)
+        )
+        top = jnp.maximum(real(peak) * jnp.exp(index * log(peak_decay)), real(end))
+        return between(top, end, half_cosine(elapsed(rest, 0, length)))
+
+    return as_schedule(rate)
+
+
+def _growing_cycle(step, first_cycle, excess):
+    """Give the cycle's index, the steps since its start, and its length, for m > 1."""
+    step, first = real(step), real(first_cycle)
+
+    def start(index):
+        exact = first * jnp.expm1(index * jnp.log1p(excess)) / excess
+        away = jnp.round(exact) - exact
+        # The powers of a whole m are not whole in float32.
+        correction = jnp.where(jnp.abs(away) <= 4e-6 * exact, away, 0)
+        return exact + jax.lax.stop_gradient(correction)
+
+    index = jnp.floor(jnp.log1p(step * excess / first) / jnp.log1p(excess))
+    index = index + real(step >= start(index + 1)) - real(step < start(index))
+    return index, step - start(index), start(index + 1) - start(index)

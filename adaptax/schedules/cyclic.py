@@ -1,0 +1,60 @@
+"""Cyclic: the rate rises and falls in triangles between two bounds.
+
+    c = ⌊t/2s⌋,    x = |t/s − 2c − 1|
+    η_t = η_low + (η_high − η_low) (1 − x) · a
+
+    a = 1 (triangular),    2^(−c) (triangular2),    γᵗ (exp_range)
+
+Source: Smith (2017), "Cyclical Learning Rates for Training Neural Networks". The same
+as PyTorch's `CyclicLR` with `step_size_up=s`.
+"""
+
+import jax.numpy as jnp
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.curves import between
+from adaptax.schedules.periods import whole
+from adaptax.schedules.scalars import log, real
+
+
+def cyclic(
+    low: Scalar,
+    high: Scalar,
+    half_cycle: Scalar,
+    mode: str = "triangular",
+    gamma: Scalar = 1.0,
+) -> Schedule:
+    """Rise from a low rate to a high one and fall back, for ever.
+
+    The rate is `low` at step 0 and at every multiple of 2s, and highest half-way.
+
+    Args:
+        low: η_low >= 0.
+        high: η_high >= η_low.
+        half_cycle: s >= 1, the steps of a rise, and of a fall.
+        mode: "triangular", "triangular2" (each triangle half as high as the last) or
+            "exp_range" (their height decays with every step). Structural.
+        gamma: γ, 0 < γ <= 1, for "exp_range"; the other modes do not use it.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    checks.rate("low", low)
+    checks.rate("high", high)
+    checks.at_most("low", low, "high", high)
+    checks.number("half_cycle", half_cycle, at_least=1)
+    checks.one_of("mode", mode, ("triangular", "triangular2", "exp_range"))
+    checks.number("gamma", gamma, above=0, at_most=1)
+
+    def rate(step):
+        cycle, rest = whole(step, 2 * half_cycle)
+        height = 1 - jnp.abs(rest / real(half_cycle) - 1)
+        if mode == "triangular2":
+            height = height * jnp.exp2(-cycle)
+        elif mode == "exp_range":
+            height = height * jnp.exp(real(step) * log(gamma))
+        return between(low, high, jnp.clip(height, 0, 1))
+
+    return as_schedule(rate)

@@ -1,0 +1,47 @@
+"""Inverse square root: the rate falls as 1/√t.
+
+    η_t = η₀ / √(1 + α (t − w))   from step w,      η₀ t/w   before
+
+Source: Zinkevich (2003), "Online Convex Programming and Generalized Infinitesimal
+Gradient Ascent", for 1/√t; Vaswani et al. (2017), "Attention Is All You Need", for the
+warm-up. Their schedule η₀ √w / √max(t, w) is `inverse_sqrt(η₀, rate=1/w,
+warmup_steps=w)`.
+
+A decay over a known number of steps T, η₀/√(1 + β t/T), is `rate=β/T`.
+"""
+
+import jax.numpy as jnp
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.periods import elapsed, since
+from adaptax.schedules.scalars import real
+
+
+def inverse_sqrt(
+    initial: Scalar, rate: Scalar = 1.0, warmup_steps: Scalar = 0
+) -> Schedule:
+    """Divide the rate by the root of the steps so far.
+
+    The rate is `initial` at step `warmup_steps`; at step 0 it is 0 if there is a
+    warm-up. It falls towards 0 for ever.
+
+    Args:
+        initial: η₀ >= 0, the highest rate.
+        rate: α >= 0, how fast it falls: to η₀/√2 after 1/α steps.
+        warmup_steps: w >= 0, the steps of a linear rise from 0.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    checks.rate("initial", initial)
+    checks.number("rate", rate, at_least=0)
+    checks.number("warmup_steps", warmup_steps, at_least=0)
+
+    def decayed(step):
+        after = real(since(step, warmup_steps))
+        highest = real(initial) * elapsed(step, 0, warmup_steps)
+        return highest / jnp.sqrt(1 + real(rate) * after)
+
+    return as_schedule(decayed)

@@ -1,0 +1,39 @@
+"""Inverse time: the rate falls as 1/t, held for some steps at a time.
+
+    η_t = η₀ / (1 + κ k⌊t/k⌋)
+
+Source: Robbins & Monro (1951), "A Stochastic Approximation Method", for 1/t.
+
+κ is a rate a step, held or not. Keras's `InverseTimeDecay(η₀, s, r)` is `rate=r/s`, and
+its staircase has `every=s` besides.
+"""
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.periods import whole
+from adaptax.schedules.scalars import real
+
+
+def inverse_time(initial: Scalar, rate: Scalar, every: Scalar = 1) -> Schedule:
+    """Divide the rate by the steps so far.
+
+    The rate is `initial` at step 0, and falls towards 0 for ever.
+
+    Args:
+        initial: η₀ >= 0.
+        rate: κ >= 0, how fast it falls: to half after 1/κ steps.
+        every: k >= 1, the steps for which each rate is held.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    checks.rate("initial", initial)
+    checks.number("rate", rate, at_least=0)
+    checks.number("every", every, at_least=1)
+
+    def decayed(step):
+        _, rest = whole(step, every)
+        return real(initial) / (1 + real(rate) * (real(step) - rest))
+
+    return as_schedule(decayed)

@@ -1,0 +1,43 @@
+"""Linear: the rate goes in a straight line to its end value.
+
+    η_t = η₀ + (η_end − η₀) min(t/T, 1)
+
+With η_end = 0 it is η₀ − (t/T) η₀, and does not fall below 0.
+
+Source: Defazio et al. (2023), "When, Why and How Much? Adaptive Learning Rate
+Scheduling by Refinement", where it is the theoretical default.
+"""
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.curves import between
+from adaptax.schedules.periods import elapsed
+
+
+def linear(initial: Scalar, total_steps: Scalar, end: Scalar = 0.0) -> Schedule:
+    """Go in a straight line from one rate to another.
+
+    The rate is `initial` at step 0 and `end` from step T on. The last of T updates,
+    that of step T − 1, still moves.
+
+    Args:
+        initial: η₀ >= 0.
+        total_steps: T > 0, in steps.
+        end: η_end >= 0; greater than η₀ for a rise.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    >>> schedule = linear(1.0, total_steps=4)
+    >>> [float(schedule(step)) for step in range(6)]
+    [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    """
+    checks.rate("initial", initial)
+    checks.number("total_steps", total_steps, above=0)
+    checks.rate("end", end)
+
+    def rate(step):
+        return between(initial, end, elapsed(step, 0, total_steps))
+
+    return as_schedule(rate)

@@ -1,0 +1,63 @@
+"""One cycle: a rise from a low rate to the peak, then a long fall to almost nothing.
+
+    η_t = η_first + (η_peak − η_first) c(t/φT)                  t < φT
+    η_t = η_peak + (η_last − η_peak) c((t − φT)/(T − φT))       φT <= t <= T
+    η_first = η_peak/d,    η_last = η_first/D,    c(x) = ½ (1 − cos πx)    or    x
+
+Source: Smith & Topin (2018), "Super-Convergence: Very Fast Training of Neural Networks
+Using Large Learning Rates", in the two phases of fast.ai and PyTorch.
+
+The peak is at step φT and the end at step T, as in `optax.cosine_onecycle_schedule`
+(which rounds φT down). PyTorch's `OneCycleLR` with T steps has them one step earlier:
+it is `one_cycle(peak, T - 1, start_fraction=(φ * T - 1) / (T - 1))`.
+"""
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.curves import between, half_cosine
+from adaptax.schedules.periods import elapsed
+from adaptax.schedules.scalars import real
+
+
+def one_cycle(
+    peak: Scalar,
+    total_steps: Scalar,
+    start_fraction: Scalar = 0.3,
+    div_factor: Scalar = 25.0,
+    final_div_factor: Scalar = 1e4,
+    *,
+    anneal: str = "cosine",
+) -> Schedule:
+    """Rise to the peak, then fall below where it started.
+
+    The rate is `peak / div_factor` at step 0, `peak` at step φT, and
+    `peak / div_factor / final_div_factor` from step T on.
+
+    Args:
+        peak: η_peak >= 0.
+        total_steps: T > 0, in steps.
+        start_fraction: φ, 0 <= φ <= 1, the part of the steps in which the rate rises.
+        div_factor: d >= 1, by which the first rate is below the peak.
+        final_div_factor: D >= 1, by which the last rate is below the first.
+        anneal: "cosine" or "linear", for both phases. Structural.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    checks.rate("peak", peak)
+    checks.number("total_steps", total_steps, above=0)
+    checks.number("start_fraction", start_fraction, at_least=0, at_most=1)
+    checks.number("div_factor", div_factor, at_least=1)
+    checks.number("final_div_factor", final_div_factor, at_least=1)
+    checks.one_of("anneal", anneal, ("cosine", "linear"))
+    curve = half_cosine if anneal == "cosine" else lambda part: part
+
+    def rate(step):
+        turn = real(start_fraction) * real(total_steps)
+        start = real(peak) / real(div_factor)
+        end = start / real(final_div_factor)
+        risen = between(start, peak, curve(elapsed(step, 0, turn)))
+        return between(risen, end, curve(elapsed(step, turn, total_steps)))
+
+    return as_schedule(rate)

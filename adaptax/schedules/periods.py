@@ -1,0 +1,71 @@
+"""Periods of steps: the part of one that has passed, and how many whole ones have.
+
+    elapsed(t, a, b) = (t − a)/(b − a) within [0, 1]
+    since(t, a) = max(t − a, 0)
+    whole(t, k) = ⌊t/k⌋ and t − k⌊t/k⌋
+
+Steps and lengths that are both integers are subtracted and divided as integers, which
+is exact for every step. All else is computed in float32, where steps are exact up to
+2²⁴.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adaptax.checks import Scalar
+from adaptax.schedules.scalars import real
+
+
+def elapsed(step: jax.Array, start: Scalar, end: Scalar) -> jax.Array:
+    """Give the part of the span from `start` to `end` that has passed, in [0, 1].
+
+    It is exactly 1 from the end on, also where the span has no length.
+    """
+    step, start, end = real(step), real(start), real(end)
+    length = jnp.where(end > start, end - start, 1)
+    part = jnp.clip((jnp.minimum(step, end) - start) / length, 0, 1)
+    return jnp.where(step < end, part, 1)
+
+
+def since(step: jax.Array, start: Scalar) -> jax.Array:
+    """Count the steps since another one, not below 0."""
+    if not integral(step, start):
+        return jnp.maximum(real(step) - real(start), 0)
+    step, start = as_integer(step), as_integer(start)
+    # Where the start is negative, the largest integers must not wrap around.
+    step = jnp.minimum(step, jnp.iinfo(step.dtype).max + jnp.minimum(start, 0))
+    return jnp.maximum(step - start, 0)
+
+
+def whole(step: jax.Array, period: Scalar) -> tuple[jax.Array, jax.Array]:
+    """Count the whole periods that have passed, and the steps since.
+
+    XLA multiplies by 1/period instead of dividing, so that 41 · (1/41) < 1: the
+    quotient is therefore corrected by its own remainder.
+    """
+    if integral(step, period):
+        step, period = as_integer(step), as_integer(period)
+        count = step // jnp.maximum(period, 1)
+        return real(count), real(step - count * period)
+    step, period = real(step), real(period)
+    count = jnp.floor(step / period)
+    rest = step - count * period
+    count = count + real(rest >= period) - real(rest < 0)
+    return count, jnp.clip(step - count * period, 0, period)
+
+
+def integral(*values: Any) -> bool:
+    """Tell whether all values are of an integer type."""
+    return all(jnp.issubdtype(jnp.result_type(value), jnp.integer) for value in values)
+
+
+def as_integer(value: Any) -> jax.Array:
+    """Give whole numbers in the integer type in use; larger ones as its largest."""
+    kind = jnp.result_type(int)
+    if isinstance(value, int | np.integer | np.ndarray):
+        limit = int(jnp.iinfo(kind).max)
+        value = np.clip(value, -limit, limit).astype(kind)
+    return jnp.asarray(value).astype(kind)

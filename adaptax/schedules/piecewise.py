@@ -1,0 +1,70 @@
+"""Piecewise constant: the rate is multiplied by a factor at each of the given steps.
+
+    η_t = η₀ · Π fᵢ over the boundaries bᵢ <= t
+
+The products are a table, in which the step looks its rate up, so that a thousand
+boundaries cost what one does. `optax.piecewise_constant_schedule` gives the same rates
+by a select for each boundary.
+
+Source: Krizhevsky, Sutskever & Hinton (2012), "ImageNet Classification with Deep
+Convolutional Neural Networks".
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adaptax import checks
+from adaptax.checks import Scalar, require
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.boundaries import Boundaries, passed, require_increasing
+from adaptax.schedules.scalars import known, precise
+
+
+def piecewise(
+    initial: Scalar,
+    boundaries: Boundaries,
+    factors: Sequence[Scalar] | np.ndarray | jax.Array,
+) -> Schedule:
+    """Multiply the rate by a factor at each boundary.
+
+    The rate is `initial` at step 0 (unless a boundary is at 0), and stays at the last
+    product for ever. The new rate holds at the boundary's own step already.
+
+    Args:
+        initial: η₀ >= 0.
+        boundaries: bᵢ >= 0, increasing steps. An array may be traced.
+        factors: fᵢ >= 0, one for each boundary; each multiplies the rate before.
+
+    Raises:
+        ValueError: If an argument is out of its range, the boundaries do not increase,
+            or a product is too large for float32.
+
+    >>> schedule = piecewise(1.0, boundaries=[2, 3], factors=[0.5, 0.5])
+    >>> [float(schedule(step)) for step in range(5)]
+    [1.0, 1.0, 0.5, 0.25, 0.25]
+    """
+    checks.rate("initial", initial)
+    require_increasing(boundaries, len(factors), "for each of the factors")
+    if known(factors):
+        for factor in np.asarray(factors) if hasattr(factors, "shape") else factors:
+            checks.number("factors", factor, at_least=0)
+    if known(initial, factors):
+        highest = np.max(_products(np, initial, factors))
+        require(
+            highest <= np.finfo(np.float32).max,
+            f"a product of initial and factors must be finite, got {highest}.",
+        )
+
+    def rate(step):
+        table = precise(lambda xp, *values: _products(xp, *values), initial, factors)
+        return jnp.take(table, passed(boundaries, step), mode="clip")
+
+    return as_schedule(rate)
+
+
+def _products(xp, initial, factors):
+    first = xp.reshape(xp.asarray(initial), (1,))
+    return xp.cumprod(xp.concatenate([first, xp.asarray(factors)]))

@@ -1,0 +1,48 @@
+"""Polynomial: the rate goes to its end value along a power of the steps that are left.
+
+    η_t = η_end + (η₀ − η_end) (1 − min(t/T, 1))^p
+
+Source: Chen et al. (2017), "DeepLab: Semantic Image Segmentation with Deep
+Convolutional Nets, Atrous Convolution, and Fully Connected CRFs" (the "poly" policy, p
+= 0.9, from Caffe).
+"""
+
+import jax.numpy as jnp
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.curves import between
+from adaptax.schedules.periods import elapsed
+from adaptax.schedules.scalars import real
+
+
+def polynomial(
+    initial: Scalar, total_steps: Scalar, power: Scalar, end: Scalar = 0.0
+) -> Schedule:
+    """Go from one rate to another along a power of the steps left.
+
+    The rate is `initial` at step 0 and `end` from step T on.
+
+    Args:
+        initial: η₀ >= 0.
+        total_steps: T > 0, in steps.
+        power: p > 0. 1 is `linear`; greater falls fast at first, less falls fast at
+            last.
+        end: η_end >= 0; greater than η₀ for a rise.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    checks.rate("initial", initial)
+    checks.number("total_steps", total_steps, above=0)
+    checks.number("power", power, above=0)
+    checks.rate("end", end)
+
+    def rate(step):
+        left = 1 - elapsed(step, 0, total_steps)
+        # The power of 0 has no finite gradient: where it is meant, 1 is raised instead.
+        raised = jnp.where(left > 0, left, 1) ** real(power)
+        return between(end, initial, jnp.where(left > 0, raised, 0))
+
+    return as_schedule(rate)

@@ -1,0 +1,113 @@
+"""Refinement: the schedule that an earlier run's gradient norms call for.
+
+    Ĝ = moving median of G over 2⌊n/20⌋ + 1 norms
+    w_i = Ĝ_i⁻²   (L2 norms, for SGD)    or    Ĝ_i⁻¹   (L1 norms, for Adam)
+    η_i = w_i Σ_{j > i} w_j,    scaled so that the highest is η_peak
+
+Constant norms give a linear decay. Norms that fall towards the end of training, as they
+do, give a warm-up and a faster decay.
+
+Source: Defazio et al. (2023), "When, Why and How Much? Adaptive Learning Rate
+Scheduling by Refinement", algorithm 1.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adaptax import checks
+from adaptax.checks import Scalar, require
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.curves import between
+from adaptax.schedules.periods import elapsed
+from adaptax.schedules.scalars import known, real
+
+_FLOOR = 1e-6
+
+
+def refine(
+    grad_norms: Sequence[Scalar] | np.ndarray | jax.Array,
+    peak: Scalar = 1.0,
+    total_steps: Scalar | None = None,
+    *,
+    norm: str = "l2",
+    padding: str = "reflect",
+) -> Schedule:
+    """Make a schedule of the gradient norms of an earlier run.
+
+    Its last entry is 0, at step T − T/n; from there on the rate is 0.
+
+    Args:
+        grad_norms: G >= 0, shape (n,), n >= 2: equally spaced over the run. Some
+            thousands are plenty; the moving median of more takes long.
+        peak: η_peak >= 0, the highest rate. By itself the result is a shape, to
+            multiply the rate that the earlier run was tuned to.
+        total_steps: T > 0, the steps to spread the schedule over, linear between
+            entries. By default n: one entry a step.
+        norm: "l2" or "l1": which norm it was. Structural.
+        padding: "reflect" or "nearest": how the median goes on beyond both ends.
+            Structural.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Norms below 1e-6 of the highest are taken as that.
+
+    >>> schedule = refine([3.0, 3.0, 3.0, 3.0, 3.0], peak=0.1)
+    >>> [round(float(schedule(step)), 4) for step in range(6)]
+    [0.1, 0.075, 0.05, 0.025, 0.0, 0.0]
+    """
+    size = len(grad_norms)
+    require(size >= 2, f"grad_norms must be 2 or more, got {size}.")
+    if known(grad_norms):
+        given = np.asarray(grad_norms, np.float64)
+        require(given.ndim == 1, f"grad_norms must have shape (n,), got {given.shape}.")
+        wrong = given[~(np.isfinite(given) & (given >= 0))]
+        require(
+            wrong.size == 0,
+            f"grad_norms must be finite and >= 0, got {wrong[:3]} among them. "
+            "Leave the steps that failed out.",
+        )
+    checks.rate("peak", peak)
+    if total_steps is not None:
+        checks.number("total_steps", total_steps, above=0)
+    checks.one_of("norm", norm, ("l2", "l1"))
+    checks.one_of("padding", padding, ("reflect", "nearest"))
+    shape = _shape(real(grad_norms), 2 if norm == "l2" else 1, padding)
+
+    def rate(step):
+        place = real(step)
+        if total_steps is not None:
+            place = elapsed(step, 0, total_steps) * size
+        index = jnp.minimum(place, size - 1).astype(jnp.int32)
+        following = jnp.take(shape, jnp.minimum(index + 1, size - 1))
+        part = jnp.minimum(place - real(index), 1)
+        return real(peak) * between(jnp.take(shape, index), following, part)
+
+    return as_schedule(rate)
+
+
+@functools.partial(jax.jit, static_argnames=("power", "padding"))
+def _shape(norms, power, padding):
+    """Give η, scaled to a maximum of 1."""
+    smooth = _moving_median(norms, norms.shape[0] // 20, padding)
+    highest = jnp.max(smooth)
+    relative = smooth / jnp.where(highest > 0, highest, 1)
+    weights = jnp.maximum(relative, _FLOOR) ** -power
+    later = jnp.cumsum(weights[:0:-1])[::-1]
+    rates = weights * jnp.append(later, 0)
+    return rates / jnp.max(rates)
+
+
+def _moving_median(values, half_width, padding):
+    mode = "edge" if padding == "nearest" else "symmetric"
+    padded = jnp.pad(values, half_width, mode=mode)
+
+    def median(place):
+        width = 2 * half_width + 1
+        return jnp.median(jax.lax.dynamic_slice(padded, (place,), (width,)))
+
+    return jax.lax.map(median, jnp.arange(values.shape[0]), batch_size=256)

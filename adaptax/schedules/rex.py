@@ -1,0 +1,38 @@
+"""REX: reflected exponential decay, which keeps the rate high for long.
+
+    η_t = η_end + (η₀ − η_end) (1 − x) / (½ + ½ (1 − x)),    x = min(t/T, 1)
+
+Source: Chen, Wolfe & Kyrillidis (2022), "REX: Revisiting Budgeted Training with an
+Improved Schedule", for which η_end is 0.
+"""
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.curves import between
+from adaptax.schedules.periods import elapsed
+
+
+def rex(initial: Scalar, total_steps: Scalar, end: Scalar = 0.0) -> Schedule:
+    """Fall slowly at first, and ever faster towards the end.
+
+    The rate is `initial` at step 0 and `end` from step T on.
+
+    Args:
+        initial: η₀ >= 0.
+        total_steps: T > 0, in steps.
+        end: η_end, 0 <= η_end <= η₀.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    checks.rate("initial", initial)
+    checks.number("total_steps", total_steps, above=0)
+    checks.rate("end", end)
+    checks.at_most("end", end, "initial", initial)
+
+    def rate(step):
+        left = 1 - elapsed(step, 0, total_steps)
+        return between(end, initial, left / (0.5 + 0.5 * left))
+
+    return as_schedule(rate)

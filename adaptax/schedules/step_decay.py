@@ -1,0 +1,40 @@
+"""Step decay: the rate drops by a factor at regular intervals.
+
+    η_t = η₀ f^⌊t/k⌋
+
+Source: used since He, Zhang, Ren & Sun (2016), "Deep Residual Learning for Image
+Recognition"; the same as PyTorch's `StepLR`. For drops at irregular steps see
+`piecewise`.
+"""
+
+import jax.numpy as jnp
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.periods import whole
+from adaptax.schedules.scalars import log, real
+
+
+def step_decay(initial: Scalar, factor: Scalar, every: Scalar) -> Schedule:
+    """Multiply the rate by `factor` every `every` steps.
+
+    The rate is `initial` from step 0, and falls towards 0 for ever.
+
+    Args:
+        initial: η₀ >= 0.
+        factor: f, 0 < f <= 1.
+        every: k >= 1, in steps. The new rate holds from the multiple of k on.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    checks.rate("initial", initial)
+    checks.number("factor", factor, above=0, at_most=1)
+    checks.number("every", every, at_least=1)
+
+    def rate(step):
+        drops, _ = whole(step, every)
+        return real(initial) * jnp.exp(drops * log(factor))
+
+    return as_schedule(rate)

@@ -1,0 +1,48 @@
+"""Warm-up in front of any schedule: a linear rise to its first rate.
+
+    η_t = a + (η(0) − a) t/w    t < w,        η_t = η(t − w)    from step w
+
+Source: Goyal et al. (2017), "Accurate, Large Minibatch SGD: Training ImageNet in 1
+Hour".
+
+The schedule runs w steps later than alone, as after `optax.join_schedules`. The
+argument `warmup_steps` of `cosine` and `warmup_stable_decay` is counted in their
+`total_steps` instead, so that their last step stays where it is.
+"""
+
+from adaptax import checks
+from adaptax.checks import Scalar
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.algebra import StepToRate, evaluate, require_schedules
+from adaptax.schedules.curves import between
+from adaptax.schedules.periods import elapsed, since
+
+
+def warmup(schedule: StepToRate, steps: Scalar, start: Scalar = 0.0) -> Schedule:
+    """Rise linearly from `start` to the schedule's first rate, then follow it.
+
+    The rate is `start` at step 0, and the schedule's own first rate at step w.
+
+    Args:
+        schedule: Any schedule, or a function of the step that takes arrays of steps.
+        steps: w >= 0, the steps of the rise.
+        start: a >= 0, a rate (not a part of the schedule's).
+
+    Raises:
+        TypeError: If `schedule` cannot be called.
+        ValueError: If an argument is out of its range.
+
+    >>> from adaptax.schedules import constant
+    >>> schedule = warmup(constant(0.5), steps=4, start=0.1)
+    >>> [round(float(schedule(step)), 4) for step in (0, 2, 4, 100)]
+    [0.1, 0.3, 0.5, 0.5]
+    """
+    require_schedules(schedule)
+    checks.number("steps", steps, at_least=0)
+    checks.rate("start", start)
+
+    def rate(step):
+        reached = evaluate(schedule, since(step, steps))
+        return between(start, reached, elapsed(step, 0, steps))
+
+    return as_schedule(rate)

@@ -1,0 +1,94 @@
+"""Warm-up, stable, decay: a trapezoid, its plateau as long as training turns out.
+
+    η_t = η_peak t/w                              t < w
+    η_t = η_peak                                  w <= t < T − d
+    η_t = η_end + (η_peak − η_end) g(x)           x = min((t − T + d)/d, 1)
+
+    g(x) = 1 − x (linear),    ½ (1 + cos πx) (cosine),    1 − √x (sqrt),
+           1 − x² (square),   2 (1 − x) − ½ (1 + cos πx) (mirror_cosine),
+           (κˣ − κ)/(1 − κ) (exponential)
+
+κ = 0.01: the exponential falls to a hundredth, shifted so that it ends at η_end.
+
+Source: Hu et al. (2024), "MiniCPM: Unveiling the Potential of Small Language Models
+with Scalable Training Strategies"; the shapes are from Hägele et al. (2024), "Scaling
+Laws and Compute-Optimal Training Beyond Fixed Training Durations", where 1 − √x was the
+best.
+"""
+
+import math
+
+import jax.numpy as jnp
+
+from adaptax import checks
+from adaptax.checks import Scalar, require
+from adaptax.rates import Schedule, as_schedule
+from adaptax.schedules.curves import between, half_cosine
+from adaptax.schedules.periods import elapsed
+from adaptax.schedules.scalars import known, real
+
+_LOG_LAST = math.log(0.01)
+
+
+def _sqrt(x):
+    # The root has no finite gradient at 0.
+    return jnp.where(x > 0, 1 - jnp.sqrt(jnp.where(x > 0, x, 1)), 1)
+
+
+_SHAPES = {
+    "linear": lambda x: 1 - x,
+    "cosine": lambda x: 1 - half_cosine(x),
+    "mirror_cosine": lambda x: 2 * (1 - x) - (1 - half_cosine(x)),
+    "sqrt": _sqrt,
+    "square": lambda x: 1 - x * x,
+    "exponential": lambda x: 1 - jnp.expm1(x * _LOG_LAST) / jnp.expm1(_LOG_LAST),
+}
+
+
+def warmup_stable_decay(
+    peak: Scalar,
+    total_steps: Scalar,
+    warmup_steps: Scalar,
+    decay_steps: Scalar,
+    shape: str = "linear",
+    end: Scalar = 0.0,
+) -> Schedule:
+    """Warm up, stay at the peak, then cool down.
+
+    The rate is 0 at step 0 (`peak` without a warm-up), `peak` from step w to step T −
+    d, and `end` from step T on.
+
+    Args:
+        peak: η_peak >= 0.
+        total_steps: T > 0, in steps.
+        warmup_steps: w >= 0, the steps of a linear rise from 0.
+        decay_steps: d >= 0, the steps of the cool-down; w + d <= T.
+        shape: "linear", "cosine", "mirror_cosine", "sqrt", "square" or "exponential".
+            Structural.
+        end: η_end, 0 <= η_end <= η_peak.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    checks.rate("peak", peak)
+    checks.number("total_steps", total_steps, above=0)
+    checks.number("warmup_steps", warmup_steps, at_least=0)
+    checks.number("decay_steps", decay_steps, at_least=0)
+    if known(total_steps, warmup_steps, decay_steps):
+        require(
+            float(warmup_steps) + float(decay_steps) <= float(total_steps),
+            f"warmup_steps + decay_steps must be <= total_steps, got {warmup_steps} + "
+            f"{decay_steps} > {total_steps}.",
+        )
+    checks.one_of("shape", shape, tuple(_SHAPES))
+    checks.rate("end", end)
+    checks.at_most("end", end, "peak", peak)
+
+    def rate(step):
+        risen = real(peak) * elapsed(step, 0, warmup_steps)
+        decay_start = real(total_steps) - real(decay_steps)
+        part = elapsed(step, decay_start, total_steps)
+        left = jnp.where(part < 1, _SHAPES[shape](part), 0)
+        return between(end, risen, jnp.clip(left, 0, 1))
+
+    return as_schedule(rate)
