@@ -1,0 +1,130 @@
+"""Accumulated steps equal steps on the whole batch, loss included."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import adaptax
+
+PARAMS = {"w": jnp.ones((2, 3)), "h": jnp.ones(4, jnp.bfloat16)}
+
+
+def gradients_of(seed):
+    keys = jax.random.split(jax.random.key(seed), 2)
+    return {
+        "w": jax.random.normal(keys[0], (2, 3)),
+        "h": jax.random.normal(keys[1], (4,), jnp.bfloat16),
+    }
+
+
+def mean_of(trees):
+    def mean(*leaves):
+        stacked = jnp.stack([leaf.astype(jnp.float32) for leaf in leaves])
+        return stacked.mean(axis=0).astype(leaves[0].dtype)
+
+    return jax.tree.map(mean, *trees)
+
+
+def test_every_kth_step_equals_one_with_the_mean_gradient():
+    inner = adaptax.adam(0.1)
+    optimizer = adaptax.accumulate(inner, 3)
+    state, inner_state = optimizer.init(PARAMS), inner.init(PARAMS)
+    step = jax.jit(optimizer.update)
+    for start in (0, 3):
+        micro = [gradients_of(start + i) for i in range(3)]
+        expected, inner_state = inner.update(mean_of(micro), inner_state, PARAMS)
+        for i, gradients in enumerate(micro):
+            updates, state = step(gradients, state, PARAMS)
+            if i < 2:
+                assert not any(leaf.any() for leaf in jax.tree.leaves(updates))
+        jax.tree.map(
+            lambda ours, wanted: np.testing.assert_allclose(ours, wanted, rtol=1e-5),
+            jax.tree.map(lambda leaf: leaf.astype(jnp.float32), updates),
+            jax.tree.map(lambda leaf: leaf.astype(jnp.float32), expected),
+        )
+
+
+def rate_after(losses, optimizer):
+    state = optimizer.init(PARAMS)
+    for loss in losses:
+        _, state = optimizer.update(gradients_of(0), state, PARAMS, value=loss)
+    return float(adaptax.learning_rate(state))
+
+
+def plateau():
+    return adaptax.gradient_descent(adaptax.reduce_on_plateau(factor=0.5, patience=0))
+
+
+def test_a_loss_driven_rate_sees_the_mean_loss():
+    # The means fall, 3 to 2, while the last loss of each pair rises, 1 to 2.
+    losses = [5.0, 1.0, 2.0, 2.0]
+    assert rate_after(losses, adaptax.accumulate(plateau(), 2)) == 1.0
+    multi_steps = optax.MultiSteps(plateau(), 2).gradient_transformation()
+    with jax.numpy_dtype_promotion("standard"):
+        assert rate_after(losses, multi_steps) == 0.5
+
+
+def test_a_loss_that_is_not_finite_is_left_out_of_the_mean():
+    losses = [5.0, 1.0, jnp.nan, 2.0, 2.5, jnp.inf]
+    assert rate_after(losses[:4], adaptax.accumulate(plateau(), 2)) == 1.0
+    assert rate_after(losses, adaptax.accumulate(plateau(), 2)) == 0.5
+
+
+def test_a_window_of_bad_losses_changes_no_rate_and_leaves_no_trace():
+    optimizer = adaptax.accumulate(plateau(), 2)
+    losses = [1.0, 1.0, jnp.nan, jnp.nan]
+    assert rate_after(losses, optimizer) == 1.0
+    assert rate_after([*losses, 0.5, 0.5], optimizer) == 1.0
+
+
+def test_a_gradient_that_is_not_finite_leaves_no_trace():
+    optimizer = adaptax.accumulate(adaptax.adam(0.1), 2)
+    bad = {**gradients_of(0), "w": jnp.full((2, 3), jnp.nan)}
+    state = optimizer.init(PARAMS)
+    for gradients in (bad, gradients_of(1)):
+        updates, state = optimizer.update(gradients, state, PARAMS)
+    leaves = jax.tree.leaves((updates, state))
+    assert all(jnp.isfinite(leaf).all() for leaf in leaves)
+    assert updates["w"].any()
+
+
+def test_the_number_of_micro_batches_can_be_traced_and_vmapped():
+    @jax.vmap
+    def steps_taken(every):
+        optimizer = adaptax.accumulate(adaptax.adam(0.1), every)
+        state = optimizer.init(PARAMS)
+        for seed in range(6):
+            _, state = optimizer.update(gradients_of(seed), state, PARAMS)
+        return state.inner_state[0].step
+
+    np.testing.assert_array_equal(steps_taken(jnp.array([1, 2, 3, 6])), [6, 3, 2, 1])
+
+
+def test_leaves_that_are_not_trained_pass_through():
+    params = {"w": jnp.ones(3), "n": None, "i": jnp.arange(3)}
+    no_gradient = np.zeros(3, jax.dtypes.float0)
+    gradients = {"w": jnp.ones(3), "n": None, "i": no_gradient}
+    optimizer = adaptax.accumulate(adaptax.adam(0.1), 2)
+    state = optimizer.init(params)
+    for _ in range(2):
+        updates, state = optimizer.update(gradients, state, params)
+    assert updates["n"] is None
+    assert updates["i"].dtype == jax.dtypes.float0
+    np.testing.assert_allclose(updates["w"], -0.1, rtol=1e-5)
+
+
+def test_a_loss_that_is_no_scalar_is_refused():
+    optimizer = adaptax.accumulate(adaptax.adam(0.1), 2)
+    with pytest.raises(ValueError, match="Take its mean"):
+        optimizer.update(gradients_of(0), optimizer.init(PARAMS), value=jnp.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("every", "error"),
+    [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)],
+)
+def test_a_bad_number_of_micro_batches_is_refused(every, error):
+    with pytest.raises(error, match="every"):
+        adaptax.accumulate(adaptax.adam(0.1), every)
