@@ -1,0 +1,1 @@
+"""Benchmarks: adaptax measured side by side with its peers, in one run."""

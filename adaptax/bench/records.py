@@ -1,0 +1,66 @@
+"""What a benchmark leaves behind: a table on the screen, a record a row in a file."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_PACKAGES = ("adaptax", "jax", "jaxlib", "optax", "flax", "numpy", "torch")
+
+
+def versions() -> dict[str, str]:
+    """List the versions of Python and of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine: architecture, processor and usable cores."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count()
+    return {"system": platform.system(), "processor": _processor(), "cores": cores}
+
+
+def report(name: str, rows: Sequence[dict[str, Any]], out: Path | None) -> None:
+    """Print rows as a table, and write them to `NAME.json` in a folder.
+
+    Args:
+        name: The benchmark's name.
+        rows: Records with the same keys.
+        out: The folder, made if need be; `None` writes nothing. Each record in the file
+            has the versions and the machine beside its own keys.
+    """
+    table = Table(*rows[0], title=name)
+    for row in rows:
+        table.add_row(*map(_shown, row.values()))
+    Console().print(table)
+    if out is None:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    about = {"benchmark": name, "versions": versions(), "machine": machine()}
+    records = [{**row, **about} for row in rows]
+    (out / f"{name}.json").write_text(json.dumps(records, indent=2) + "\n")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.machine()
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,73 @@
+"""The MNIST network in eager PyTorch, as a process that trains when it is told to.
+
+PyTorch and XLA each keep a pool of threads, which slow each other down in one process.
+So this one answers each line on its standard input, a number of steps, with the seconds
+that they took; in between it is idle. Needs the `torch` extra.
+"""
+
+import importlib
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+EXAMPLES = 10_000
+
+
+def make_train(
+    torch: Any, batch_size: int, channels_last: bool
+) -> Callable[[int], None]:
+    """Build the network and `train(steps)`: each step on a batch of its own.
+
+    Args:
+        torch: The module.
+        batch_size: Examples to a step.
+        channels_last: The layout of images and kernels: with the channels last, or
+            contiguous.
+    """
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (EXAMPLES, 1, 28, 28), generator=generator)
+    labels = torch.randint(0, 10, (EXAMPLES,), generator=generator)
+    pixels = images.float().div_(255)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 32, 3, padding="same"),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Conv2d(32, 64, 3, padding="same"),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(7 * 7 * 64, 10),
+    ).to(memory_format=layout)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+
+    def train(steps: int) -> None:
+        order = torch.randint(0, EXAMPLES, (steps, batch_size), generator=generator)
+        for indices in order:
+            batch = pixels[indices].contiguous(memory_format=layout)
+            logits = network(batch)
+            loss = torch.nn.functional.cross_entropy(logits, labels[indices])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+    return train
+
+
+def main() -> None:
+    """Answer every number of steps on standard input with the seconds they took."""
+    batch_size, layout, threads = sys.argv[1:]
+    torch = importlib.import_module("torch")
+    torch.set_num_threads(int(threads))
+    torch.manual_seed(0)
+    train = make_train(torch, int(batch_size), layout == "channels_last")
+    print("ready", flush=True)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        train(int(line))
+        print(time.perf_counter() - start, flush=True)
+
+
+if __name__ == "__main__":
+    main()
