@@ -105,6 +105,21 @@ def count(name: str, value: object, *, at_least: int = 0) -> None:
     )
 
 
+def length(name: str, value: object, *, at_least: int = 1) -> None:
+    """Check that a structural argument, such as an array's length, is a known integer.
+
+    Raises:
+        TypeError: If the value is traced, or not an integer.
+        ValueError: If it is too small.
+    """
+    if isinstance(value, Tracer):
+        raise TypeError(
+            f"{name} must be a Python integer, got a traced value: it is the length of "
+            "an array, which is fixed when the program is compiled."
+        )
+    count(name, value, at_least=at_least)
+
+
 def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """Check that a structural argument is one of a few names."""
     listed = ", ".join(repr(choice) for choice in allowed)

@@ -19,7 +19,13 @@ import jax.numpy as jnp
 import optax
 
 from adaptax.checks import Scalar, require
-from adaptax.leaves import computing_dtype, dtype_of, is_trained, require_trainable
+from adaptax.leaves import (
+    computing_dtype,
+    dtype_of,
+    is_placeholder,
+    is_trained,
+    require_trainable,
+)
 
 
 def accumulators(
@@ -46,6 +52,21 @@ def accumulators(
         return jnp.full_like(shaped, jnp.asarray(fill).astype(wide), wide)
 
     return jax.tree.map(leaf, params)
+
+
+def remember(memory: optax.Updates, updates: optax.Updates) -> optax.Updates:
+    """Copy updates into the place of older ones that `accumulators` made room for.
+
+    Raises:
+        ValueError: If the trees differ in structure.
+    """
+
+    def copy(old, new):
+        if not is_trained(old) or not is_trained(new):
+            return old
+        return jnp.asarray(new).astype(dtype_of(old))
+
+    return jax.tree.map(copy, memory, updates, is_leaf=is_placeholder)
 
 
 def by_coordinate(

@@ -15,9 +15,14 @@ _TRAINED = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
 
 def is_trained(leaf: object) -> bool:
     """Tell whether a leaf is a floating-point array or number that is trained."""
-    if leaf is None or isinstance(leaf, optax.MaskedNode):
+    if is_placeholder(leaf):
         return False
     return any(dtype_of(leaf) == kind for kind in _TRAINED)
+
+
+def is_placeholder(leaf: object) -> bool:
+    """Tell whether a node is a leaf that stands for no array; for `jax.tree.map`."""
+    return leaf is None or isinstance(leaf, optax.MaskedNode)
 
 
 def dtype_of(leaf: object) -> jnp.dtype:
@@ -67,6 +72,28 @@ def global_norm(tree: optax.Updates) -> jax.Array:
     wide = computing_dtype(*map(dtype_of, leaves))
     squares = [jnp.sum(jnp.square(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
     return jnp.sqrt(sum(squares, jnp.zeros((), wide))).astype(jnp.float32)
+
+
+def inner_product(one: optax.Updates, other: optax.Updates) -> jax.Array:
+    """Give the inner product over the leaves trained in both, a float32 scalar.
+
+    Half precision is multiplied in float32. The product is not finite where the sum
+    overflows.
+    """
+
+    def product(leaf, other_leaf):
+        if not is_trained(leaf) or not is_trained(other_leaf):
+            return jnp.zeros((), jnp.float32)
+        wide = computing_dtype(dtype_of(leaf), dtype_of(other_leaf))
+        pair = (jnp.asarray(leaf).astype(wide), jnp.asarray(other_leaf).astype(wide))
+        return jnp.sum(pair[0] * pair[1])
+
+    products = jax.tree.leaves(
+        jax.tree.map(product, one, other, is_leaf=is_placeholder)
+    )
+    wide = computing_dtype(*map(dtype_of, products))
+    total = sum((one.astype(wide) for one in products), jnp.zeros((), wide))
+    return total.astype(jnp.float32)
 
 
 def without_variables(tree: Any) -> Any:

@@ -20,7 +20,7 @@ import optax
 
 from adaptax import checks, counters
 from adaptax.checks import Scalar, require
-from adaptax.leaves import computing_dtype, dtype_of, without_variables
+from adaptax.leaves import computing_dtype, dtype_of, is_placeholder, without_variables
 
 LearningRate: TypeAlias = Scalar | Callable[..., Any] | optax.GradientTransformation
 """What a seat takes: a number, a traced scalar, `step -> rate`, or a transformation."""
@@ -166,12 +166,15 @@ class ControllerState(NamedTuple):
     """The state of a controller.
 
     `followed` maps the name of what it listens to onto the state of its method, which
-    has the field `learning_rate`; `skipped` counts the metrics that were not finite,
-    which changed nothing else.
+    has the field `learning_rate`; `skipped` counts the metrics that were not finite.
+    `step` is that of the next update, from 0, and `changed_at` the first step that used
+    the present rate.
     """
 
     followed: dict[str, Any]
     skipped: jax.Array
+    step: jax.Array
+    changed_at: jax.Array
 
 
 class Controller(optax.GradientTransformationExtraArgs):
@@ -203,13 +206,13 @@ class Controller(optax.GradientTransformationExtraArgs):
                 return node
             found.append(node)
             plain = without_variables(node)
-            _, advanced = self.update((), plain, None, **{_OBSERVED: metric})
+            _, advanced = self.update((), plain, None, **{OBSERVED: metric})
             return jax.tree.unflatten(
                 jax.tree.structure(node), jax.tree.leaves(advanced)
             )
 
         opt_state = jax.tree.map(
-            advance, opt_state, is_leaf=lambda node: isinstance(node, ControllerState)
+            advance, opt_state, is_leaf=lambda node: _same_controller(node, own)
         )
         require(
             bool(found),
@@ -219,13 +222,15 @@ class Controller(optax.GradientTransformationExtraArgs):
         return opt_state
 
 
-_OBSERVED = "observed_metric"
+OBSERVED = "observed_metric"
+"""The extra argument by which `observe` hands a metric to a controller's `update`."""
 
 
 def follow(
     init: Callable[[Any], Any],
     advance: Callable[..., Any],
     *,
+    skip: Callable[[Any], Any] | None = None,
     monitor: str | None = "value",
     name: str | None = None,
 ) -> Controller:
@@ -236,6 +241,8 @@ def follow(
             `learning_rate`: the scale to apply.
         advance: `advance(state, metric, updates, params)` gives the state after one
             finite float32 metric. A metric that is not finite is never shown to it.
+        skip: `skip(state)` gives the state after a metric that is not finite; by
+            default, the state as it was.
         monitor: The extra argument of `update` to listen to; `None` listens to
             `observe` only. Structural.
         name: Tells controllers of one kind apart for `observe`. Structural; by default
@@ -244,14 +251,69 @@ def follow(
     label = name or monitor or "observed"
 
     def start(params):
-        return ControllerState({label: init(params)}, counters.zero())
+        zeros = (counters.zero() for _ in range(3))
+        return ControllerState({label: init(params)}, *zeros)
 
     def update(updates, state, params=None, **extra_args):
-        metric = _read_metric(extra_args, monitor)
+        before, metric = state.followed[label], read_metric(extra_args, monitor)
         if metric is not None:
-            state = _advance(advance, label, state, metric, updates, params)
+            finite = jnp.isfinite(metric)
+            after = advance(before, jnp.where(finite, metric, 0), updates, params)
+            skipped = skip(before) if skip else before
+            state = _advanced(state, label, _choose(finite, after, skipped), ~finite)
+        if OBSERVED not in extra_args:
+            state = state._replace(step=counters.increment(state.step))
         rate = state.followed[label].learning_rate
         return scale_updates(updates, rate), state
+
+    return Controller(start, update)
+
+
+def follow_gradients(
+    init: Callable[[Any], Any],
+    advance: Callable[..., Any],
+    *,
+    needs: tuple[str, ...] = (),
+    name: str | None = None,
+) -> Controller:
+    """Make a controller that follows the gradients, update by update.
+
+    The gradient is the extra argument `grad` where that is given, as it is to the line
+    searches of Optax; else it is the updates that reach the controller.
+
+    Args:
+        init: `init(params)` gives the method's state, which has the field
+            `learning_rate`: the scale to apply.
+        advance: `advance(state, gradients, updates, params, *needed)` gives the state
+            after an update, and whether what it measured can be used. If not, the state
+            stays as it was, and the update is counted in `skipped`.
+        needs: What else `update` must be given, in this order: "params", or names of
+            extra arguments. "value" arrives as a float32 scalar, and an update with one
+            that is not finite is skipped.
+        name: Names the method's state; "gradient" by default. Structural.
+    """
+    label = name or "gradient"
+
+    def start(params):
+        zeros = (counters.zero() for _ in range(3))
+        return ControllerState({label: init(params)}, *zeros)
+
+    def update(updates, state, params=None, **extra_args):
+        if OBSERVED in extra_args:
+            raise ValueError(
+                "this controller follows the gradients and has no metric to observe."
+            )
+        needed = _needed(needs, params, extra_args)
+        finite = jnp.isfinite(needed.get("value", jnp.zeros(())))
+        if "value" in needed:
+            needed["value"] = jnp.where(finite, needed["value"], 0)
+        gradients = _gradients(updates, extra_args.get("grad"))
+        before = state.followed[label]
+        after, usable = advance(before, gradients, updates, params, *needed.values())
+        after = _choose(finite & usable, after, before)
+        state = _advanced(state, label, after, ~(finite & usable))
+        state = state._replace(step=counters.increment(state.step))
+        return scale_updates(updates, after.learning_rate), state
 
     return Controller(start, update)
 
@@ -339,17 +401,51 @@ def _applied(rate: jax.Array, state: Any) -> Any:
     return state._replace(learning_rate=rate, invalid=invalid)
 
 
-def _read_metric(extra_args: dict[str, Any], monitor: str | None) -> jax.Array | None:
-    name = _OBSERVED if _OBSERVED in extra_args else monitor
-    if name is None:
-        return None
+def _gradients(updates: optax.Updates, grad: optax.Updates | None) -> optax.Updates:
+    """Give the part of a gradient that belongs to updates of which some are masked."""
+    if grad is None:
+        return updates
+    return jax.tree.map(
+        lambda update, leaf: update if is_placeholder(update) else leaf,
+        updates,
+        grad,
+        is_leaf=is_placeholder,
+    )
+
+
+def _needed(
+    names: tuple[str, ...], params: Any, extra_args: dict[str, Any]
+) -> dict[str, Any]:
+    """Read the arguments of `update` that a controller needs, but for the params."""
+    if "params" in names and params is None:
+        raise ValueError(
+            "this controller needs the params: call tx.update(grads, state, params)."
+        )
+    return {
+        name: read_metric(extra_args, name)
+        if name == "value"
+        else _read_extra(extra_args, name)
+        for name in names
+        if name != "params"
+    }
+
+
+def _read_extra(extra_args: dict[str, Any], name: str) -> Any:
     if extra_args.get(name) is None:
         raise TypeError(
             f"this controller needs the extra argument `{name}`: call "
             f"tx.update(grads, state, params, {name}=...)."
         )
-    metric = jnp.asarray(extra_args[name])
-    label = "metric" if name == _OBSERVED else name
+    return extra_args[name]
+
+
+def read_metric(extra_args: dict[str, Any], monitor: str | None) -> jax.Array | None:
+    """Read what is monitored from the extra arguments, as a float32 scalar."""
+    name = OBSERVED if OBSERVED in extra_args else monitor
+    if name is None:
+        return None
+    metric = jnp.asarray(_read_extra(extra_args, name))
+    label = "metric" if name == OBSERVED else name
     if jnp.issubdtype(metric.dtype, jnp.complexfloating):
         raise TypeError(f"{label} must be real, got dtype {metric.dtype}.")
     require(
@@ -359,12 +455,18 @@ def _read_metric(extra_args: dict[str, Any], monitor: str | None) -> jax.Array |
     return metric.astype(jnp.float32)
 
 
-def _advance(advance, label, state, metric, updates, params) -> ControllerState:
-    before, finite = state.followed[label], jnp.isfinite(metric)
-    after = advance(before, jnp.where(finite, metric, 0), updates, params)
-    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, before)
+def _choose(condition: jax.Array, one: Any, other: Any) -> Any:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), one, other)
+
+
+def _advanced(state, label, method_state, skipped) -> ControllerState:
+    """Enter a method's new state, and note whether and when its rate changed."""
+    changed = method_state.learning_rate != state.followed[label].learning_rate
     return ControllerState(
-        {label: kept}, counters.increment(state.skipped, where=~finite)
+        followed={label: method_state},
+        skipped=counters.increment(state.skipped, where=skipped),
+        step=state.step,
+        changed_at=jnp.where(changed, state.step, state.changed_at),
     )
 
 

@@ -296,7 +296,18 @@ def test_what_is_observed_is_applied_at_the_next_update():
         state = controller.observe(state, metric)
     updates, after = optimizer.update(PARAMS, state)
     np.testing.assert_array_equal(updates["a"], -0.5)
-    jax.tree.map(np.testing.assert_array_equal, after, state)
+    followed = [optax.tree.get(tree, "followed") for tree in (after, state)]
+    jax.tree.map(np.testing.assert_array_equal, *followed)
+
+
+def test_only_updates_count_as_steps():
+    controller = plateau(monitor=None)
+    state = controller.init(PARAMS)
+    for metric in (1.0, 1.0, 1.0):
+        state = controller.observe(state, metric)
+    assert int(state.step) == 0
+    _, state = controller.update(PARAMS, state)
+    assert int(state.step) == 1
 
 
 @pytest.mark.parametrize(
@@ -362,7 +373,7 @@ def test_a_metric_of_any_real_type_is_taken(value):
     assert state.followed["value"].best == 1
     assert state.followed["value"].best.dtype == jnp.float32
     observed = controller.observe(controller.init(PARAMS), value)
-    jax.tree.map(np.testing.assert_array_equal, observed, state)
+    jax.tree.map(np.testing.assert_array_equal, observed.followed, state.followed)
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (2, 2)])
