@@ -1,0 +1,138 @@
+"""Bold driver: raise the rate while the loss falls, lower it when the loss rises.
+
+    f < f′:                      scale ← min(scale · increase, max_scale)
+    f > f′ + (κ − 1) |f′|:       scale ← max(scale · decrease, min_scale)
+    f′ ← f
+
+f is the evaluation, f′ the one before and κ the tolerance; between the two the scale
+stays. An evaluation is a single metric, or the mean over a window of them; with a
+`decay`, f is the exponential average of the evaluations.
+
+Source: Vogl, Mangis, Rigler, Zink & Alkon (1988), "Accelerating the convergence of the
+back-propagation method", Biological Cybernetics 59; Battiti (1989), "Accelerated
+backpropagation learning: two optimization methods", Complex Systems 3. The numbers by
+default are those of MATLAB's `traingdx`. Here the step that raised the loss is not
+undone, and the tolerance is written with |f′|, which is right for negative losses too.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar
+from adaptax.controllers import evaluations
+from adaptax.controllers.evaluations import Average, Window, bounded, real
+from adaptax.rates import Controller, follow
+
+
+class BoldDriverState(NamedTuple):
+    """The state of `bold_driver`.
+
+    `learning_rate` is the scale applied; `window` is filling up to an evaluation, and
+    `average` is f; `direction` tells what the latest evaluation did to the scale (1 a
+    rise, −1 a cut, 0 neither), and `raises` and `cuts` count them.
+    """
+
+    learning_rate: jax.Array
+    window: Window
+    average: Average
+    direction: jax.Array
+    raises: jax.Array
+    cuts: jax.Array
+
+
+def bold_driver(
+    increase: Scalar = 1.05,
+    decrease: Scalar = 0.7,
+    tolerance: Scalar = 1.04,
+    decay: Scalar = 0.0,
+    window: Scalar = 1,
+    min_scale: Scalar = 1e-3,
+    max_scale: Scalar = 1e3,
+    *,
+    mode: str = "min",
+    monitor: str | None = "value",
+    name: str | None = None,
+) -> Controller:
+    """Raise the rate a little while the loss falls, lower it much when the loss rises.
+
+    The losses of single batches rise and fall by chance: give them a `window` of about
+    an epoch's steps, or a `decay` of 0.9 or more.
+
+    Args:
+        increase: What the scale is multiplied by when the loss fell, >= 1.
+        decrease: What it is multiplied by when the loss rose, 0 < decrease < 1.
+        tolerance: κ >= 1: a rise by up to the part κ − 1 of |f′| changes nothing.
+        decay: The factor of the exponential average, in [0, 1); 0 takes the evaluation
+            itself.
+        window: Metrics to an evaluation, >= 1.
+        min_scale: The smallest scale, in [0, 1]: a multiple of the rate beside it.
+        max_scale: The largest, >= 1.
+        mode: "min" for a loss, "max" for an accuracy. Structural.
+        monitor: The extra argument of `update` to follow; `None` follows `observe`
+            only.
+        name: Tells two such controllers apart for `observe`.
+
+    Raises:
+        TypeError: At `update`, if the extra argument is missing.
+
+    A metric that is not finite changes nothing but the counter `skipped`.
+
+    >>> driver = bold_driver(increase=1.5, decrease=0.5)
+    >>> state, scales = driver.init(None), []
+    >>> for loss in (3.0, 2.0, 1.0, 4.0):
+    ...     scale, state = driver.update(1.0, state, value=loss)
+    ...     scales.append(float(scale))
+    >>> scales
+    [1.0, 1.5, 2.25, 1.125]
+    """
+    checks.number("increase", increase, at_least=1)
+    checks.number("decrease", decrease, above=0, below=1)
+    checks.number("tolerance", tolerance, at_least=1)
+    checks.averaging_factor("decay", decay)
+    checks.count("window", window, at_least=1)
+    checks.number("min_scale", min_scale, at_least=0, at_most=1)
+    checks.number("max_scale", max_scale, at_least=1)
+    checks.one_of("mode", mode, ("min", "max"))
+
+    def init(params):
+        del params
+        return BoldDriverState(
+            learning_rate=real(1.0),
+            window=evaluations.window(),
+            average=evaluations.average(),
+            direction=counters.zero(),
+            raises=counters.zero(),
+            cuts=counters.zero(),
+        )
+
+    def advance(state, metric, updates, params):
+        del updates, params
+        metric = metric if mode == "min" else -metric
+        filling, mean, full = evaluations.enter(state.window, metric, window)
+        return jax.tree.map(
+            lambda new, old: jnp.where(full, new, old),
+            evaluate(state, mean),
+            state,
+        )._replace(window=filling)
+
+    def evaluate(state, mean):
+        before, now = state.average, evaluations.averaged(state.average, mean, decay)
+        margin = (real(tolerance) - 1) * jnp.abs(before.mean)
+        comparable = before.seen > 0
+        fell = comparable & (now.mean < before.mean)
+        rose = comparable & (now.mean > bounded(before.mean + margin))
+        scale = state.learning_rate
+        higher = jnp.minimum(scale * real(increase), real(max_scale))
+        lower = jnp.maximum(scale * real(decrease), real(min_scale))
+        return state._replace(
+            learning_rate=jnp.where(fell, higher, jnp.where(rose, lower, scale)),
+            average=now,
+            direction=fell.astype(jnp.int32) - rose.astype(jnp.int32),
+            raises=counters.increment(state.raises, where=fell),
+            cuts=counters.increment(state.cuts, where=rose),
+        )
+
+    return follow(init, advance, monitor=monitor, name=name)

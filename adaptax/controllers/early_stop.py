@@ -1,0 +1,209 @@
+"""Early stop: tell when the metric no longer improves; the rate itself stays 1.
+
+    m < best − δ:    best ← m,   bad ← 0;      otherwise   bad ← bad + 1
+    converged  =  bad > patience   or   m ≤ target   or   lost > max_lost
+
+m is the mean of the latest `window` metrics, so one evaluation takes `window` of them;
+`lost` counts metrics in a row that were not finite. Once `converged` is true the state
+stays as it is, and the first reason that held is kept:
+
+    0 RUNNING,   1 NO_IMPROVEMENT,   2 TARGET_REACHED,   3 NOT_FINITE
+
+Source: Prechelt (1998), "Early Stopping — But When?", in Neural Networks: Tricks of the
+Trade. Patience counts as in `reduce_on_plateau`; Keras stops one evaluation earlier.
+"""
+
+import enum
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar, require
+from adaptax.controllers import evaluations
+from adaptax.controllers.evaluations import UNSEEN, Window, improves, real, whole
+from adaptax.leaves import without_variables
+from adaptax.rates import Controller, follow
+
+
+class StopReason(enum.IntEnum):
+    """Why `early_stop` says that training has converged: the codes in its state."""
+
+    RUNNING = 0
+    NO_IMPROVEMENT = 1
+    TARGET_REACHED = 2
+    NOT_FINITE = 3
+
+
+class EarlyStopState(NamedTuple):
+    """The state of `early_stop`, all scalars.
+
+    `learning_rate` is 1; `converged` tells whether to stop, and `reason` is why, a
+    `StopReason`. `best` is the best evaluation so far, as minimized (float32's largest
+    number before the first), `best_at` its number, from 1; `evaluated` counts the
+    evaluations, `bad` those in a row without improvement, `lost` the metrics in a row
+    that were not finite. `window` is filling up to an evaluation.
+    """
+
+    learning_rate: jax.Array
+    converged: jax.Array
+    reason: jax.Array
+    best: jax.Array
+    best_at: jax.Array
+    evaluated: jax.Array
+    bad: jax.Array
+    lost: jax.Array
+    window: Window
+
+
+def early_stop(
+    patience: Scalar = 10,
+    min_delta: Scalar = 0.0,
+    window: Scalar = 1,
+    max_lost: Scalar = 10,
+    target: Scalar | None = None,
+    *,
+    mode: str = "min",
+    monitor: str | None = "value",
+    name: str | None = None,
+) -> Controller:
+    """Tell when more than `patience` evaluations in a row did not improve.
+
+    Ask with `converged`, inside a compiled loop or outside.
+
+    Args:
+        patience: Evaluations without improvement to wait for, >= 0.
+        min_delta: δ >= 0, the smallest improvement that counts.
+        window: Metrics to an evaluation, >= 1.
+        max_lost: Metrics in a row that may be not finite, >= 0: training that has
+            diverged ends too.
+        target: An evaluation that is good enough to stop at; `None` for no such.
+        mode: "min" for a loss, "max" for an accuracy. Structural.
+        monitor: The extra argument of `update` to follow; `None` follows `observe`
+            only.
+        name: Tells two such controllers apart for `observe`.
+
+    Raises:
+        TypeError: At `update`, if the extra argument is missing.
+
+    A metric that is not finite changes nothing but the counters `skipped` and `lost`,
+    and what follows from them.
+
+    >>> import jax, optax
+    >>> import adaptax
+    >>> optimizer = adaptax.gradient_descent(
+    ...     optax.chain(adaptax.constant(0.25), early_stop(patience=2))
+    ... )
+    >>> def step(carry):
+    ...     w, state = carry
+    ...     loss, gradient = jax.value_and_grad(lambda w: (w - 3) ** 2)(w)
+    ...     update, state = optimizer.update(gradient, state, w, value=loss)
+    ...     return w + update, state
+    >>> w, state = jax.lax.while_loop(
+    ...     lambda carry: ~converged(carry[1]), step, (0.0, optimizer.init(0.0))
+    ... )
+    >>> float(w), StopReason(int(state[1][0][1].followed["value"].reason)).name
+    (3.0, 'NO_IMPROVEMENT')
+    """
+    checks.count("patience", patience)
+    checks.number("min_delta", min_delta, at_least=0)
+    checks.count("window", window, at_least=1)
+    checks.count("max_lost", max_lost)
+    if target is not None:
+        checks.number("target", target)
+    checks.one_of("mode", mode, ("min", "max"))
+
+    def init(params):
+        del params
+        return EarlyStopState(
+            learning_rate=real(1.0),
+            converged=jnp.zeros((), bool),
+            reason=whole(StopReason.RUNNING),
+            best=real(UNSEEN),
+            best_at=counters.zero(),
+            evaluated=counters.zero(),
+            bad=counters.zero(),
+            lost=counters.zero(),
+            window=evaluations.window(),
+        )
+
+    def advance(state, metric, updates, params):
+        del updates, params
+        metric = metric if mode == "min" else -metric
+        filling, mean, full = evaluations.enter(state.window, metric, window)
+        known = state._replace(window=filling, lost=counters.zero())
+        evaluated = _chosen(full, evaluate(known, mean), known)
+        return _chosen(state.converged, state, evaluated)
+
+    def evaluate(state, mean):
+        improved = improves(mean, state.best, min_delta, "absolute")
+        bad = jnp.where(improved, 0, counters.increment(state.bad))
+        evaluated = counters.increment(state.evaluated)
+        state = state._replace(
+            best=jnp.where(improved, mean, state.best),
+            best_at=jnp.where(improved, evaluated, state.best_at),
+            evaluated=evaluated,
+            bad=bad,
+        )
+        state = _stopped(state, reached(mean), StopReason.TARGET_REACHED)
+        return _stopped(state, bad > whole(patience), StopReason.NO_IMPROVEMENT)
+
+    def reached(mean):
+        if target is None:
+            return jnp.zeros((), bool)
+        return mean <= (real(target) if mode == "min" else -real(target))
+
+    def skip(state):
+        lost = counters.increment(state.lost, where=~state.converged)
+        too_many = lost > whole(max_lost)
+        return _stopped(state._replace(lost=lost), too_many, StopReason.NOT_FINITE)
+
+    return follow(init, advance, skip=skip, monitor=monitor, name=name)
+
+
+def converged(opt_state: Any) -> jax.Array:
+    """Tell whether some `early_stop` in an optimizer's state says to stop.
+
+    Args:
+        opt_state: The state of an optimizer that contains one or more at any depth, or
+            a Flax `TrainState` or `nnx.Optimizer`. Where there are several, as in the
+            groups of `optax.partition`, the first to converge counts.
+
+    Returns:
+        A boolean scalar, for `jax.lax.while_loop` and `if` alike.
+
+    Raises:
+        ValueError: If there is none in it.
+    """
+    state = without_variables(getattr(opt_state, "opt_state", opt_state))
+    found = convergences(state)
+    require(
+        bool(found),
+        "opt_state says nothing of convergence. Put adaptax.early_stop into the chain "
+        "that makes the optimizer.",
+    )
+    return jnp.stack(found).any(axis=0)
+
+
+def convergences(state: Any) -> list[jax.Array]:
+    """List what every `early_stop` in a state says."""
+
+    def stops(node):
+        return isinstance(node, EarlyStopState)
+
+    nodes = jax.tree.leaves(state, is_leaf=stops)
+    return [node.converged for node in nodes if stops(node)]
+
+
+def _stopped(state, condition, reason) -> EarlyStopState:
+    """Stop for a reason where a condition holds, and nothing stopped before."""
+    now = condition & ~state.converged
+    return state._replace(
+        converged=state.converged | now,
+        reason=jnp.where(now, whole(reason), state.reason),
+    )
+
+
+def _chosen(condition, one, other) -> EarlyStopState:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), one, other)

@@ -1,0 +1,188 @@
+"""Rates that follow the size or the noise of the gradient.
+
+    by="variance":   S̄ ← average of ⟨g_t, g_{t−1}⟩
+                     P̄ ← average of (‖g_t‖² + ‖g_{t−1}‖²) / 2
+                     scale = (S̄ / P̄)^a = (1 + B_noise / B)^(−a)
+    by="norm":       scale = (N̄ / ‖g_t‖)^a,   N̄ ← average of ‖g‖
+
+S̄ estimates |G|², the square of the gradient without noise, and P̄ − S̄ what a batch of B
+examples leaves of the variance, tr Σ / B; so the noise scale B_noise = tr Σ / |G|² is
+about B (P̄ − S̄) / S̄. With the norms of n micro-batch gradients gᵢ of mean g, one step is
+enough: S = (n ‖g‖² − mean ‖gᵢ‖²) / (n − 1) and P = ‖g‖².
+
+Source: McCandlish, Kaplan, Amodei et al. (2018), "An Empirical Model of Large-Batch
+Training" (arXiv 1812.06162), whose rate for a batch of B is ε_max / (1 + B_noise / B).
+The averages are exponential and debiased, after Johnson, Agrawal, Gu & Guestrin (2020),
+"AdaScale SGD" (arXiv 2007.05105).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar
+from adaptax.controllers.evaluations import real
+from adaptax.coordinates import accumulators, average_weight, divide, remember
+from adaptax.leaves import global_norm, inner_product
+from adaptax.rates import Controller, follow_gradients
+
+
+class GradientNoiseState(NamedTuple):
+    """The state of `gradient_variance` by the variance.
+
+    `learning_rate` is the scale applied; `signal` and `power` are S̄ and P̄, and `seen`
+    counts the gradients; `previous` is the gradient before, shaped like the
+    parameters, and float32 for half precision (without micro-batches; else `None`).
+    """
+
+    learning_rate: jax.Array
+    signal: jax.Array
+    power: jax.Array
+    seen: jax.Array
+    previous: optax.Updates | None
+
+
+class GradientNormState(NamedTuple):
+    """The state of `gradient_variance` by the norm.
+
+    `learning_rate` is the scale applied, `mean_norm` is N̄, and `seen` counts the norms
+    that it averages.
+    """
+
+    learning_rate: jax.Array
+    mean_norm: jax.Array
+    seen: jax.Array
+
+
+def gradient_variance(
+    decay: Scalar = 0.99,
+    exponent: Scalar = 1.0,
+    min_scale: Scalar = 0.1,
+    max_scale: Scalar = 10.0,
+    *,
+    by: str = "variance",
+    micro_batches: bool = False,
+    name: str | None = None,
+) -> Controller:
+    """Scale the rate by how much of the gradient is signal, or against its norm.
+
+    Behind gradient descent, the updates that reach it are the gradient. Behind any
+    other direction it must be told the gradient: `tx.update(grads, state, params,
+    grad=grads)`.
+
+    Args:
+        decay: Of the averages, in [0, 1).
+        exponent: a >= 0; 1/2 for directions that are divided by a root, such as Adam.
+        min_scale: The smallest scale, in (0, 1].
+        max_scale: The largest scale, >= 1. By the variance, the scale hardly exceeds 1.
+        by: "variance", or "norm": down as gradients grow, up as they vanish.
+            Structural.
+        micro_batches: By the variance, whether to take the extra argument
+            `micro_norms` of `update`, the norms (n,) of the n >= 2 micro-batch
+            gradients whose mean is the gradient, rather than keep the gradient before.
+            Structural.
+        name: Names the state in `telemetry`. Structural.
+
+    The first scale is 1, and so is that of gradients that are all 0. By the norm, the
+    average is that of the steps before, and a norm enters it as at most
+    N̄ / min_scale, so that one explosion is not taken for the rule; a gradient of 0
+    changes nothing. What is not finite changes nothing, and is scaled as before.
+
+    >>> controller = gradient_variance(by="norm")
+    >>> state = controller.init(1.0)
+    >>> for gradient in (1.0, 4.0):
+    ...     update, state = controller.update(gradient, state)
+    >>> float(update)
+    1.0
+    """
+    checks.averaging_factor("decay", decay)
+    checks.number("exponent", exponent, at_least=0)
+    checks.number("min_scale", min_scale, above=0, at_most=1)
+    checks.number("max_scale", max_scale, at_least=1)
+    checks.one_of("by", by, ("variance", "norm"))
+
+    def bounded(ratio):
+        return jnp.clip(ratio ** real(exponent), real(min_scale), real(max_scale))
+
+    if by == "norm":
+        checks.require(not micro_batches, "micro_batches needs by='variance'.")
+        return _by_norm(decay, bounded, min_scale, name)
+    return _by_variance(decay, bounded, micro_batches, name)
+
+
+def _by_variance(decay, bounded, micro_batches, name) -> Controller:
+    def init(params):
+        previous = None if micro_batches else accumulators(params)
+        return GradientNoiseState(
+            real(1.0), real(0.0), real(0.0), counters.zero(), previous
+        )
+
+    def estimates(state, gradients, *micro_norms):
+        norm = global_norm(gradients)
+        if micro_batches:
+            return _of_micro_batches(norm, *micro_norms)
+        before = global_norm(state.previous)
+        signal = inner_product(gradients, state.previous)
+        return signal, (norm * norm + before * before) / 2
+
+    def advance(state, gradients, updates, params, *micro_norms):
+        del updates, params
+        signal, power = estimates(state, gradients, *micro_norms)
+        usable = jnp.isfinite(signal) & jnp.isfinite(power)
+        seen = counters.increment(state.seen)
+        count = seen if micro_batches else seen - 1  # the first has none before it
+        weight = average_weight(decay, jnp.maximum(count, 1)).astype(jnp.float32)
+        weight = jnp.where(count > 0, weight, 0)
+        signal = state.signal + weight * (signal - state.signal)
+        power = state.power + weight * (power - state.power)
+        known = power > 0
+        part = jnp.where(known, divide(jnp.maximum(signal, 0), power), 1)
+        previous = None if micro_batches else remember(state.previous, gradients)
+        scale = jnp.where(known, bounded(part), 1)
+        return GradientNoiseState(scale, signal, power, seen, previous), usable
+
+    needs = ("micro_norms",) if micro_batches else ()
+    return follow_gradients(init, advance, needs=needs, name=name)
+
+
+def _of_micro_batches(norm, micro_norms):
+    """Estimate |G|² and its sum with the variance, from the gradients of one step."""
+    number = jnp.size(micro_norms)
+    checks.require(
+        jnp.ndim(micro_norms) == 1 and number > 1,
+        "micro_norms must be the norms (n,) of at least 2 gradients, "
+        f"got shape {jnp.shape(micro_norms)}.",
+    )
+    squares = jnp.square(jnp.asarray(micro_norms).astype(jnp.float32))
+    power = norm * norm
+    return (number * power - jnp.mean(squares)) / (number - 1), power
+
+
+def _by_norm(decay, bounded, min_scale, name) -> Controller:
+    def init(params):
+        del params
+        return GradientNormState(real(1.0), real(0.0), counters.zero())
+
+    def advance(state, gradients, updates, params):
+        del updates, params
+        norm = global_norm(gradients)
+        first = state.seen == 0
+        mean = jnp.where(first, norm, state.mean_norm)
+        ratio = divide(mean, norm)
+        entering = jnp.minimum(norm, mean / real(min_scale))
+        seen = counters.increment(state.seen)
+        weight = average_weight(decay, seen).astype(jnp.float32)
+        after = GradientNormState(
+            learning_rate=jnp.where(ratio > 0, bounded(ratio), 1),
+            mean_norm=mean + weight * (entering - mean),
+            seen=seen,
+        )
+        kept = jax.tree.map(
+            lambda new, old: jnp.where(norm > 0, new, old), after, state
+        )
+        return kept, jnp.isfinite(norm)
+
+    return follow_gradients(init, advance, name=name)

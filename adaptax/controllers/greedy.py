@@ -1,0 +1,187 @@
+"""Greedy: raise the rate while the metric keeps improving, lower it when it does not.
+
+    cooling > 0:     cooling ← cooling − 1,   good, bad ← 0
+    warming > 0:     warming ← warming − 1,   good, bad ← 0
+    m < best − θ:    best ← m,   good ← good + 1,   bad ← 0
+    otherwise:       bad ← bad + 1,   good ← 0
+
+    good > patience:   scale ← min(scale / factor, max_scale),   good ← 0,
+                       warming ← warmup,   left ← reset
+    bad > patience:    scale ← max(scale · factor, min_scale),   bad ← 0,
+                       cooling ← cooldown
+    scale = min_scale: left ← left − 1;   left ≤ 0:   start anew with scale = 1
+
+m is the mean of the latest `window` metrics, of as many as there are at first.
+
+Source: Subramanian et al. (2025), "GreedyLR", arXiv:2512.14527. The scale and its
+bounds multiply the rate that stands beside it. As rates, which they are in the authors'
+code, the defaults 1e-3 and 1 raise any smaller rate and never reduce one below 1e-3.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar
+from adaptax.controllers import evaluations
+from adaptax.controllers.evaluations import UNSEEN, Recent, improves, real, whole
+from adaptax.rates import Controller, follow
+
+
+class GreedyState(NamedTuple):
+    """The state of `greedy`.
+
+    `learning_rate` is the scale applied; `best` the best evaluation, as minimized
+    (float32's largest number before the first); `good` and `bad` count evaluations with
+    and without improvement in a row, `cooling` and `warming` those still to be ignored
+    after a cut or a rise, `left` those at the smallest scale before a reset. `recent`
+    has the metrics of the window; `direction` tells what the latest one did to the
+    scale (1 a rise, −1 a cut, 2 a reset, 0 nothing), and `raises`, `cuts` and `resets`
+    count them.
+    """
+
+    learning_rate: jax.Array
+    best: jax.Array
+    good: jax.Array
+    bad: jax.Array
+    cooling: jax.Array
+    warming: jax.Array
+    left: jax.Array
+    recent: Recent
+    direction: jax.Array
+    raises: jax.Array
+    cuts: jax.Array
+    resets: jax.Array
+
+
+def greedy(
+    factor: Scalar = 0.95,
+    patience: Scalar = 10,
+    threshold: Scalar = 1e-6,
+    cooldown: Scalar = 0,
+    warmup: Scalar = 0,
+    min_scale: Scalar = 1e-3,
+    max_scale: Scalar = 1e3,
+    reset: Scalar = 500,
+    *,
+    window: int = 1,
+    threshold_mode: str = "absolute",
+    mode: str = "min",
+    monitor: str | None = "value",
+    name: str | None = None,
+) -> Controller:
+    """Raise the rate after a run of improvements, lower it after a run without any.
+
+    Args:
+        factor: What a cut multiplies the scale by and a rise divides it by,
+            0 < factor < 1.
+        patience: A scale changes after more than so many evaluations in a row, >= 0.
+        threshold: θ >= 0, the smallest improvement that counts.
+        cooldown: Evaluations after a cut that are ignored, >= 0.
+        warmup: Evaluations after a rise that are ignored, >= 0.
+        min_scale: The smallest scale, in [0, 1]: a multiple of the rate beside it.
+        max_scale: The largest, >= 1.
+        reset: Evaluations at the smallest scale after which all starts anew, >= 1.
+        window: Metrics that are averaged, >= 1; the authors smooth over 50. Structural:
+            it is the length of an array.
+        threshold_mode: "absolute", or "relative" (θ is a part of |best|). Structural.
+        mode: "min" for a loss, "max" for an accuracy. Structural.
+        monitor: The extra argument of `update` to follow; `None` follows `observe`
+            only.
+        name: Tells two such controllers apart for `observe`.
+
+    Raises:
+        TypeError: At `update`, if the extra argument is missing.
+
+    A metric that is not finite changes nothing but the counter `skipped`.
+
+    >>> greed = greedy(factor=0.5, patience=0)
+    >>> state, scales = greed.init(None), []
+    >>> for loss in (3.0, 2.0, 4.0, 4.0):
+    ...     scale, state = greed.update(1.0, state, value=loss)
+    ...     scales.append(float(scale))
+    >>> scales
+    [2.0, 4.0, 2.0, 1.0]
+    """
+    checks.number("factor", factor, above=0, below=1)
+    checks.count("patience", patience)
+    checks.number("threshold", threshold, at_least=0)
+    checks.count("cooldown", cooldown)
+    checks.count("warmup", warmup)
+    checks.number("min_scale", min_scale, at_least=0, at_most=1)
+    checks.number("max_scale", max_scale, at_least=1)
+    checks.count("reset", reset, at_least=1)
+    checks.length("window", window)
+    checks.one_of("threshold_mode", threshold_mode, ("absolute", "relative"))
+    checks.one_of("mode", mode, ("min", "max"))
+
+    def init(params):
+        del params
+        return GreedyState(
+            learning_rate=real(1.0),
+            best=real(UNSEEN),
+            good=counters.zero(),
+            bad=counters.zero(),
+            cooling=counters.zero(),
+            warming=counters.zero(),
+            left=whole(reset),
+            recent=evaluations.recent(window),
+            direction=counters.zero(),
+            raises=counters.zero(),
+            cuts=counters.zero(),
+            resets=counters.zero(),
+        )
+
+    def advance(state, metric, updates, params):
+        del updates
+        metric = metric if mode == "min" else -metric
+        recent = evaluations.shifted(state.recent, metric)
+        state = moved(counted(state, evaluations.mean_of(recent)))
+        state = state._replace(
+            recent=recent,
+            left=state.left
+            - (state.learning_rate <= real(min_scale)).astype(jnp.int32),
+        )
+        resets = counters.increment(state.resets)
+        anew = init(params)._replace(
+            direction=whole(2), raises=state.raises, cuts=state.cuts, resets=resets
+        )
+        return jax.tree.map(
+            lambda new, old: jnp.where(state.left <= 0, new, old), anew, state
+        )
+
+    def counted(state, mean):
+        cooling, warming = state.cooling > 0, state.warming > 0
+        listening = ~cooling & ~warming
+        improved = listening & improves(mean, state.best, threshold, threshold_mode)
+        worse = listening & ~improved
+        return state._replace(
+            best=jnp.where(improved, mean, state.best),
+            good=jnp.where(improved, counters.increment(state.good), 0),
+            bad=jnp.where(worse, counters.increment(state.bad), 0),
+            cooling=jnp.maximum(state.cooling - 1, 0),
+            warming=jnp.where(
+                cooling, state.warming, jnp.maximum(state.warming - 1, 0)
+            ),
+        )
+
+    def moved(state):
+        raised, cut = state.good > whole(patience), state.bad > whole(patience)
+        scale = state.learning_rate
+        higher = jnp.minimum(scale / real(factor), real(max_scale))
+        lower = jnp.maximum(scale * real(factor), real(min_scale))
+        return state._replace(
+            learning_rate=jnp.where(raised, higher, jnp.where(cut, lower, scale)),
+            good=jnp.where(raised, 0, state.good),
+            bad=jnp.where(cut, 0, state.bad),
+            cooling=jnp.where(cut, whole(cooldown), state.cooling),
+            warming=jnp.where(raised, whole(warmup), state.warming),
+            left=jnp.where(raised, whole(reset), state.left),
+            direction=raised.astype(jnp.int32) - cut.astype(jnp.int32),
+            raises=counters.increment(state.raises, where=raised),
+            cuts=counters.increment(state.cuts, where=cut),
+        )
+
+    return follow(init, advance, monitor=monitor, name=name)

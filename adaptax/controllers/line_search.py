@@ -1,0 +1,187 @@
+"""Stochastic line search: try rates on the batch itself until one is good enough.
+
+    rate ← min(rate · increase, max_rate)
+    while f(w − rate u) > f(w) − c rate ⟨g, u⟩ + tolerance |f(w)|:
+        rate ← rate · decrease
+
+This is the test of Armijo; that of Goldstein also doubles the rate, up to `max_rate`,
+while f(w − rate u) < f(w) − (1 − c) rate ⟨g, u⟩.
+
+Source: Vaswani, Mishkin, Laradji, Schmidt, Gidel & Lacoste-Julien (2019), "Painless
+Stochastic Gradient: Interpolation, Line-Search, and Convergence Rates", NeurIPS (arXiv
+1905.09997). They take 10⁻⁶ where 100 trials do not suffice; this takes no step.
+`optax.scale_by_backtracking_linesearch` has the same extra arguments; its updates point
+downhill already, those here are subtracted, as everywhere in front of `scale(-1)`.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar
+from adaptax.controllers.evaluations import real, whole
+from adaptax.leaves import (
+    computing_dtype,
+    dtype_of,
+    inner_product,
+    is_placeholder,
+    is_trained,
+)
+from adaptax.rates import Controller, follow_gradients
+
+
+class LineSearchState(NamedTuple):
+    """The state of `line_search`.
+
+    `learning_rate` is the rate applied, 0 before the first step; `tried` the latest
+    one tried, from which the next search goes on; `trials` counts the losses computed
+    at the latest step, and `failures` the steps at which no rate passed.
+    """
+
+    learning_rate: jax.Array
+    tried: jax.Array
+    trials: jax.Array
+    failures: jax.Array
+
+
+def line_search(
+    initial: Scalar = 1.0,
+    c: Scalar = 0.1,
+    decrease: Scalar = 0.9,
+    increase: Scalar = 1.1,
+    max_rate: Scalar = 10.0,
+    max_trials: Scalar = 100,
+    tolerance: Scalar = 1e-7,
+    *,
+    test: str = "armijo",
+    name: str | None = None,
+) -> Controller:
+    """Take the first rate, from large to small, that lowers the loss of this batch.
+
+    Put it behind all other rates: the step it tries is the updates that reach it times
+    its own rate. Each trial costs one evaluation of the loss, without its gradient.
+
+    Args:
+        initial: The rate > 0 at which the first search begins.
+        c: The part of the fall that the gradient promises which must come true, in
+            (0, 1); in (0, 1/2) for Goldstein.
+        decrease: What a rate that fails is multiplied by, in (0, 1).
+        increase: What the latest rate is multiplied by for the next search, >= 1;
+            in the paper, 2 to the power of 1 / batches per epoch.
+        max_rate: The largest rate, > 0.
+        max_trials: The most trials a step, >= 1.
+        tolerance: The rise of the loss, as a part of it, that counts as rounding, >= 0.
+        test: "armijo" or "goldstein". Structural.
+        name: Names the state in `telemetry`. Structural.
+
+    `update` needs `params` and the extra arguments `value`, the loss; `grad`, its
+    gradient; and `value_fn`, a function of the parameters that gives the loss on the
+    same batch, with the same random numbers. (Optax passes further extra arguments on
+    to `value_fn`; here it closes over its batch.)
+
+    Raises:
+        ValueError: At `update`, if `params` is missing.
+        TypeError: At `update`, if one of the extra arguments is.
+
+    Where no trial passes, the rate is 0, and the next search goes on from the smallest.
+    Along updates that do not descend, the rate is 0 too. A trial with a loss that is
+    not finite fails. A loss or a gradient that is not finite changes nothing, and the
+    rate is the one before.
+
+    >>> import optax
+    >>> optimizer = optax.chain(line_search(), optax.scale(-1.0))
+    >>> arguments = {"value": 2.0, "grad": 2.0, "value_fn": lambda w: w * w / 2}
+    >>> update, state = optimizer.update(2.0, optimizer.init(2.0), 2.0, **arguments)
+    >>> float(update)
+    -2.2
+    """
+    checks.number("initial", initial, above=0)
+    checks.one_of("test", test, ("armijo", "goldstein"))
+    goldstein = test == "goldstein"
+    checks.number("c", c, above=0, below=0.5 if goldstein else 1)
+    checks.number("decrease", decrease, above=0, below=1)
+    checks.number("increase", increase, at_least=1)
+    checks.number("max_rate", max_rate, above=0)
+    checks.count("max_trials", max_trials, at_least=1)
+    checks.number("tolerance", tolerance, at_least=0)
+
+    def init(params):
+        del params
+        return LineSearchState(
+            real(0.0), real(initial), counters.zero(), counters.zero()
+        )
+
+    def advance(state, gradients, updates, params, value, grad, value_fn):
+        del grad  # it is `gradients`
+        slope = inner_product(gradients, updates)
+        usable = jnp.isfinite(slope)
+
+        def loss_at(rate):
+            return _read_loss(value_fn(_moved(params, updates, rate)))
+
+        def passes(rate, loss):
+            allowed = value - real(c) * rate * slope + real(tolerance) * jnp.abs(value)
+            return jnp.isfinite(loss) & (loss <= allowed)
+
+        def too_short(rate, loss):
+            if not goldstein:
+                return jnp.zeros((), bool)
+            least = value - (1 - real(c)) * rate * slope
+            return passes(rate, loss) & (loss < least) & (rate < real(max_rate))
+
+        def search_on(search):
+            rate, loss, trials = search
+            unsettled = ~passes(rate, loss) | too_short(rate, loss)
+            return unsettled & (trials < whole(max_trials))
+
+        def try_next(search):
+            rate, loss, trials = search
+            longer = jnp.minimum(rate * 2, real(max_rate))
+            rate = jnp.where(
+                too_short(rate, loss), longer, jnp.maximum(rate * real(decrease), tiny)
+            )
+            return rate, loss_at(rate), trials + 1
+
+        tiny = jnp.finfo(jnp.float32).tiny
+        first = jnp.minimum(state.tried * real(increase), real(max_rate))
+        first_loss = jnp.where(usable & (slope > 0), loss_at(first), value)
+        search = (first, first_loss, counters.zero() + 1)
+        descends = usable & (slope > 0)
+        rate, loss, trials = jax.lax.while_loop(
+            lambda search: descends & search_on(search), try_next, search
+        )
+        passed = descends & passes(rate, loss)
+        after = LineSearchState(
+            learning_rate=jnp.where(passed, rate, 0),
+            tried=jnp.where(descends, rate, state.tried),
+            trials=trials,
+            failures=counters.increment(state.failures, where=~passed),
+        )
+        return after, usable
+
+    needs = ("params", "value", "grad", "value_fn")
+    return follow_gradients(init, advance, needs=needs, name=name)
+
+
+def _moved(params, updates, rate):
+    """Take a step of this rate, without rounding before the parameters' own dtype."""
+
+    def move(param, update):
+        if not is_trained(param) or not is_trained(update):
+            return param
+        wide = computing_dtype(dtype_of(param), dtype_of(update))
+        step = jnp.asarray(update).astype(wide) * rate.astype(wide)
+        return (jnp.asarray(param).astype(wide) - step).astype(dtype_of(param))
+
+    return jax.tree.map(move, params, updates, is_leaf=is_placeholder)
+
+
+def _read_loss(loss):
+    loss = jnp.asarray(loss)
+    checks.require(
+        loss.shape == (),
+        f"value_fn must give a scalar, got shape {loss.shape}. Take its mean.",
+    )
+    return loss.astype(jnp.float32)

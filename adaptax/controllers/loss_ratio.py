@@ -1,0 +1,114 @@
+"""Loss ratio: a rate in proportion to how far the loss is above its lower bound.
+
+    scale = (L − L_min) / (L₀ − L_min)      ("first": L₀ is the first loss)
+    scale = 1 − L_min / L                   ("current": L is the loss itself)
+
+both clipped to [min_scale, 1]. L is the exponential average of the losses with factor
+`decay`, which by default is the latest loss.
+
+Source: published as the "loss ratio" 1 − L / L_min, which is never positive while
+L ≥ L_min > 0: the ratio is inverted there. The form with the first loss needs no sign
+of the losses. Where L ≤ L_min the scale is `min_scale`; where L₀ ≤ L_min < L it is 1.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar, require
+from adaptax.controllers import evaluations
+from adaptax.controllers.evaluations import Average, bounded, real
+from adaptax.rates import Controller, follow
+
+
+class LossRatioState(NamedTuple):
+    """The state of `loss_ratio`.
+
+    `learning_rate` is the scale applied; `first` is L₀, `average` is L; `floored`
+    counts the losses that gave `min_scale`.
+    """
+
+    learning_rate: jax.Array
+    first: jax.Array
+    average: Average
+    floored: jax.Array
+
+
+def loss_ratio(
+    lower_bound: Scalar = 0.0,
+    min_scale: Scalar = 0.0,
+    decay: Scalar = 0.0,
+    *,
+    reference: str = "first",
+    monitor: str | None = "value",
+    name: str | None = None,
+) -> Controller:
+    """Let the rate fall as the loss approaches its lower bound.
+
+    Args:
+        lower_bound: L_min, what the loss cannot fall below; > 0 where `reference` is
+            "current".
+        min_scale: The smallest scale, in [0, 1]: a multiple of the rate beside it. At 0
+            a loss at its bound stops the training until a higher loss comes.
+        decay: The factor of the exponential average, in [0, 1); 0 takes the latest loss
+            itself.
+        reference: What the distance from the bound is measured by: "first", its
+            distance at the first finite loss, or "current", the loss. Structural.
+        monitor: The extra argument of `update` to follow; `None` follows `observe`
+            only.
+        name: Tells two such controllers apart for `observe`.
+
+    Raises:
+        TypeError: At `update`, if the extra argument is missing.
+
+    A loss that is not finite changes nothing but the counter `skipped`.
+
+    >>> ratio = loss_ratio(lower_bound=1.0)
+    >>> state, scales = ratio.init(None), []
+    >>> for loss in (5.0, 3.0, 2.0, 9.0):
+    ...     scale, state = ratio.update(1.0, state, value=loss)
+    ...     scales.append(float(scale))
+    >>> scales
+    [1.0, 0.5, 0.25, 1.0]
+    """
+    checks.number("lower_bound", lower_bound)
+    checks.number("min_scale", min_scale, at_least=0, at_most=1)
+    checks.averaging_factor("decay", decay)
+    checks.one_of("reference", reference, ("first", "current"))
+    require(
+        reference == "first" or lower_bound > 0,
+        f"lower_bound must be > 0 where reference is 'current', got {lower_bound}: the "
+        "scale would not fall. Use reference='first'.",
+    )
+
+    def init(params):
+        del params
+        return LossRatioState(
+            learning_rate=real(1.0),
+            first=real(0.0),
+            average=evaluations.average(),
+            floored=counters.zero(),
+        )
+
+    def advance(state, metric, updates, params):
+        del updates, params
+        first = jnp.where(state.average.seen == 0, metric, state.first)
+        average = evaluations.averaged(state.average, metric, decay)
+        scale = jnp.clip(ratio(average.mean, first), real(min_scale), 1)
+        return LossRatioState(
+            learning_rate=scale,
+            first=first,
+            average=average,
+            floored=counters.increment(state.floored, where=scale <= real(min_scale)),
+        )
+
+    def ratio(loss, first):
+        bound = real(lower_bound)
+        gap = bounded(loss - bound)
+        whole = bounded(first - bound) if reference == "first" else loss
+        part = jnp.where(whole > 0, gap / jnp.where(whole > 0, whole, 1), 1)
+        return jnp.where(gap > 0, part, 0)
+
+    return follow(init, advance, monitor=monitor, name=name)

@@ -1,0 +1,189 @@
+"""Phases: a warm-up, then a controller that owns the rate, then a cool-down.
+
+    scale = warmup(t) · c₀             t < w           c₀: where the controller starts
+    scale = c(t)                       from t = w      c follows what training reports
+    scale = cooldown(t − s) · c(s)     from t = s      c(s): where it was left
+
+t is the step from 0. The cool-down starts at s, which is a given step or the one at
+which the controller itself says to stop, as `adaptax.early_stop` does.
+
+Source: warm-up as in Goyal et al. (2017), "Accurate, Large Minibatch SGD: Training
+ImageNet in 1 Hour"; the cool-down as in Hu et al. (2024), "MiniCPM". PyTorch, Keras and
+Optax cannot start a schedule from where a plateau scheduler has left the rate.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar
+from adaptax.controllers.early_stop import convergences
+from adaptax.controllers.evaluations import whole
+from adaptax.rates import (
+    OBSERVED,
+    Controller,
+    ControllerState,
+    LearningRate,
+    Schedule,
+    as_rate,
+    scale_updates,
+)
+
+
+class PhasesState(NamedTuple):
+    """The state of `phases`.
+
+    `learning_rate` is what warm-up or cool-down multiplies the rates of `inner` by, 1
+    in between, so that `adaptax.learning_rate` gives the product that was applied.
+    `phase` is 0, 1, 2 for warm-up, controller and cool-down, `entered` the first step
+    of it; `inner` has the state of each controller.
+    """
+
+    learning_rate: jax.Array
+    phase: jax.Array
+    entered: jax.Array
+    inner: tuple[ControllerState, ...]
+
+
+def phases(
+    warmup: LearningRate,
+    controller: Controller | Sequence[Controller],
+    cooldown: LearningRate,
+    warmup_steps: Scalar,
+    cooldown_at: Scalar | None = None,
+    *,
+    name: str | None = None,
+) -> Controller:
+    """Warm up, let a controller own the rate, and cool down from where it left it.
+
+    The controller hears of nothing before the warm-up ends, nor after the cool-down
+    began. Both `observe` of what is made here and that of the controller itself reach
+    it; the latter also in the other phases.
+
+    Args:
+        warmup: A schedule, or a function of the step, for the steps of the warm-up:
+            a multiple of the rate beside it, usually rising to 1.
+        controller: The controller, or several of them whose rates multiply, such as a
+            plateau and an `early_stop`. Each listens to what it listens to.
+        cooldown: A schedule, or a function of the step since the cool-down began: a
+            multiple of the rate that the controller left, usually falling from 1.
+        warmup_steps: w >= 0, the steps of the warm-up.
+        cooldown_at: The step at which the cool-down begins at the latest, >= w; `None`
+            leaves it to the controller.
+        name: Tells two such compositions apart for `observe`.
+
+    Raises:
+        TypeError: If something is not what it should be; at `update`, if an extra
+            argument that a controller listens to is missing.
+
+    >>> import adaptax
+    >>> rate = phases(
+    ...     adaptax.linear(0.25, 3, end=1.0),
+    ...     [
+    ...         adaptax.reduce_on_plateau(0.5, patience=0),
+    ...         adaptax.early_stop(patience=1),
+    ...     ],
+    ...     adaptax.linear(1.0, 4),
+    ...     warmup_steps=3,
+    ... )
+    >>> state, scales = rate.init(None), []
+    >>> for loss in (9.0, 9.0, 9.0, 3.0, 3.0, 2.0, 2.0, 2.0, 1.0):
+    ...     scale, state = rate.update(1.0, state, value=loss)
+    ...     scales.append(float(scale))
+    >>> scales
+    [0.25, 0.5, 0.75, 1.0, 0.5, 0.5, 0.25, 0.125, 0.09375]
+    """
+    rise, fall = _schedule("warmup", warmup), _schedule("cooldown", cooldown)
+    controllers = _listed(controller)
+    checks.count("warmup_steps", warmup_steps)
+    if cooldown_at is not None:
+        checks.count("cooldown_at", cooldown_at)
+        checks.at_most("warmup_steps", warmup_steps, "cooldown_at", cooldown_at)
+    label = name or "phases"
+
+    def init(params):
+        state = PhasesState(
+            learning_rate=jnp.where(whole(warmup_steps) > 0, rise(0), 1),
+            phase=counters.zero(),
+            entered=counters.zero(),
+            inner=tuple(cast(Any, one.init(params)) for one in controllers),
+        )
+        zeros = (counters.zero() for _ in range(3))
+        return ControllerState({label: state}, *zeros)
+
+    def update(updates, state, params=None, **extra_args):
+        before = state.followed[label]
+        warm, late = state.step >= whole(warmup_steps), is_late(state.step)
+        owns = warm & ~late & (before.phase < 2)
+        inner = tuple(
+            _advanced(one, updates, own, params, extra_args, owns)
+            for one, own in zip(controllers, before.inner, strict=True)
+        )
+        after = before._replace(inner=inner)
+        if OBSERVED not in extra_args:
+            ended = late | (before.phase == 2) | (warm & _stops(inner))
+            phase = jnp.where(ended, 2, warm.astype(jnp.int32))
+            after = entered(after, state.step, phase)
+        changed = _rate(after) != _rate(before)
+        skipped = jnp.stack([state.skipped, *(own.skipped for own in inner)])
+        state = ControllerState(
+            followed={label: after},
+            skipped=skipped.max(),
+            step=counters.increment(state.step, where=OBSERVED not in extra_args),
+            changed_at=jnp.where(changed, state.step, state.changed_at),
+        )
+        return scale_updates(updates, _rate(after)), state
+
+    def is_late(step):
+        return step >= whole(cooldown_at) if cooldown_at is not None else step < 0
+
+    def entered(state, step, phase):
+        since = jnp.where(phase == state.phase, state.entered, step)
+        factor = jnp.where(phase == 0, rise(step), 1)
+        factor = jnp.where(phase == 2, fall(step - since), factor)
+        return state._replace(learning_rate=factor, phase=phase, entered=since)
+
+    return Controller(init, update)
+
+
+def _schedule(name: str, given: LearningRate) -> Schedule:
+    schedule = as_rate(given)
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"{name} must be a schedule, got {given!r}.")
+    return schedule
+
+
+def _listed(given: Controller | Sequence[Controller]) -> tuple[Controller, ...]:
+    listed = (given,) if isinstance(given, Controller) else tuple(given)
+    for one in listed:
+        if not isinstance(one, Controller):
+            raise TypeError(
+                f"controller must be a controller, or several of them, got {one!r}."
+            )
+    if not listed:
+        raise TypeError("controller must be at least one controller, got none.")
+    return cast(tuple[Controller, ...], listed)
+
+
+def _advanced(controller, updates, state, params, extra_args, owns) -> ControllerState:
+    """Advance a controller where it owns the rate; its steps count in every phase."""
+    _, after = controller.update(updates, state, params, **extra_args)
+    held = state._replace(step=after.step)
+    return jax.tree.map(lambda new, old: jnp.where(owns, new, old), after, held)
+
+
+def _stops(inner: tuple[ControllerState, ...]) -> jax.Array:
+    return jnp.stack([*convergences(inner), jnp.zeros((), bool)]).any()
+
+
+def _rate(state: PhasesState) -> jax.Array:
+    """Multiply all the rates in a state."""
+    leaves: Any = jax.tree.leaves_with_path(state)
+    rates = [leaf for path, leaf in leaves if path[-1] == _LEARNING_RATE]
+    return jnp.stack(rates).prod()
+
+
+_LEARNING_RATE = jax.tree_util.GetAttrKey("learning_rate")

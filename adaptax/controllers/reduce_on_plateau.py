@@ -1,0 +1,231 @@
+"""Reduce on plateau: cut the rate when the metric has stopped improving.
+
+    improved:   m < best − θ |best|    (relative)   or   m < best − θ    (absolute)
+    bad ← 0 if improved or cooling down, else bad + 1
+    bad > patience:   scale ← max(scale · factor, min_scale),   bad ← 0
+
+m is the mean of the latest `window` metrics, so one evaluation takes `window` of them;
+the scale multiplies whatever rate stands beside it, and starts at 1.
+
+**Trend.** With `trend=K` an evaluation is good as well if the regression line through
+the latest K of them, a + b·x for x = 0 … K − 1, certainly falls by more than the
+threshold:
+
+    −b (K − 1) > θ |m̄|  (or θ)    and    b + z · se(b) < 0
+
+m̄ is their mean, se(b) the standard error of the slope and z `trend_errors`. One lucky
+low metric can then no longer hide that a noisy loss is still falling. The K evaluations
+must all be later than the latest cut; until there are so many, only the best counts.
+
+**Conventions.** `convention` chooses whose scheduler is reproduced, faults included:
+
+    adaptax   the rule above
+    torch     best (1 − θ) in place of best − θ |best|, for "max" best (1 + θ)
+    keras     fires when bad ≥ patience, and counts again with the last evaluation of
+              the cooldown; thresholds are absolute
+    optax     fires when bad = patience; (1 − θ) best, with the sign as minimized
+
+In all of them a metric that is not finite is passed over, and the scale is bounded by
+`min_scale`, a multiple of the rate beside it. PyTorch's `eps`, below which it makes no
+cut, has no counterpart.
+
+Source: `torch.optim.lr_scheduler.ReduceLROnPlateau`; `keras.callbacks.
+ReduceLROnPlateau`; `optax.contrib.reduce_on_plateau`. The relative test is written with
+|best|, which is right for negative metrics too.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar, require
+from adaptax.controllers import evaluations
+from adaptax.controllers.evaluations import (
+    UNSEEN,
+    Recent,
+    Window,
+    bounded,
+    real,
+    whole,
+)
+from adaptax.rates import Controller, follow
+
+_CONVENTIONS = ("adaptax", "torch", "keras", "optax")
+
+
+class PlateauState(NamedTuple):
+    """The state of `reduce_on_plateau`: scalars, and the array of `recent`.
+
+    `learning_rate` is the scale applied; `best` the best evaluation so far, as
+    minimized (float32's largest number before the first); `bad` counts evaluations
+    without improvement, `cooling` those still to be ignored, `cuts` the cuts made;
+    `window` is filling up to an evaluation; `recent` has the evaluations since the
+    latest cut that the trend is taken of, and is `None` without one; `falling` tells
+    whether they fall.
+    """
+
+    learning_rate: jax.Array
+    best: jax.Array
+    bad: jax.Array
+    cooling: jax.Array
+    cuts: jax.Array
+    window: Window
+    recent: Recent | None
+    falling: jax.Array
+
+
+def reduce_on_plateau(
+    factor: Scalar = 0.1,
+    patience: Scalar = 10,
+    threshold: Scalar = 1e-4,
+    cooldown: Scalar = 0,
+    min_scale: Scalar = 0.0,
+    window: Scalar = 1,
+    trend_errors: Scalar = 2.0,
+    *,
+    trend: int | None = None,
+    threshold_mode: str | None = None,
+    mode: str = "min",
+    convention: str = "adaptax",
+    monitor: str | None = "value",
+    name: str | None = None,
+) -> Controller:
+    """Cut the rate after more than `patience` evaluations without improvement.
+
+    Args:
+        factor: What a cut multiplies the scale by, 0 < factor < 1.
+        patience: Evaluations without improvement to wait for, >= 0.
+        threshold: θ >= 0, the smallest improvement that counts.
+        cooldown: Evaluations after a cut during which nothing counts as bad, >= 0.
+        min_scale: The smallest scale, in [0, 1]: a multiple of the rate beside it.
+        window: Metrics to an evaluation, >= 1. With a training loss as metric, about an
+            epoch's steps, since single batches are noisy.
+        trend_errors: z >= 0, the standard errors by which a slope must lie below 0.
+        trend: K >= 3, the evaluations that the trend is taken of; `None` asks for no
+            trend. Structural: it is the length of an array.
+        threshold_mode: "relative" (θ is a part of |best|) or "absolute"; `None` is
+            "absolute" for Keras and "relative" otherwise. Structural.
+        mode: "min" for a loss, "max" for an accuracy. Structural.
+        convention: "adaptax", or the library whose counting and tests are reproduced:
+            "torch", "keras", "optax". Structural.
+        monitor: The extra argument of `update` to follow; `None` follows `observe`
+            only.
+        name: Tells two such controllers apart for `observe`.
+
+    Raises:
+        TypeError: At `update`, if the extra argument is missing.
+
+    A metric that is not finite changes nothing but the counter `skipped`.
+
+    >>> import optax
+    >>> plateau = reduce_on_plateau(factor=0.5, patience=0)
+    >>> state = plateau.init(None)
+    >>> for loss in (1.0, 1.0):
+    ...     updates, state = plateau.update(1.0, state, value=loss)
+    >>> float(updates)
+    0.5
+    """
+    checks.number("factor", factor, above=0, below=1)
+    checks.count("patience", patience)
+    checks.number("threshold", threshold, at_least=0)
+    checks.count("cooldown", cooldown)
+    checks.number("min_scale", min_scale, at_least=0, at_most=1)
+    checks.count("window", window, at_least=1)
+    checks.number("trend_errors", trend_errors, at_least=0)
+    if trend is not None:
+        checks.length("trend", trend, at_least=3)
+    if threshold_mode is None:
+        threshold_mode = "absolute" if convention == "keras" else "relative"
+    checks.one_of("threshold_mode", threshold_mode, ("relative", "absolute"))
+    checks.one_of("mode", mode, ("min", "max"))
+    checks.one_of("convention", convention, _CONVENTIONS)
+    require(
+        (convention, threshold_mode) != ("keras", "relative"),
+        "threshold_mode must be 'absolute' where convention is 'keras': Keras has no "
+        "relative threshold.",
+    )
+
+    def init(params):
+        del params
+        return PlateauState(
+            learning_rate=real(1.0),
+            best=real(UNSEEN),
+            bad=counters.zero(),
+            cooling=counters.zero(),
+            cuts=counters.zero(),
+            window=evaluations.window(),
+            recent=None if trend is None else evaluations.recent(trend),
+            falling=jnp.zeros((), bool),
+        )
+
+    def advance(state, metric, updates, params):
+        del updates, params
+        metric = metric if mode == "min" else -metric
+        filling, mean, full = evaluations.enter(state.window, metric, window)
+        return jax.tree.map(
+            lambda new, old: jnp.where(full, new, old), evaluate(state, mean), state
+        )._replace(window=filling)
+
+    def evaluate(state, mean):
+        improved = improves(mean, state.best)
+        recent, falling = state.recent, state.falling
+        if recent is not None:
+            recent = evaluations.shifted(recent, mean)
+            falling = falls(recent)
+        left = jnp.maximum(state.cooling - 1, 0)
+        cooling = (left if convention == "keras" else state.cooling) > 0
+        bad = jnp.where(improved | falling | cooling, 0, counters.increment(state.bad))
+        cut = fires(bad, cooling)
+        smaller = jnp.maximum(state.learning_rate * real(factor), real(min_scale))
+        if recent is not None:
+            recent = recent._replace(filled=jnp.where(cut, 0, recent.filled))
+        return state._replace(
+            learning_rate=jnp.where(cut, smaller, state.learning_rate),
+            best=jnp.where(improved, mean, state.best),
+            bad=jnp.where(cut, 0, bad),
+            cooling=jnp.where(cut, whole(cooldown), left),
+            cuts=counters.increment(state.cuts, where=cut),
+            recent=recent,
+            falling=falling,
+        )
+
+    def improves(mean, best):
+        if threshold_mode == "absolute" or convention == "adaptax":
+            return evaluations.improves(mean, best, threshold, threshold_mode)
+        upward = convention == "torch" and mode == "max"
+        margin = real(threshold) * (-best if upward else best)
+        return (best == UNSEEN) | (mean < bounded(best - margin))
+
+    def fires(bad, cooling):
+        if convention == "keras":
+            return (bad > 0) & (bad >= whole(patience))
+        if convention == "optax":
+            return ~cooling & (bad == whole(patience))
+        return bad > whole(patience)
+
+    def falls(recent):
+        drop, error = _line(recent.values)
+        size = real(1.0)
+        if threshold_mode == "relative":
+            size = jnp.abs(evaluations.mean_of(recent))
+        certain = drop > real(trend_errors) * error
+        enough = (drop > 0) & (drop > real(threshold) * size)
+        return certain & enough & (recent.filled == len(recent.values))
+
+    return follow(init, advance, monitor=monitor, name=name)
+
+
+def _line(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Fit a line; give how far it falls from end to end, and the standard error."""
+    length = len(values)
+    unit = jnp.maximum(jnp.max(jnp.abs(values)), jnp.finfo(jnp.float32).tiny)
+    heights = values / unit
+    heights = heights - jnp.mean(heights)
+    places = jnp.arange(length, dtype=jnp.float32) - (length - 1) / 2
+    spread = jnp.sum(places**2)
+    slope = jnp.sum(places * heights) / spread
+    residual = jnp.sum((heights - slope * places) ** 2) / (length - 2)
+    ends = (length - 1) * unit
+    return bounded(-slope * ends), bounded(jnp.sqrt(residual / spread) * ends)

@@ -1,0 +1,137 @@
+"""Snapshots: copies of the parameters and of a state, to which a wrapper goes back.
+
+    u = s − w,   w + u = s
+
+A transformation can only add to the parameters w. In floating point w + (s − w) is the
+saved s exactly where s/2 <= w <= 2s, and wherever the result needs no more digits than
+there are; elsewhere it is off by a rounding of the larger of the two. Measured on
+normal numbers, in float32 as in bfloat16: after steps of a tenth of their size 98 % of
+them are back bit by bit and the rest to 1/8 ε, after steps of their size 77 % and the
+rest to ε. After a step that went very far (w = 1e10 from s = 1) that is much, so a
+wrapper asks `is_reached`, and goes back once more until it is; what is left, a rounding
+of s itself, is added to the next update. The snapshot stays the truth.
+
+Source: Sterbenz (1974), "Floating-Point Computation", Prentice-Hall, §4.3.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax.leaves import computing_dtype, dtype_of, is_trained, require_trainable
+from adaptax.rates import ControllerState
+
+
+def empty(params: optax.Params) -> Any:
+    """Make room for a copy of the trained leaves, in their own dtypes."""
+    require_trainable(params)
+
+    def leaf(param):
+        if not is_trained(param):
+            return optax.MaskedNode()
+        return jnp.full_like(param, 0, dtype_of(param))
+
+    return jax.tree.map(leaf, params)
+
+
+def take(where: jax.Array, params: optax.Params, saved: Any) -> Any:
+    """Save the parameters where the condition holds."""
+
+    def leaf(param, copy):
+        return jnp.where(where, param, copy) if is_trained(param) else copy
+
+    return jax.tree.map(leaf, params, saved)
+
+
+def at(params: optax.Params, saved: Any) -> optax.Params:
+    """Give the parameters with the saved leaves in their places."""
+    return jax.tree.map(
+        lambda param, copy: copy if is_trained(param) else param, params, saved
+    )
+
+
+def way_back(updates: optax.Updates, params: optax.Params, saved: Any) -> optax.Updates:
+    """Give the updates that lead to the saved parameters, finite and in their dtype."""
+
+    def leaf(param, copy, update):
+        if not (is_trained(param) and is_trained(update)):
+            return update
+        dtype = dtype_of(update)
+        wide = computing_dtype(dtype_of(param), dtype)
+        difference = jnp.asarray(copy).astype(wide) - jnp.asarray(param).astype(wide)
+        limit = float(jnp.finfo(dtype).max)
+        return jnp.clip(jnp.nan_to_num(difference), -limit, limit).astype(dtype)
+
+    return jax.tree.map(leaf, params, saved, updates)
+
+
+def is_reached(params: optax.Params, saved: Any) -> jax.Array:
+    """Tell whether the parameters are the saved ones, but for a rounding."""
+
+    def leaf(param, copy):
+        if not is_trained(param):
+            return jnp.ones((), bool)
+        dtype = dtype_of(param)
+        copy, param = (
+            jnp.asarray(x).astype(computing_dtype(dtype)) for x in (copy, param)
+        )
+        size = jnp.max(jnp.abs(copy), initial=0)
+        distance = jnp.max(jnp.abs(copy - param), initial=0)
+        return distance <= 4 * float(jnp.finfo(dtype).eps) * size
+
+    return jnp.stack(
+        [jnp.ones((), bool), *jax.tree.leaves(jax.tree.map(leaf, params, saved))]
+    ).all()
+
+
+def chosen(condition: bool | jax.Array, new: Any, old: Any) -> Any:
+    """Choose between two states of one kind, leaf by leaf, in the dtypes of the old."""
+
+    def leaf(one, other):
+        if dtype_of(one) == jax.dtypes.float0:
+            return one
+        if dtype_of(one) != dtype_of(other):
+            one = jnp.asarray(one).astype(dtype_of(other))
+        return jnp.where(condition, one, other)
+
+    return jax.tree.map(leaf, new, old)
+
+
+def zeros_unless(condition: jax.Array, updates: optax.Updates) -> optax.Updates:
+    """Put 0 for every trained element unless the condition holds."""
+    return jax.tree.map(
+        lambda leaf: jnp.where(condition, leaf, 0) if is_trained(leaf) else leaf,
+        updates,
+    )
+
+
+def added(updates: optax.Updates, others: optax.Updates) -> optax.Updates:
+    """Add the trained leaves of two trees of updates, in the dtypes of the first."""
+    return jax.tree.map(
+        lambda one, other: (
+            one + jnp.asarray(other).astype(dtype_of(one)) if is_trained(one) else one
+        ),
+        updates,
+        others,
+    )
+
+
+def restarted(state: Any, fresh: Any) -> Any:
+    """Take the fresh inner state, but for the parts that hold a rate, which go on."""
+
+    def holds_rate(node):
+        fields = set(getattr(node, "_fields", ()))
+        known = isinstance(node, ControllerState)
+        return known or bool({"learning_rate", "hyperparams"} & fields)
+
+    def visit(node, new):
+        if not holds_rate(node):
+            return new
+        if hasattr(node, "inner_state"):
+            inner_state = restarted(node.inner_state, new.inner_state)
+            return node._replace(inner_state=inner_state)
+        return node
+
+    return jax.tree.map(visit, state, fresh, is_leaf=holds_rate)

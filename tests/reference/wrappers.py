@@ -1,0 +1,161 @@
+"""The wrappers around momentum, written from their rules in float64.
+
+Scales are float32, as the library keeps them.
+"""
+
+import numpy as np
+
+from reference.controllers import reduce_on_plateau
+
+
+class Momentum:
+    """v ← b v + (1 − b) g, and the step −α v."""
+
+    b = 0.9
+
+    def __init__(self, w, learning_rate):
+        self.v = np.zeros_like(w)
+        self.learning_rate = learning_rate
+
+    def step(self, g):
+        self.v = self.b * self.v + (1 - self.b) * g
+        return -self.learning_rate * self.v
+
+
+def monitor(w, gradients, values, *, learning_rate):
+    """Watch only."""
+    inner = Momentum(w, learning_rate)
+    for g in gradients:
+        w = w + inner.step(g)
+        yield w
+
+
+def accumulate(w, gradients, values, *, learning_rate, every):
+    """Step with the mean of so many gradients."""
+    inner, waiting = Momentum(w, learning_rate), []
+    for g in gradients:
+        waiting.append(g)
+        if len(waiting) == every:
+            w = w + inner.step(sum(waiting) / every)
+            waiting = []
+        yield w
+
+
+def spike_guard(
+    w,
+    gradients,
+    values,
+    *,
+    learning_rate,
+    sigma,
+    patience,
+    factor,
+    recovery,
+    min_scale,
+    min_deviation,
+    window=128,
+):
+    """Skip what lies σ deviations above the mean of the latest accepted steps."""
+    inner, scale, recent, in_a_row = Momentum(w, learning_rate), np.float32(1), [], 0
+    for g, value in zip(gradients, values, strict=True):
+        pair = np.array([np.sqrt(np.sum(g**2)), value])
+        spike = False
+        if len(recent) == window:
+            mean, deviation = np.mean(recent, axis=0), np.std(recent, axis=0)
+            deviation = np.maximum(deviation, min_deviation * abs(mean))
+            spike = np.any(pair > mean + sigma * deviation)
+        if spike or not np.all(np.isfinite(pair)):
+            in_a_row += 1
+            if in_a_row % patience == 0:
+                scale = max(scale * np.float32(factor), np.float32(min_scale))
+                if spike:
+                    recent = []
+        else:
+            in_a_row = 0
+            scale = min(scale * np.float32(recovery), np.float32(1))
+            recent = [*recent, pair][-window:]
+            w = w + scale * inner.step(g)
+        yield w
+
+
+def reject_increase(
+    w,
+    gradients,
+    values,
+    *,
+    learning_rate,
+    tolerance,
+    decrease,
+    increase,
+    min_scale,
+    max_scale,
+    restart=False,
+):
+    """Go back where the loss rose by more than the tolerance."""
+    inner, scale, saved = Momentum(w, learning_rate), np.float32(1), None
+    returned = False
+    for g, value in zip(gradients, values, strict=True):
+        if saved is not None and not returned:
+            before = saved[0]
+            if value > before + (tolerance - 1) * abs(before):
+                _, w, inner.v = saved
+                if restart:
+                    inner = Momentum(w, learning_rate)
+                scale = max(scale * np.float32(decrease), np.float32(min_scale))
+                returned = True
+                yield w
+                continue
+            if value < before:
+                scale = min(scale * np.float32(increase), np.float32(max_scale))
+        returned = False
+        saved = value, w, inner.v
+        w = w + scale * inner.step(g)
+        yield w
+
+
+def restore_best(
+    w,
+    gradients,
+    values,
+    *,
+    learning_rate,
+    restart=True,
+    factor=0.1,
+    patience=10,
+    threshold=1e-4,
+):
+    """Go back to the best point where the plateau cuts the scale."""
+    inner, told, scale, best, returned = (
+        Momentum(w, learning_rate),
+        [],
+        1.0,
+        None,
+        False,
+    )
+    plateau = reduce_on_plateau(
+        iter(told.pop, None), factor=factor, patience=patience, threshold=threshold
+    )
+    for g, value in zip(gradients, values, strict=True):
+        cut = False
+        if not returned:
+            if best is None or value < best[0] - threshold * abs(best[0]):
+                best = value, w
+            told.append(value)
+            before, scale = scale, next(plateau)
+            cut = scale < before
+        returned = cut
+        if cut:
+            _, w = best
+            inner = Momentum(w, learning_rate) if restart else inner
+        else:
+            w = w + float(np.float32(scale)) * inner.step(g)
+        yield w
+
+
+REFERENCES = {
+    "accumulate": accumulate,
+    "monitor": monitor,
+    "spike_guard": spike_guard,
+    "reject_increase": reject_increase,
+    "restore_best": restore_best,
+}
