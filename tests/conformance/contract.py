@@ -1,0 +1,637 @@
+"""The contract that every method keeps: one function a point, collected in `POINTS`.
+
+Each takes a case, an entry of the catalogue with a variant, and raises where the case
+does not keep the point. `test_contract.py` holds the whole catalogue to it;
+`test_contract_has_teeth.py` shows each of them failing on a method that is broken.
+"""
+
+import dataclasses
+import functools
+import inspect
+import io
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import flax.serialization
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from conformance.cases import (
+    STEPS,
+    given_feed,
+    given_trace,
+    start,
+    stepper,
+    train,
+    trainer,
+    training_feed,
+)
+from conformance.problems import PROBLEMS, SHAPES, vector_of
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from reference import REFERENCES
+
+from adaptax import catalog, controllers, observe, optimizers, rates
+
+MIXED = {"matrix": "bfloat16", "scalar": "float16", "other": "float32"}
+DTYPES = {
+    "float32": (dict.fromkeys(SHAPES, "float32"), False),
+    "bfloat16": (dict.fromkeys(SHAPES, "bfloat16"), False),
+    "float16": (dict.fromkeys(SHAPES, "float16"), False),
+    "mixed": (MIXED, False),
+    "float32 with x64": (dict.fromkeys(SHAPES, "float32"), True),
+    "float64": (dict.fromkeys(SHAPES, "float64"), True),
+}
+"""Trees of dtypes, and whether x64 is enabled."""
+
+
+def check_abstract_init(case):
+    """1: `init` takes shapes and dtypes alone."""
+    optimizer, params = case.optimizer(), start()
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
+    concrete = optimizer.init(params)
+    _assert_same_types(optimizer.init(shapes), concrete, "init of shapes")
+    _assert_same_types(jax.eval_shape(optimizer.init, shapes), concrete, "eval_shape")
+
+
+def check_state_types(case):
+    """2: The types of the state are a fixed point of `update`, weak types included."""
+    for name in DTYPES:
+        traced = _traced(case, name)
+        _assert_same_types(traced.new_state, traced.state, name)
+        _assert_same_types(traced.state_of_cond, traced.state, f"{name}, in cond")
+
+
+def check_update_types(case):
+    """3: Updates keep the dtypes and the structure of the parameters."""
+    for name in DTYPES:
+        traced = _traced(case, name)
+        _assert_same_types(traced.updates, traced.params, name)
+
+
+def check_no_recompilation(case):
+    """4: Neither the second step nor another hyperparameter is traced again."""
+    step, traces = stepper(case)
+    hyperparameters, params = case.hyperparameters, start()
+    state = case.optimizer(**hyperparameters).init(params)
+    ((gradients, value),) = _inputs(1)
+    params, state = step(hyperparameters, params, state, gradients, value)
+    count = len(traces)
+    for other in (hyperparameters, *_changed(hyperparameters)):
+        params, state = step(other, params, state, gradients, value)
+        chex.assert_tree_all_finite(params)
+    assert len(traces) == count, "a later step was traced again"
+
+
+def check_jit(case):
+    """5: It is the same without jit, and with Python numbers as hyperparameters."""
+    eager = _updates(case, case.optimizer(), _inputs(12))
+    compiled = jax.tree.map(lambda x: x[:12], given_trace(case).updates)
+    _assert_close(eager, compiled, 2e-5)
+
+
+def check_vmap(case):
+    """6: `vmap` over every float hyperparameter equals a Python loop."""
+    floats = {
+        name: value
+        for name, value in case.hyperparameters.items()
+        if isinstance(value, np.floating)
+    }
+    members = [floats, *_changed(floats)]
+    stacked = {name: np.stack([member[name] for member in members]) for name in floats}
+    if not floats:
+        return
+    together = jax.jit(
+        jax.vmap(lambda member: train(case, given_feed(), **member).updates)
+    )(stacked)
+    for index, member in enumerate(members):
+        alone = train(case, given_feed(), **member).updates
+        batched = jax.tree.map(lambda x, index=index: x[index], together)
+        _assert_close(batched, alone, 2e-5, f"member {index}")
+
+
+def check_scan(case):
+    """7: As the carry of `lax.scan` it does what it does step by step."""
+    hyperparameters, params = case.hyperparameters, start()
+    state = case.optimizer(**hyperparameters).init(params)
+    for index, (gradients, value) in enumerate(_inputs(12)):
+        params, state = stepper(case).step(
+            hyperparameters, params, state, gradients, value
+        )
+        scanned = jax.tree.map(lambda x, at=index: x[at], given_trace(case).params)
+        _assert_close(params, scanned, 1e-5, f"step {index}")
+
+
+def check_extra_arguments(case):
+    """8: What it does not know it ignores; what it needs and is not given it names."""
+    optimizer, params = case.optimizer(), start()
+    ((gradients, value),) = _inputs(1)
+    state = optimizer.init(params)
+    told = case.told(value, lambda params: gradients, jax.random.key(0), params)
+    plain = optimizer.update(gradients, state, params, **told)
+    unknown = {"unknown": "text", "value": np.nan, "grad_fn": None, "key": None}
+    with_more = optimizer.update(gradients, state, params, **{**unknown, **told})
+    chex.assert_trees_all_equal(with_more, plain)
+    for name in told:
+        rest = {other: told[other] for other in told if other != name}
+        error = _error_of(optimizer.update, gradients, state, params, **rest)
+        assert isinstance(error, TypeError), f"without {name}: {error!r}"
+        assert f"`{name}`" in str(error), f"the message does not name {name}: {error}"
+    if "params" in case.needs:
+        error = _error_of(optimizer.update, gradients, state, **told)
+        assert isinstance(error, ValueError), f"without params: {error!r}"
+        assert "params" in str(error), f"the message does not name params: {error}"
+    else:
+        chex.assert_trees_all_equal(optimizer.update(gradients, state, **told), plain)
+
+
+def check_seat(case):
+    """9: Its seat takes numbers, functions and rates; a rate fits into every seat."""
+    inputs, expected = _inputs(3), _updates(case, case.optimizer(), _inputs(3))
+    if not _has_seat(case):
+        seated = optimizers.momentum(case.make(), b=0.0)
+        _assert_close(_updates(case, seated, inputs), expected, 1e-6)
+        return
+    rate = case.arguments["learning_rate"]
+    for name, seated in {
+        "an array": jnp.asarray(rate),
+        "a function": lambda step: jnp.full(step.shape, rate),
+        "a schedule": rates.constant(rate),
+        "a schedule of Optax": optax.constant_schedule(rate),
+        "a chain of rates": optax.chain(rates.constant(rate), rates.constant(1.0)),
+        "a controller": optax.chain(
+            rates.constant(rate), controllers.reduce_on_plateau()
+        ),
+    }.items():
+        optimizer = case.optimizer(learning_rate=seated)
+        updates = _updates(case, optimizer, inputs, also=["value"])
+        _assert_close(updates, expected, 1e-6, name)
+
+
+def check_composition(case):
+    """10: In the wrappers of Optax and of adaptax it goes on doing what it does."""
+    expected = _updates(case, case.optimizer(), _inputs(2))
+    for name, (wrap, every, also) in WRAPPERS.items():
+        repeated = [pair for pair in _inputs(2) for _ in range(every)]
+        # Optax mixes types in places. Without jit, lax.cond compiles nothing.
+        with jax.numpy_dtype_promotion("standard"), jax.disable_jit():
+            updates, state = _run(case, wrap(case), repeated, also)
+            _assert_same_types(state, wrap(case).init(start()), name)
+        moves = jax.tree.map(lambda x, every=every: x[every - 1 :: every], updates)
+        _assert_close(moves, expected, 2e-5, name)
+
+
+def _wrappers_of_optax() -> dict[str, tuple[Callable, int, Any]]:
+    trained = dict.fromkeys(SHAPES, True)
+    labels = dict.fromkeys(SHAPES, "trained")
+    groups = {"frozen": optax.set_to_zero()}
+    wraps = {
+        "chain": lambda case: optax.chain(case.optimizer(), optax.scale(1.0)),
+        "masked": lambda case: optax.masked(case.optimizer(), trained),
+        "partition": lambda case: optax.partition(
+            {"trained": case.optimizer(), **groups}, labels
+        ),
+        "inject_hyperparams": lambda case: _injected(case),
+        "apply_if_finite": lambda case: optax.apply_if_finite(case.optimizer(), 3),
+    }
+    once = {name: (wrap, 1, ()) for name, wrap in wraps.items()}
+    return once | {"MultiSteps": (lambda case: _multi_steps(case.optimizer()), 2, ())}
+
+
+def _wrappers_of_adaptax() -> dict[str, tuple[Callable, int, Any]]:
+    def wrap(entry):
+        return lambda case: entry.make(inner=case.optimizer(), **entry.steady)
+
+    return {
+        entry.name: (wrap(entry), entry.calls, entry.needs)
+        for entry in catalog.ENTRIES
+        if entry.family == "wrapper"
+    }
+
+
+WRAPPERS = _wrappers_of_optax() | _wrappers_of_adaptax()
+"""What leaves the updates as they are, when each input is repeated so often and it is
+told what it needs beside what the case does."""
+
+
+def check_sharding(case):
+    """11: States and updates keep the shardings, and equal those of one device."""
+    mesh = Mesh(np.array(jax.devices()), ("devices",))
+    rows = NamedSharding(mesh, PartitionSpec("devices"))
+    places = {"matrix": rows, "scalar": NamedSharding(mesh, PartitionSpec())}
+    hyperparameters, ((gradients, value),) = case.hyperparameters, _inputs(1)
+    params, gradients = (jax.device_put(x, places) for x in (start(), gradients))
+    state = case.optimizer(**hyperparameters).init(params)
+    _assert_sharded(state, rows, "the first state")
+    arguments = (hyperparameters, params, state, gradients, value)
+    compiled = stepper(case).step.lower(*arguments).compile()
+    if case.entry.elementwise:
+        text = compiled.as_text()
+        assert "all-gather" not in text, "each device gathers the whole"
+        assert "all-reduce" not in text, "the devices wait for each other"
+    params, state = compiled(*arguments)
+    _assert_sharded((params, state), rows, "after a step")
+    first = jax.tree.map(lambda x: x[0], given_trace(case).params)
+    _assert_close(params, first, 1e-5)
+
+
+def check_serialization(case):
+    """12: The state survives flattening, saving and loading."""
+    optimizer, params = case.optimizer(), start()
+    ((gradients, value),) = _inputs(1)
+    state = optimizer.init(params)
+    _, state = case.update(optimizer, gradients, state, params, value)
+    expected = case.update(optimizer, gradients, state, params, value)
+    leaves, structure = jax.tree.flatten(state)
+    file = io.BytesIO()
+    np.savez(file, *leaves)
+    file.seek(0)
+    loaded = structure.unflatten(map(jnp.asarray, np.load(file).values()))
+    packed = flax.serialization.to_bytes(state)
+    unpacked = flax.serialization.from_bytes(optimizer.init(params), packed)
+    for restored in (loaded, unpacked):
+        chex.assert_trees_all_equal_shapes_and_dtypes(restored, state)
+        again = case.update(optimizer, gradients, restored, params, value)
+        chex.assert_trees_all_equal(again, expected)
+
+
+def check_learning_rate(case):
+    """13: `learning_rate(state)` is the rate that was applied."""
+    params, measured, unit = start(), case.optimizer(), optimizers.gradient_descent(1.0)
+    waits = case.entry.family == "wrapper"
+    if waits:
+        measured, unit = case.optimizer(inner=_steady(_falling)), _steady(1.0)
+    elif _has_seat(case):
+        measured, unit = case.optimizer(learning_rate=_falling), _at_rate_one(case)
+    state, unit_state = measured.init(params), unit.init(params)
+    moves = 0
+    for gradients, value in _inputs(12):
+        updates, state = case.update(measured, gradients, state, params, value)
+        whole, unit_state = case.update(unit, gradients, unit_state, params, value)
+        rate = observe.learning_rate(state)
+        assert rate.shape == (), f"the rate has shape {rate.shape}"
+        assert rate.dtype == jnp.float32, f"the rate has dtype {rate.dtype}"
+        if waits and not vector_of(updates).any():
+            continue
+        scaled = jax.tree.map(lambda x, rate=rate: x * rate, whole)
+        _assert_close(updates, scaled, 1e-6)
+        moves += 1
+    assert moves, "nothing was ever applied"
+
+
+def check_zero_gradients(case):
+    """14: Zero gradients move nothing."""
+    feed = given_feed()
+    zeros = jax.tree.map(np.zeros_like, feed.gradients)
+    trace = train(case, feed._replace(gradients=zeros))
+    chex.assert_tree_all_finite(trace.params)
+    assert np.all(trace.finite), "the state is not finite"
+    assert not vector_of(trace.updates).any(), "zero gradients moved the parameters"
+
+
+def check_nonfinite(case):
+    """15: What is not finite never stays in a state, and training goes on."""
+    feed, poisons = given_feed(), {0: np.nan, 9: np.inf, 20: -np.inf, 30: 1e30}
+    values, matrix = feed.values.copy(), feed.gradients["matrix"].copy()
+    for step, poison in poisons.items():
+        values[step + 2] = matrix[step, 0, 0] = poison
+    gradients = {**feed.gradients, "matrix": matrix}
+    for poisoned in (feed._replace(gradients=gradients), feed._replace(values=values)):
+        trace = train(case, poisoned)
+        chex.assert_tree_all_finite(trace.params)
+        assert np.all(trace.finite), "the state is not finite"
+        assert vector_of(trace.updates)[-5:].all(), "training does not go on"
+        bad = ~np.isfinite(poisoned.gradients["matrix"])
+        assert not trace.updates["matrix"][bad].any(), "a bad gradient moved something"
+        if case.entry.elementwise:
+            clean = vector_of(given_trace(case).updates)[:, 1:]
+            np.testing.assert_allclose(vector_of(trace.updates)[:, 1:], clean, 1e-6)
+
+
+def check_goals(case):
+    """16: It reaches its goals on the toy problems that it declares."""
+    for problem, goal in case.entry.goals.items():
+        hyperparameters = dict(case.hyperparameters)
+        for name, value in goal.hyperparameters.items():
+            hyperparameters[name] = np.asarray(value, hyperparameters[name].dtype)
+        params = jax.tree.map(jnp.array, PROBLEMS[problem].start)
+        before = PROBLEMS[problem].loss(params)
+        state = case.optimizer(**hyperparameters).init(params)
+        for _ in range(goal.steps // STEPS):
+            params, state, _ = trainer(case, problem)(
+                hyperparameters, params, state, training_feed(problem)
+            )
+        reached = float(PROBLEMS[problem].loss(params) / before)
+        assert reached <= goal.tolerance, f"{problem}: {reached:.2g} of the first loss"
+
+
+def check_reference(case):
+    """17: In float64 it equals its NumPy reference over 50 steps."""
+    reference = REFERENCES[case.entry.family][case.entry.name]
+    with jax.enable_x64(True):
+        feed = given_feed()
+        updates = vector_of(train(case, feed).updates)
+        first, gradients = vector_of(start()), vector_of(feed.gradients)
+    arguments = dict(case.arguments)
+    if _has_seat(case):
+        arguments["learning_rate"] = float(np.float32(arguments["learning_rate"]))
+        path = [first, *reference(first, gradients, feed.values, **arguments)]
+        expected = np.diff(np.stack(path), axis=0)
+        tolerance = 1e-10
+    else:
+        if case.entry.family == "schedule":
+            applied = [reference(step, **arguments) for step in range(STEPS)]
+        else:
+            if "params" in case.needs:
+                arguments["first"] = first
+            applied = list(reference(feed.values, gradients, **arguments))
+        expected = -np.asarray(applied)[:, None] * gradients
+        tolerance = 2e-6
+    _assert_close_vectors(updates, expected, tolerance)
+
+
+def check_optax(case):
+    """18: It equals Optax over 20 steps, or the catalogue says why it cannot."""
+    entry = case.entry
+    if entry.optax_twin is None or entry.differs:
+        assert entry.differs, "there is neither a twin in Optax nor a reason why not"
+        return
+    if case.variant:
+        return
+    twin = entry.optax_twin()
+    if entry.family == "schedule":
+        twin = optax.sgd(twin)
+    elif entry.family == "controller":
+        twin = optax.chain(twin, optax.scale(-1.0))
+    with jax.numpy_dtype_promotion("standard"):
+        expected = _updates(case, twin, _inputs(20))
+    ours = jax.tree.map(lambda x: x[:20], given_trace(case).updates)
+    _assert_close(ours, expected, 2e-5)
+
+
+def check_donation(case):
+    """19: Parameters and state can be donated from the first step on."""
+    hyperparameters, params = case.hyperparameters, start()
+    state = case.optimizer(**hyperparameters).init(params)
+    for gradients, value in _inputs(2):
+        given = jax.tree.leaves((params, state))
+        params, state = stepper(case).step(
+            hyperparameters, params, state, gradients, value
+        )
+        kept = sum(not leaf.is_deleted() for leaf in given)
+        assert kept == 0, f"{kept} donated arrays were not used"
+    chex.assert_tree_all_finite(params)
+
+
+def check_leaves(case):
+    """20: What is not trained passes through; empty trees work."""
+    optimizer, ((gradients, value),) = case.optimizer(), _inputs(1)
+    others = {
+        "none": None,
+        "masked": optax.MaskedNode(),
+        "integer": jnp.ones((8, 2), jnp.int32),
+        "boolean": jnp.ones((), bool),
+        "without_gradient": np.zeros((8, 2), jax.dtypes.float0),
+        "empty": jnp.zeros((0, 3)),
+    }
+    alone = _one_update(case, optimizer, start(), gradients, value)
+    params = {**start(), **others, "without_gradient": jnp.ones((8, 2), jnp.int32)}
+    among = _one_update(case, optimizer, params, {**gradients, **others}, value)
+    _assert_close({name: among[name] for name in SHAPES}, alone, 1e-6)
+    rest = {name: among[name] for name in others}
+    chex.assert_trees_all_equal_structs(rest, others)
+    for ours, given in zip(*map(jax.tree.leaves, (rest, others)), strict=True):
+        assert ours.dtype == given.dtype, f"{given.dtype} has become {ours.dtype}"
+        np.testing.assert_array_equal(ours, given)
+    for empty in ({}, (), {"none": None}):
+        assert _one_update(case, optimizer, empty, empty, value) == empty
+
+
+def check_docstring(case):
+    """21: The documentation has an equation, the source, and the true defaults."""
+    factory = case.entry.factory
+    module = inspect.getdoc(inspect.getmodule(factory)) or ""
+    text = " ".join(f"{module} {inspect.getdoc(factory)}".split())
+    assert "←" in text or " = " in text, "there is no equation"
+    assert "Source:" in text, "there is no source"
+    assert case.entry.source in text, f"{case.entry.source!r} is not in it"
+    documented = {**_documented(case.entry.direction), **_documented(factory)}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        assert name in documented, f"{name} is not documented"
+        for description in (documented, _documented(case.entry.direction)):
+            for stated in _stated_defaults(description.get(name, ""), module):
+                true = parameter.default
+                assert true in (stated, None), f"{name}: {stated} is stated, not {true}"
+
+
+POINTS: dict[str, Callable[[Any], None]] = {
+    "abstract_init": check_abstract_init,
+    "state_types": check_state_types,
+    "update_types": check_update_types,
+    "no_recompilation": check_no_recompilation,
+    "jit": check_jit,
+    "vmap": check_vmap,
+    "scan": check_scan,
+    "extra_arguments": check_extra_arguments,
+    "seat": check_seat,
+    "composition": check_composition,
+    "sharding": check_sharding,
+    "serialization": check_serialization,
+    "learning_rate": check_learning_rate,
+    "zero_gradients": check_zero_gradients,
+    "nonfinite": check_nonfinite,
+    "goals": check_goals,
+    "reference": check_reference,
+    "optax": check_optax,
+    "donation": check_donation,
+    "leaves": check_leaves,
+    "docstring": check_docstring,
+}
+"""The points by the names under which `Entry.breaks` declares exceptions."""
+
+
+class _Traced(NamedTuple):
+    params: Any
+    updates: Any
+    state: Any
+    new_state: Any
+    state_of_cond: Any
+
+
+@functools.lru_cache(maxsize=16)
+def _traced(case, name) -> _Traced:
+    """Trace an update of parameters of some dtypes; nothing is compiled."""
+    dtypes, x64 = DTYPES[name]
+    with jax.enable_x64(x64):
+        params = {
+            key: jax.ShapeDtypeStruct(SHAPES.get(key, (3,)), dtype)
+            for key, dtype in dtypes.items()
+        }
+        weak = dtypes["scalar"] in ("float32", "float64")  # as Python numbers are
+        value = jax.ShapeDtypeStruct((), dtypes["scalar"], weak_type=weak)
+        optimizer = case.optimizer()
+
+        def update(params, state, value):
+            return case.update(optimizer, params, state, params, value)
+
+        def maybe(flag, params, state, value):
+            return jax.lax.cond(
+                flag, lambda state: update(params, state, value)[1], lambda x: x, state
+            )
+
+        state = jax.eval_shape(optimizer.init, params)
+        updates, new_state = jax.eval_shape(update, params, state, value)
+        flag = jax.ShapeDtypeStruct((), bool)
+        in_cond = jax.eval_shape(maybe, flag, params, new_state, value)
+    return _Traced(params, updates, state, new_state, in_cond)
+
+
+def _assert_same_types(tree, expected, label):
+    """Compare structure, shapes, dtypes and weak types; name the first difference."""
+    ours, wanted = jax.tree.structure(tree), jax.tree.structure(expected)
+    assert ours == wanted, f"{label}: structure {ours}, not {wanted}"
+    leaves = jax.tree.leaves_with_path(tree)
+    for (path, leaf), other in zip(leaves, jax.tree.leaves(expected), strict=True):
+        kinds = [
+            (x.shape, str(x.dtype), "weak" if x.weak_type else "strong")
+            for x in (leaf, other)
+        ]
+        where = jax.tree_util.keystr(path)
+        assert kinds[0] == kinds[1], f"{label}: {where} is {kinds[0]}, not {kinds[1]}"
+
+
+def _assert_close(tree, expected, tolerance, label=""):
+    """Compare trees of arrays; errors are measured by the largest element of a step."""
+    chex.assert_trees_all_equal_structs(tree, expected)
+    _assert_close_vectors(vector_of(tree), vector_of(expected), tolerance, label)
+
+
+def _assert_close_vectors(ours, wanted, tolerance, label=""):
+    assert ours.shape == wanted.shape, f"{label}: {ours.shape}, not {wanted.shape}"
+    size = np.abs(wanted).max(axis=-1, keepdims=True)
+    size = np.maximum(size, 1e-3 * size.max())
+    worst = np.max(np.abs(ours - wanted) / np.where(size > 0, size, 1))
+    assert worst <= tolerance, f"{label}: off by {worst:.2g} of the largest element"
+
+
+def _assert_sharded(tree, sharding, label):
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        if leaf.shape == SHAPES["matrix"]:
+            kept = leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
+            where = f"{label}{jax.tree_util.keystr(path)}"
+            assert kept, f"{where} has the sharding {leaf.sharding}"
+
+
+def _inputs(steps) -> list[tuple[Any, Any]]:
+    """Give the first of the given gradients and values, as pairs."""
+    feed = given_feed()
+    return [
+        (jax.tree.map(lambda x, at=at: x[at], feed.gradients), feed.values[at])
+        for at in range(steps)
+    ]
+
+
+def _run(case, optimizer, inputs, also=()):
+    """Update step by step, without jit; stack the updates, and give the last state."""
+    params, collected = start(), []
+    optimizer = optax.with_extra_args_support(optimizer)
+    state = optimizer.init(params)
+    for gradients, value in inputs:
+        updates, state = case.update(optimizer, gradients, state, params, value, also)
+        params = optax.apply_updates(params, updates)
+        collected.append(updates)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *collected), state
+
+
+def _updates(case, optimizer, inputs, also=()):
+    return _run(case, optimizer, inputs, also)[0]
+
+
+def _one_update(case, optimizer, params, gradients, value):
+    return case.update(optimizer, gradients, optimizer.init(params), params, value)[0]
+
+
+def _changed(hyperparameters) -> list[dict[str, Any]]:
+    """Change each hyperparameter in turn; it stays on its side of 1."""
+
+    def other(value):
+        one, most = value.dtype.type(1), value.dtype.type(0.9)
+        if not isinstance(value, np.floating):
+            return value + one
+        return one + most * (value - one) if value > 1 else most * value
+
+    return [
+        {**hyperparameters, name: jax.tree.map(other, value)}
+        for name, value in hyperparameters.items()
+    ]
+
+
+def _at_rate_one(case):
+    """Take the direction downhill, if it takes all the arguments."""
+    arguments = {k: v for k, v in case.arguments.items() if k != "learning_rate"}
+    direction = case.entry.direction
+    if direction and set(arguments) <= set(inspect.signature(direction).parameters):
+        return optax.chain(direction(**arguments), optax.scale(-1.0))
+    return case.optimizer(learning_rate=1.0)
+
+
+def _falling(step):
+    return 0.1 / (1 + step.astype(jnp.float32))
+
+
+def _steady(rate):
+    """Go down by the rate in each coordinate, whatever the gradient."""
+
+    def ones(updates, params):
+        del params
+        return jax.tree.map(jnp.ones_like, updates)
+
+    return optax.chain(optax.stateless(ones), rates.descend(rate))
+
+
+def _has_seat(case) -> bool:
+    return "learning_rate" in case.arguments
+
+
+def _injected(case):
+    """Make a case by `optax.inject_hyperparams`, all of its numbers injected."""
+    injected = optax.inject_hyperparams(
+        case.entry.factory, static_args=sorted(case.structural)
+    )
+    entry = dataclasses.replace(case.entry, factory=injected)
+    return entry.optimizer(**case.variant)
+
+
+def _multi_steps(optimizer):
+    """Keep the extra arguments, which `gradient_transformation()` drops."""
+    wrapped = optax.MultiSteps(optimizer, 2)
+    return optax.GradientTransformationExtraArgs(wrapped.init, wrapped.update)
+
+
+def _error_of(function, *arguments, **named):
+    try:
+        function(*arguments, **named)
+    except Exception as error:
+        return error
+    return None
+
+
+def _documented(function) -> dict[str, str]:
+    """Read what a docstring says about each argument."""
+    text = inspect.getdoc(function) or "" if function else ""
+    section = re.search(r"^Args:\n((?:[ ]{4}.*\n?|\n)*)", text, re.MULTILINE)
+    entries = re.split(r"^    (?=\w+:)", section[1] if section else "", flags=re.M)
+    pairs = (entry.split(":", 1) for entry in entries if entry.strip())
+    return {name: " ".join(description.split()) for name, description in pairs}
+
+
+def _stated_defaults(description, module) -> list[float]:
+    """Find "by default 0.5" in a description, "λ is 0.5 by default" in the module."""
+    number = r"(\d+(?:\.\d+)?(?:e-?\d+)?)"
+    stated = re.findall(rf"by default {number}", description)
+    symbol = re.match(r"[^\W\d_][₀-₉]?(?=[ ,])", description)
+    if symbol:
+        stated += re.findall(rf"{symbol[0]} is {number} by default", module)
+    return [float(value) for value in stated]
