@@ -1,0 +1,134 @@
+"""Every example runs as a person would run it, in a process of its own."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+MNIST = EXAMPLES / "01_mnist.py"
+
+
+def environment():
+    """Give the environment without what conftest sets for the tests themselves."""
+    hidden = {"XLA_FLAGS"}
+    return {name: value for name, value in os.environ.items() if name not in hidden}
+
+
+def run(script, *arguments, check=True):
+    return subprocess.run(
+        [sys.executable, script, *map(str, arguments)],
+        check=check,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment(),
+    )
+
+
+def results_of(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def history_of(folder):
+    with (folder / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, run(MNIST, "--smoke", "--out", folder).stdout
+
+
+def test_the_mnist_example_ends_with_loss_and_accuracy(whole_run):
+    folder, output = whole_run
+    loss, accuracy = output.strip().splitlines()[-2:]
+    results = results_of(folder)
+    assert loss == f"Loss: {results['loss']:.4f}"
+    assert accuracy == f"Accuracy: {results['accuracy']:.4f}"
+    assert results["accuracy"] > 0.3
+    assert results["parameters"] == 50_186
+    assert {"jax", "optax", "adaptax"} <= set(results["versions"])
+    assert (folder / "training.png").stat().st_size > 10_000
+
+
+def test_the_mnist_example_records_every_step(whole_run):
+    folder, _ = whole_run
+    rows = history_of(folder)
+    assert [int(row["step"]) for row in rows] == list(range(2 * 512 // 32))
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert max(rates) > rates[0] == 0
+    assert all(float(row["loss"]) > 0 for row in rows)
+
+
+def test_a_killed_mnist_run_resumes_to_the_same_parameters(whole_run, tmp_path):
+    folder, _ = whole_run
+    command = [sys.executable, MNIST, "--smoke", "--out", tmp_path]
+    with (tmp_path / "output.txt").open("w") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment()
+        )
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("checkpoints/1/_CHECKPOINT_METADATA")):
+            assert process.poll() is None, (tmp_path / "output.txt").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (tmp_path / "results.json").exists()
+    output = run(MNIST, "--smoke", "--out", tmp_path, "--resume").stdout
+    assert "Resumed after epoch 1" in output
+    whole, resumed = results_of(folder), results_of(tmp_path)
+    assert resumed["parameters_sha256"] == whole["parameters_sha256"]
+    assert history_of(tmp_path) == history_of(folder)
+
+
+def test_resuming_with_other_options_is_refused(whole_run):
+    folder, _ = whole_run
+    failed = run(
+        MNIST, "--smoke", "--out", folder, "--resume", "--seed", 1, check=False
+    )
+    assert failed.returncode == 1
+    assert "made with other options" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--optimizer", "adma"], "no optimizer 'adma'. There are: adagrad, adam,"),
+        (["--schedule", "cosin"], "no schedule 'cosin'. There are:"),
+        (["--learning-rate", "-1"], "learning_rate must be >= 0, got -1.0"),
+        (["--learning-rate", "nan"], "learning_rate must be >= 0, got nan"),
+        (["--epochs", "0"], "--epochs must be at least 1"),
+        (["--batch-size", "100000"], "--batch-size 100000 is more than"),
+        (["--data", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_the_mnist_example_says_what_is_wrong(arguments, message, tmp_path):
+    failed = run(MNIST, *arguments, "--out", tmp_path, check=False)
+    assert failed.returncode != 0
+    assert message in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize(
+    "script",
+    sorted(set(EXAMPLES.glob("[0-9]*.py")) - {MNIST}),
+    ids=lambda path: path.stem,
+)
+def test_the_example_runs(script):
+    assert run(script, "--smoke").stdout
+
+
+def test_every_training_loop_ends_with_equal_parameters():
+    output = run(EXAMPLES / "02_any_training_loop.py", "--smoke").stdout
+    differences = [line.rpartition(" ")[2] for line in output.strip().splitlines()]
+    assert len(differences) == 3
+    assert all(float(difference) < 1e-6 for difference in differences)
