@@ -64,7 +64,4 @@ from adaptax.schedules import step_decay as step_decay
 from adaptax.schedules import warmup as warmup
 from adaptax.schedules import warmup_stable_decay as warmup_stable_decay
 
-try:
-    __version__ = _metadata.version("adaptax")
-except Exception:
-    __version__ = "x"
+__version__ = _metadata.version("adaptax")

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+import adaptax
+
 PARAMS = {
     "matrix": np.random.default_rng(1).normal(size=(8, 2)).astype(np.float32),
     "scalar": np.asarray(0.7, np.float32),
@@ -44,3 +46,21 @@ def assert_same_steps(one: Any, other: Any, rtol: float = 1e-5, **extra: Any) ->
 def as_dtype(tree: Any, dtype: Any) -> Any:
     """Cast all leaves."""
     return jax.tree.map(lambda x: jnp.asarray(x).astype(dtype), tree)
+
+
+def minimize(optimizer: Any, loss: Any, params: Any, steps: int):
+    """Minimize in one scan; give the end, and the loss and the rate at each step."""
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def step(carry, _):
+        params, state = carry
+        value, grad = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(
+            grad, state, params, value=value, grad=grad, value_fn=loss
+        )
+        params = optax.apply_updates(params, updates)
+        return (params, state), (value, adaptax.learning_rate(state))
+
+    carry = params, optimizer.init(params)
+    (params, state), (values, rates) = jax.lax.scan(step, carry, length=steps)
+    return params, state, values, rates

@@ -47,9 +47,10 @@ def test_every_kth_step_equals_one_with_the_mean_gradient():
 
 
 def rate_after(losses, optimizer):
-    state = optimizer.init(PARAMS)
-    for loss in losses:
-        _, state = optimizer.update(gradients_of(0), state, PARAMS, value=loss)
+    def step(state, loss):
+        return optimizer.update(gradients_of(0), state, PARAMS, value=loss)[1], None
+
+    state, _ = jax.lax.scan(step, optimizer.init(PARAMS), jnp.array(losses))
     return float(adaptax.learning_rate(state))
 
 
@@ -94,9 +95,14 @@ def test_the_number_of_micro_batches_can_be_traced_and_vmapped():
     @jax.vmap
     def steps_taken(every):
         optimizer = adaptax.accumulate(adaptax.adam(0.1), every)
-        state = optimizer.init(PARAMS)
-        for seed in range(6):
-            _, state = optimizer.update(gradients_of(seed), state, PARAMS)
+        state, _ = jax.lax.scan(
+            lambda state, _: (
+                optimizer.update(gradients_of(0), state, PARAMS)[1],
+                None,
+            ),
+            optimizer.init(PARAMS),
+            length=6,
+        )
         return state.inner_state[0].step
 
     np.testing.assert_array_equal(steps_taken(jnp.array([1, 2, 3, 6])), [6, 3, 2, 1])

@@ -7,7 +7,13 @@ import optax
 import pytest
 
 import adaptax
-from adaptax.coordinates import accumulators, average_weight, by_coordinate, divide
+from adaptax.coordinates import (
+    accumulators,
+    average_weight,
+    by_coordinate,
+    divide,
+    remember,
+)
 
 PARAMS = {"a": jnp.ones((2, 3)), "b": {"c": jnp.zeros(4, jnp.bfloat16)}}
 
@@ -200,3 +206,12 @@ def test_the_derivative_of_an_update_by_the_gradient_is_finite_even_at_zero(fact
     for gradient in (jnp.zeros(3), jnp.asarray([0.0, 1.0, jnp.nan])):
         slope = jax.grad(moved)(gradient)
         assert np.isfinite(slope).all()
+
+
+def test_what_is_remembered_keeps_the_dtype_of_the_memory():
+    updates = {"w": jnp.full(2, 1.5, jnp.bfloat16), "n": jnp.arange(2), "o": None}
+    memory = remember(accumulators(updates), updates)
+    assert memory["w"].dtype == jnp.float32
+    assert memory["w"].tolist() == [1.5, 1.5]
+    assert isinstance(memory["n"], optax.MaskedNode)
+    assert memory["o"] is None

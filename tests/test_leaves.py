@@ -92,3 +92,12 @@ def test_half_precision_is_squared_in_float32(dtype):
     norm = leaves.global_norm(tree)
     assert norm.dtype == jnp.float32
     np.testing.assert_allclose(norm, float(tree[0][0]) * np.sqrt(300), rtol=1e-6)
+
+
+def test_an_inner_product_is_over_the_leaves_trained_in_both():
+    one = {"a": jnp.full(3, 300, jnp.float16), "b": None, "c": jnp.arange(2)}
+    other = {"a": jnp.full(3, 300.0), "b": jnp.ones(()), "c": jnp.arange(2)}
+    product = leaves.inner_product(one, other)
+    assert product.dtype == jnp.float32
+    assert product == 270_000
+    assert leaves.inner_product({}, {}) == 0
