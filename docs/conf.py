@@ -59,7 +59,7 @@ def _keep_mathematics(app, what, name, obj, options, lines):
             blocks[i] = "::\n\n" + block if after_text else block
             after_text = False
         else:
-            blocks[i] = re.sub(r"\|(\w+)\|", r"\|\1\|", block)
+            blocks[i] = re.sub(r"\|([^|\s]+)\|", r"\|\1\|", block)
             after_text = True
     lines[:] = "\n\n".join(blocks).split("\n")
 

@@ -1,12 +1,10 @@
 """Stationarity: cut the rate once training at this rate has nothing more to gain.
 
     scale ← max(scale · factor, min_scale)     when the test says so
+    Δ_k = ⟨x_{k+1}, d_k⟩ + ½ α ‖d_k‖² = ⟨x_k, d_k⟩ − ½ α ‖d_k‖²
 
-* test="sasa" (SASA+): in the stationary state the mean of
-
-      Δ_k = ⟨x_{k+1}, d_k⟩ + ½ α ‖d_k‖² = ⟨x_k, d_k⟩ − ½ α ‖d_k‖²
-
-  is 0, where x_{k+1} = x_k − α d_k. The test holds when 0 lies in the confidence
+* test="sasa" (SASA+): in the stationary state the mean of Δ_k is 0, where
+  x_{k+1} = x_k − α d_k. The test holds when 0 lies in the confidence
   interval of the mean over the window, mean ± t s / √N, and both halves of the window
   have means of one sign. Before the first cut, 0 must lie in the interval of each half.
   s² is the variance by means of ⌊√N⌋ Δs each, and t has ⌊√N⌋ − 1 degrees of freedom.
