@@ -1,8 +1,8 @@
 """The MNIST network in eager PyTorch, as a process that trains when it is told to.
 
-PyTorch and XLA each keep a pool of threads, which slow each other down in one process.
-So this one answers each line on its standard input, a number of steps, with the seconds
-that they took; in between it is idle. Needs the `torch` extra.
+PyTorch and XLA each keep a pool of threads, which would compete in one process. So this
+one answers each line on its standard input, a number of steps, with the seconds that
+they took; in between it is idle. Needs the `torch` extra.
 """
 
 import importlib
