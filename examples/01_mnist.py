@@ -13,11 +13,9 @@ import argparse
 import csv
 import hashlib
 import json
-import platform
 import statistics
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +33,7 @@ import adaptax
 from adaptax import catalog
 from adaptax.bench import digits as digits_data
 from adaptax.bench.networks import DigitNetwork
+from adaptax.bench.records import versions
 from adaptax.bench.training import TrainState, batch_order, make_evaluate, make_train
 
 COLUMNS = ("loss", "accuracy", "learning_rate", "update_to_parameter_ratio")
@@ -361,15 +360,6 @@ def parse(argv):
     if arguments.smoke:
         arguments.epochs, arguments.batch_size = min(arguments.epochs, 2), 32
     return arguments
-
-
-def versions():
-    """List the versions that a result depends on."""
-    names = ("adaptax", "jax", "jaxlib", "optax", "flax", "numpy")
-    return {
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in names},
-    }
 
 
 def main(argv=None):

@@ -23,8 +23,9 @@ import jax.numpy as jnp
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.controllers import evaluations
-from adaptax.controllers.evaluations import Average, Window, bounded, real
+from adaptax.controllers.evaluations import Average, Window, bounded
 from adaptax.rates import Controller, follow
+from adaptax.scalars import real
 
 
 class BoldDriverState(NamedTuple):

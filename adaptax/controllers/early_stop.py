@@ -22,9 +22,10 @@ import jax.numpy as jnp
 from adaptax import checks, counters
 from adaptax.checks import Scalar, require
 from adaptax.controllers import evaluations
-from adaptax.controllers.evaluations import UNSEEN, Window, improves, real, whole
+from adaptax.controllers.evaluations import UNSEEN, Window, improves, whole
 from adaptax.leaves import without_variables
 from adaptax.rates import Controller, follow
+from adaptax.scalars import real
 
 
 class StopReason(enum.IntEnum):

@@ -14,14 +14,10 @@ import numpy as np
 from adaptax import counters
 from adaptax.checks import Scalar
 from adaptax.coordinates import average_weight
+from adaptax.scalars import real
 
 UNSEEN = float(np.finfo(np.float32).max)
 """What stands for the best evaluation before there is one."""
-
-
-def real(value: Scalar) -> jax.Array:
-    """Give a number as a float32 scalar."""
-    return jnp.asarray(value).astype(jnp.float32)
 
 
 def whole(value: Scalar) -> jax.Array:

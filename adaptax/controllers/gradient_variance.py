@@ -24,10 +24,10 @@ import optax
 
 from adaptax import checks, counters
 from adaptax.checks import Scalar
-from adaptax.controllers.evaluations import real
 from adaptax.coordinates import accumulators, average_weight, divide, remember
 from adaptax.leaves import global_norm, inner_product
 from adaptax.rates import Controller, follow_gradients
+from adaptax.scalars import real
 
 
 class GradientNoiseState(NamedTuple):

@@ -26,8 +26,9 @@ import jax.numpy as jnp
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.controllers import evaluations
-from adaptax.controllers.evaluations import UNSEEN, Recent, improves, real, whole
+from adaptax.controllers.evaluations import UNSEEN, Recent, improves, whole
 from adaptax.rates import Controller, follow
+from adaptax.scalars import real
 
 
 class GreedyState(NamedTuple):

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from adaptax import checks, counters
 from adaptax.checks import Scalar
-from adaptax.controllers.evaluations import real, whole
+from adaptax.controllers.evaluations import whole
 from adaptax.leaves import (
     computing_dtype,
     dtype_of,
@@ -30,6 +30,7 @@ from adaptax.leaves import (
     is_trained,
 )
 from adaptax.rates import Controller, follow_gradients
+from adaptax.scalars import real
 
 
 class LineSearchState(NamedTuple):

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 from adaptax import checks, counters
 from adaptax.checks import Scalar, require
 from adaptax.controllers import evaluations
-from adaptax.controllers.evaluations import Average, bounded, real
+from adaptax.controllers.evaluations import Average, bounded
 from adaptax.rates import Controller, follow
+from adaptax.scalars import real
 
 
 class LossRatioState(NamedTuple):

@@ -28,9 +28,9 @@ import jax.numpy as jnp
 
 from adaptax import checks
 from adaptax.checks import Scalar
-from adaptax.controllers.evaluations import real
 from adaptax.leaves import global_norm
 from adaptax.rates import Controller, follow_gradients
+from adaptax.scalars import real
 
 
 class PolyakState(NamedTuple):

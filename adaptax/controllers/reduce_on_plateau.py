@@ -42,15 +42,9 @@ import jax.numpy as jnp
 from adaptax import checks, counters
 from adaptax.checks import Scalar, require
 from adaptax.controllers import evaluations
-from adaptax.controllers.evaluations import (
-    UNSEEN,
-    Recent,
-    Window,
-    bounded,
-    real,
-    whole,
-)
+from adaptax.controllers.evaluations import UNSEEN, Recent, Window, bounded, whole
 from adaptax.rates import Controller, follow
+from adaptax.scalars import real
 
 _CONVENTIONS = ("adaptax", "torch", "keras", "optax")
 

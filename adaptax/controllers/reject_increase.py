@@ -27,9 +27,10 @@ import optax
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.controllers import snapshots
-from adaptax.controllers.evaluations import UNSEEN, real
+from adaptax.controllers.evaluations import UNSEEN
 from adaptax.leaves import is_trained
 from adaptax.rates import read_metric, scale_updates
+from adaptax.scalars import real
 
 
 class RejectIncreaseState(NamedTuple):

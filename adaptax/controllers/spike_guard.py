@@ -26,9 +26,9 @@ import optax
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.controllers import snapshots
-from adaptax.controllers.evaluations import real
 from adaptax.leaves import global_norm, is_trained
 from adaptax.rates import read_metric, scale_updates
+from adaptax.scalars import real
 
 
 class SpikeGuardState(NamedTuple):

@@ -31,11 +31,12 @@ import optax
 
 from adaptax import checks, counters
 from adaptax.checks import Scalar
-from adaptax.controllers.evaluations import real, whole
+from adaptax.controllers.evaluations import whole
 from adaptax.controllers.student_t import upper_quantile
 from adaptax.coordinates import accumulators, remember
 from adaptax.leaves import global_norm, inner_product
 from adaptax.rates import Controller, follow, follow_gradients
+from adaptax.scalars import real
 
 SMALLEST_WINDOW = 32
 

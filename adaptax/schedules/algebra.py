@@ -21,9 +21,9 @@ import jax.numpy as jnp
 from adaptax import checks
 from adaptax.checks import Scalar, require
 from adaptax.rates import Schedule, as_schedule
+from adaptax.scalars import real
 from adaptax.schedules.boundaries import Boundaries, passed, require_increasing
 from adaptax.schedules.periods import since, whole
-from adaptax.schedules.scalars import real
 
 StepToRate: TypeAlias = Callable[[Any], Any]
 """A `Schedule`, or any function that gives the rates of an array of steps."""

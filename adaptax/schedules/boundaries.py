@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from adaptax.checks import Scalar, require
+from adaptax.scalars import known, real
 from adaptax.schedules.periods import as_integer, integral
-from adaptax.schedules.scalars import known, real
 
 Boundaries: TypeAlias = Sequence[Scalar] | np.ndarray | jax.Array
 """Steps >= 0, each greater than the one before; an array of them may be traced."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
-from adaptax.schedules.scalars import precise, real
+from adaptax.scalars import precise, real
 
 
 def compound_decay(initial: Scalar, rate: Scalar, periods: Scalar = 1) -> Schedule:

@@ -13,9 +13,9 @@ T counts the warm-up, as `optax.warmup_cosine_decay_schedule` does; Keras's
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
+from adaptax.scalars import real
 from adaptax.schedules.curves import between, half_cosine
 from adaptax.schedules.periods import elapsed
-from adaptax.schedules.scalars import real
 
 
 def cosine(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from adaptax.checks import Scalar
-from adaptax.schedules.scalars import real
+from adaptax.scalars import real
 
 
 def between(start: Scalar, end: Scalar, part: jax.Array) -> jax.Array:

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
+from adaptax.scalars import log, real
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import whole
-from adaptax.schedules.scalars import log, real
 
 
 def cyclic(

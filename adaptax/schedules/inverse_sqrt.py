@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
+from adaptax.scalars import real
 from adaptax.schedules.periods import elapsed, since
-from adaptax.schedules.scalars import real
 
 
 def inverse_sqrt(

@@ -11,8 +11,8 @@ its staircase has `every=s` besides.
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
+from adaptax.scalars import real
 from adaptax.schedules.periods import whole
-from adaptax.schedules.scalars import real
 
 
 def inverse_time(initial: Scalar, rate: Scalar, every: Scalar = 1) -> Schedule:

@@ -15,9 +15,9 @@ it is `one_cycle(peak, T - 1, start_fraction=(φ * T - 1) / (T - 1))`.
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
+from adaptax.scalars import real
 from adaptax.schedules.curves import between, half_cosine
 from adaptax.schedules.periods import elapsed
-from adaptax.schedules.scalars import real
 
 
 def one_cycle(

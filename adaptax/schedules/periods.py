@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adaptax.checks import Scalar
-from adaptax.schedules.scalars import real
+from adaptax.scalars import real
 
 
 def elapsed(step: jax.Array, start: Scalar, end: Scalar) -> jax.Array:

@@ -19,8 +19,8 @@ import numpy as np
 from adaptax import checks
 from adaptax.checks import Scalar, require
 from adaptax.rates import Schedule, as_schedule
+from adaptax.scalars import known, precise
 from adaptax.schedules.boundaries import Boundaries, passed, require_increasing
-from adaptax.schedules.scalars import known, precise
 
 
 def piecewise(

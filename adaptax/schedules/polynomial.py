@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
+from adaptax.scalars import real
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed
-from adaptax.schedules.scalars import real
 
 
 def polynomial(

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
-from adaptax.schedules.scalars import real
+from adaptax.scalars import real
 
 
 def power_decay(initial: Scalar, power: Scalar, rate: Scalar = 1.0) -> Schedule:

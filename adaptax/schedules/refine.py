@@ -21,9 +21,9 @@ import numpy as np
 from adaptax import checks
 from adaptax.checks import Scalar, require
 from adaptax.rates import Schedule, as_schedule
+from adaptax.scalars import known, real
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed
-from adaptax.schedules.scalars import known, real
 
 _FLOOR = 1e-6
 

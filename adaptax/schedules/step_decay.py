@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
+from adaptax.scalars import log, real
 from adaptax.schedules.periods import whole
-from adaptax.schedules.scalars import log, real
 
 
 def step_decay(initial: Scalar, factor: Scalar, every: Scalar) -> Schedule:

@@ -23,9 +23,9 @@ import jax.numpy as jnp
 from adaptax import checks
 from adaptax.checks import Scalar, require
 from adaptax.rates import Schedule, as_schedule
+from adaptax.scalars import known, real
 from adaptax.schedules.curves import between, half_cosine
 from adaptax.schedules.periods import elapsed
-from adaptax.schedules.scalars import known, real
 
 _LOG_LAST = math.log(0.01)
 
