@@ -23,6 +23,7 @@ from adaptax.controllers import reject_increase as reject_increase
 from adaptax.controllers import restore_best as restore_best
 from adaptax.controllers import spike_guard as spike_guard
 from adaptax.controllers import stationarity as stationarity
+from adaptax.following import Controller as Controller
 from adaptax.observe import learning_rate as learning_rate
 from adaptax.observe import monitor as monitor
 from adaptax.observe import set_learning_rate as set_learning_rate
@@ -42,7 +43,6 @@ from adaptax.optimizers import scale_by_lion as scale_by_lion
 from adaptax.optimizers import scale_by_momentum as scale_by_momentum
 from adaptax.optimizers import scale_by_rmsprop as scale_by_rmsprop
 from adaptax.optimizers import with_weight_decay as with_weight_decay
-from adaptax.rates import Controller as Controller
 from adaptax.rates import Schedule as Schedule
 from adaptax.rates import as_schedule as as_schedule
 from adaptax.rates import descend as descend

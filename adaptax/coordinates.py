@@ -74,6 +74,7 @@ def by_coordinate(
     updates: optax.Updates,
     *trees: Any,
     reads: tuple[Any, ...] = (),
+    where: bool | jax.Array = True,
     **scalars: Scalar,
 ) -> tuple[Any, ...]:
     """Apply a rule to every trained leaf of the updates and of the trees beside them.
@@ -88,6 +89,8 @@ def by_coordinate(
         updates: The gradients g.
         trees: The state's trees, as `accumulators` makes them.
         reads: Trees that the rule reads and does not return, such as the parameters.
+        where: A boolean scalar: whether this step counts. If not, every leaf keeps its
+            state and none moves; for methods with scalars that all leaves share.
         scalars: The rule's scalars, cast to the dtype that each leaf is computed in.
 
     Returns:
@@ -100,7 +103,7 @@ def by_coordinate(
     leaves, structure = jax.tree.flatten(updates, is_leaf=lambda leaf: leaf is None)
     columns = [_column(structure, updates, leaves, tree) for tree in (*trees, *reads)]
     rows = [
-        _guarded(rule, len(trees), scalars, leaf, *row)
+        _guarded(rule, len(trees), where, scalars, leaf, *row)
         for leaf, *row in zip(leaves, *columns, strict=True)
     ]
     width = 1 + len(trees)
@@ -139,12 +142,14 @@ def average_weight(factor: Scalar, step: jax.Array) -> jax.Array:
     )
 
 
-def _guarded(rule, num_trees, scalars, gradient, *row):
+def _guarded(rule, num_trees, where, scalars, gradient, *row):
     if not is_trained(gradient) or any(not is_trained(leaf) for leaf in row):
         return gradient, *row[:num_trees]
     wide = computing_dtype(*(dtype_of(leaf) for leaf in (gradient, *row)))
     widened = [jnp.asarray(leaf).astype(wide) for leaf in (gradient, *row)]
     usable = jnp.abs(widened[0]) < _limit(wide)  # false for NaN
+    if where is not True:
+        usable &= where
     update, *states = rule(
         _cleaned(widened[0]),
         lambda leaf, change: leaf + jnp.where(usable, change, 0),

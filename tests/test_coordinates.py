@@ -215,3 +215,23 @@ def test_what_is_remembered_keeps_the_dtype_of_the_memory():
     assert memory["w"].tolist() == [1.5, 1.5]
     assert isinstance(memory["n"], optax.MaskedNode)
     assert memory["o"] is None
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_step_that_does_not_count_moves_nothing(compiled):
+    def rule(g, add, memory):
+        memory = add(memory, g)
+        return memory, memory
+
+    def step(gradient, memory, counts):
+        return by_coordinate(rule, gradient, memory, where=counts)
+
+    step = jax.jit(step) if compiled else step
+    gradient = {"a": jnp.array([1.0, jnp.nan]), "b": jnp.ones((), jnp.bfloat16)}
+    memory = accumulators(gradient, 3.0)
+    update, after = step(gradient, memory, jnp.asarray(False))
+    assert not any(leaf.any() for leaf in jax.tree.leaves(update))
+    jax.tree.map(np.testing.assert_array_equal, after, memory)
+    update, after = step(gradient, memory, jnp.asarray(True))
+    np.testing.assert_array_equal(update["a"], [4, 0])
+    np.testing.assert_array_equal(after["a"], [4, 3])

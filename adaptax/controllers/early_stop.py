@@ -23,8 +23,8 @@ from adaptax import checks, counters
 from adaptax.checks import Scalar, require
 from adaptax.controllers import evaluations
 from adaptax.controllers.evaluations import UNSEEN, Window, improves, whole
+from adaptax.following import Controller, follow
 from adaptax.leaves import without_variables
-from adaptax.rates import Controller, follow
 from adaptax.scalars import real
 
 

@@ -25,8 +25,8 @@ import optax
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, average_weight, divide, remember
+from adaptax.following import Controller, follow_gradients
 from adaptax.leaves import global_norm, inner_product
-from adaptax.rates import Controller, follow_gradients
 from adaptax.scalars import real
 
 

@@ -27,7 +27,7 @@ from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.controllers import evaluations
 from adaptax.controllers.evaluations import UNSEEN, Recent, improves, whole
-from adaptax.rates import Controller, follow
+from adaptax.following import Controller, follow
 from adaptax.scalars import real
 
 

@@ -22,8 +22,8 @@ import optax
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, divide, remember
+from adaptax.following import Controller, follow_gradients
 from adaptax.leaves import global_norm, inner_product
-from adaptax.rates import Controller, follow_gradients
 from adaptax.scalars import real
 
 

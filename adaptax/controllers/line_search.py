@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.controllers.evaluations import whole
+from adaptax.following import Controller, follow_gradients
 from adaptax.leaves import (
     computing_dtype,
     dtype_of,
@@ -29,7 +30,6 @@ from adaptax.leaves import (
     is_placeholder,
     is_trained,
 )
-from adaptax.rates import Controller, follow_gradients
 from adaptax.scalars import real
 
 

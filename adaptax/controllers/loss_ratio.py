@@ -20,7 +20,7 @@ from adaptax import checks, counters
 from adaptax.checks import Scalar, require
 from adaptax.controllers import evaluations
 from adaptax.controllers.evaluations import Average, bounded
-from adaptax.rates import Controller, follow
+from adaptax.following import Controller, follow
 from adaptax.scalars import real
 
 

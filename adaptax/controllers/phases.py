@@ -22,15 +22,8 @@ from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.controllers.early_stop import convergences
 from adaptax.controllers.evaluations import whole
-from adaptax.rates import (
-    OBSERVED,
-    Controller,
-    ControllerState,
-    LearningRate,
-    Schedule,
-    as_rate,
-    scale_updates,
-)
+from adaptax.following import OBSERVED, Controller, ControllerState
+from adaptax.rates import LearningRate, Schedule, as_rate, scale_updates
 
 
 class PhasesState(NamedTuple):

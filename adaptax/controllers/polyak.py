@@ -28,8 +28,8 @@ import jax.numpy as jnp
 
 from adaptax import checks
 from adaptax.checks import Scalar
+from adaptax.following import Controller, follow_gradients
 from adaptax.leaves import global_norm
-from adaptax.rates import Controller, follow_gradients
 from adaptax.scalars import real
 
 

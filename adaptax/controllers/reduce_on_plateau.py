@@ -43,7 +43,7 @@ from adaptax import checks, counters
 from adaptax.checks import Scalar, require
 from adaptax.controllers import evaluations
 from adaptax.controllers.evaluations import UNSEEN, Recent, Window, bounded, whole
-from adaptax.rates import Controller, follow
+from adaptax.following import Controller, follow
 from adaptax.scalars import real
 
 _CONVENTIONS = ("adaptax", "torch", "keras", "optax")

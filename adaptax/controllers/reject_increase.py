@@ -28,8 +28,9 @@ from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.controllers import snapshots
 from adaptax.controllers.evaluations import UNSEEN
+from adaptax.following import read_metric
 from adaptax.leaves import is_trained
-from adaptax.rates import read_metric, scale_updates
+from adaptax.rates import scale_updates
 from adaptax.scalars import real
 
 

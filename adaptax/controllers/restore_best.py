@@ -21,7 +21,8 @@ from adaptax import counters
 from adaptax.controllers import snapshots
 from adaptax.controllers.evaluations import UNSEEN
 from adaptax.controllers.reduce_on_plateau import reduce_on_plateau
-from adaptax.rates import Controller, scale_updates
+from adaptax.following import Controller
+from adaptax.rates import scale_updates
 
 
 class RestoreBestState(NamedTuple):

@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from adaptax.following import ControllerState
 from adaptax.leaves import computing_dtype, dtype_of, is_trained, require_trainable
-from adaptax.rates import ControllerState
 
 
 def empty(params: optax.Params) -> Any:

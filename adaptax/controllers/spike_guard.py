@@ -26,8 +26,9 @@ import optax
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.controllers import snapshots
+from adaptax.following import read_metric
 from adaptax.leaves import global_norm, is_trained
-from adaptax.rates import read_metric, scale_updates
+from adaptax.rates import scale_updates
 from adaptax.scalars import real
 
 

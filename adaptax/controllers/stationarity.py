@@ -34,8 +34,8 @@ from adaptax.checks import Scalar
 from adaptax.controllers.evaluations import whole
 from adaptax.controllers.student_t import upper_quantile
 from adaptax.coordinates import accumulators, remember
+from adaptax.following import Controller, follow, follow_gradients
 from adaptax.leaves import global_norm, inner_product
-from adaptax.rates import Controller, follow, follow_gradients
 from adaptax.scalars import real
 
 SMALLEST_WINDOW = 32

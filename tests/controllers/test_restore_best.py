@@ -8,6 +8,7 @@ import optax
 import pytest
 
 import adaptax
+from adaptax import following
 
 
 def best_of(inner=None, restart=True, **arguments):
@@ -209,7 +210,7 @@ def test_a_state_saved_in_the_middle_makes_bitwise_the_same_decisions():
 
 
 def test_a_controller_that_keeps_no_best_is_refused():
-    controller = adaptax.rates.follow(
+    controller = following.follow(
         lambda params: adaptax.rates.ScheduleState(*(jnp.zeros(()),) * 3),
         lambda state, *rest: state,
     )

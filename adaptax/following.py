@@ -1,0 +1,259 @@
+"""Following: what a controller is, and how it listens to training.
+
+A controller is a rate that follows what training reports: `follow` makes one of a
+method that answers to a metric, such as the loss, and `follow_gradients` one of a
+method that answers to the gradients of each update. Around the method they count steps,
+keep what is not finite away from it, and scale the updates by its rate.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax import counters
+from adaptax.checks import require
+from adaptax.leaves import is_placeholder, without_variables
+from adaptax.rates import scale_updates
+
+
+class ControllerState(NamedTuple):
+    """The state of a controller.
+
+    `followed` maps the name of what it listens to onto the state of its method, which
+    has the field `learning_rate`; `skipped` counts the metrics that were not finite.
+    `step` is that of the next update, from 0, and `changed_at` the first step that used
+    the present rate.
+    """
+
+    followed: dict[str, Any]
+    skipped: jax.Array
+    step: jax.Array
+    changed_at: jax.Array
+
+
+class Controller(optax.GradientTransformationExtraArgs):
+    """A rate that follows training: a transformation that can also `observe`."""
+
+    __slots__ = ()
+
+    def observe(self, opt_state: Any, metric: Any) -> Any:
+        """Tell the controller a metric, such as a validation loss, between updates.
+
+        Args:
+            opt_state: The state of any optimizer that contains this controller, at any
+                depth; under `optax.partition` each group's state is advanced.
+            metric: A scalar. One that is not finite is counted and changes nothing
+                else.
+
+        Returns:
+            The optimizer's state with this controller's own state advanced. Controllers
+            of one kind are told apart by what they listen to, or by their `name`.
+
+        Raises:
+            ValueError: If `opt_state` has no state of this controller.
+        """
+        own = jax.eval_shape(self.init, ())
+        found = []
+
+        def advance(node):
+            if not _same_controller(node, own):
+                return node
+            found.append(node)
+            plain = without_variables(node)
+            _, advanced = self.update((), plain, None, **{OBSERVED: metric})
+            return jax.tree.unflatten(
+                jax.tree.structure(node), jax.tree.leaves(advanced)
+            )
+
+        opt_state = jax.tree.map(
+            advance, opt_state, is_leaf=lambda node: _same_controller(node, own)
+        )
+        require(
+            bool(found),
+            f"opt_state has no state of this controller ({_describe(own)}). "
+            "Pass the state of an optimizer that was built with it.",
+        )
+        return opt_state
+
+
+OBSERVED = "observed_metric"
+"""The extra argument by which `observe` hands a metric to a controller's `update`."""
+
+
+def follow(
+    init: Callable[[Any], Any],
+    advance: Callable[..., Any],
+    *,
+    skip: Callable[[Any], Any] | None = None,
+    monitor: str | None = "value",
+    name: str | None = None,
+) -> Controller:
+    """Make a controller of a method's state and its answer to one metric.
+
+    Args:
+        init: `init(params)` gives the method's state, which has the field
+            `learning_rate`: the scale to apply.
+        advance: `advance(state, metric, updates, params)` gives the state after one
+            finite float32 metric. A metric that is not finite is never shown to it.
+        skip: `skip(state)` gives the state after a metric that is not finite; by
+            default, the state as it was.
+        monitor: The extra argument of `update` to listen to; `None` listens to
+            `observe` only. Structural.
+        name: Tells controllers of one kind apart for `observe`. Structural; by default
+            what is listened to.
+    """
+    label = name or monitor or "observed"
+
+    def start(params):
+        zeros = (counters.zero() for _ in range(3))
+        return ControllerState({label: init(params)}, *zeros)
+
+    def update(updates, state, params=None, **extra_args):
+        before, metric = state.followed[label], read_metric(extra_args, monitor)
+        if metric is not None:
+            finite = jnp.isfinite(metric)
+            after = advance(before, jnp.where(finite, metric, 0), updates, params)
+            skipped = skip(before) if skip else before
+            state = _advanced(state, label, _choose(finite, after, skipped), ~finite)
+        if OBSERVED not in extra_args:
+            state = state._replace(step=counters.increment(state.step))
+        rate = state.followed[label].learning_rate
+        return scale_updates(updates, rate), state
+
+    return Controller(start, update)
+
+
+def follow_gradients(
+    init: Callable[[Any], Any],
+    advance: Callable[..., Any],
+    *,
+    needs: tuple[str, ...] = (),
+    name: str | None = None,
+) -> Controller:
+    """Make a controller that follows the gradients, update by update.
+
+    The gradient is the extra argument `grad` where that is given, as it is to the line
+    searches of Optax; else it is the updates that reach the controller.
+
+    Args:
+        init: `init(params)` gives the method's state, which has the field
+            `learning_rate`: the scale to apply.
+        advance: `advance(state, gradients, updates, params, *needed)` gives the state
+            after an update, and whether what it measured can be used. If not, the state
+            stays as it was, and the update is counted in `skipped`.
+        needs: What else `update` must be given, in this order: "params", or names of
+            extra arguments. "value" arrives as a float32 scalar, and an update with one
+            that is not finite is skipped.
+        name: Names the method's state; "gradient" by default. Structural.
+    """
+    label = name or "gradient"
+
+    def start(params):
+        zeros = (counters.zero() for _ in range(3))
+        return ControllerState({label: init(params)}, *zeros)
+
+    def update(updates, state, params=None, **extra_args):
+        if OBSERVED in extra_args:
+            raise ValueError(
+                "this controller follows the gradients and has no metric to observe."
+            )
+        needed = _needed(needs, params, extra_args)
+        finite = jnp.isfinite(needed.get("value", jnp.zeros(())))
+        if "value" in needed:
+            needed["value"] = jnp.where(finite, needed["value"], 0)
+        gradients = _gradients(updates, extra_args.get("grad"))
+        before = state.followed[label]
+        after, usable = advance(before, gradients, updates, params, *needed.values())
+        after = _choose(finite & usable, after, before)
+        state = _advanced(state, label, after, ~(finite & usable))
+        state = state._replace(step=counters.increment(state.step))
+        return scale_updates(updates, after.learning_rate), state
+
+    return Controller(start, update)
+
+
+def _gradients(updates: optax.Updates, grad: optax.Updates | None) -> optax.Updates:
+    """Give the part of a gradient that belongs to updates of which some are masked."""
+    if grad is None:
+        return updates
+    return jax.tree.map(
+        lambda update, leaf: update if is_placeholder(update) else leaf,
+        updates,
+        grad,
+        is_leaf=is_placeholder,
+    )
+
+
+def _needed(
+    names: tuple[str, ...], params: Any, extra_args: dict[str, Any]
+) -> dict[str, Any]:
+    """Read the arguments of `update` that a controller needs, but for the params."""
+    if "params" in names and params is None:
+        raise ValueError(
+            "this controller needs the params: call tx.update(grads, state, params)."
+        )
+    return {
+        name: read_metric(extra_args, name)
+        if name == "value"
+        else _read_extra(extra_args, name)
+        for name in names
+        if name != "params"
+    }
+
+
+def _read_extra(extra_args: dict[str, Any], name: str) -> Any:
+    if extra_args.get(name) is None:
+        raise TypeError(
+            f"this controller needs the extra argument `{name}`: call "
+            f"tx.update(grads, state, params, {name}=...)."
+        )
+    return extra_args[name]
+
+
+def read_metric(extra_args: dict[str, Any], monitor: str | None) -> jax.Array | None:
+    """Read what is monitored from the extra arguments, as a float32 scalar."""
+    name = OBSERVED if OBSERVED in extra_args else monitor
+    if name is None:
+        return None
+    metric = jnp.asarray(_read_extra(extra_args, name))
+    label = "metric" if name == OBSERVED else name
+    if jnp.issubdtype(metric.dtype, jnp.complexfloating):
+        raise TypeError(f"{label} must be real, got dtype {metric.dtype}.")
+    require(
+        metric.shape == (),
+        f"{label} must be a scalar, got shape {metric.shape}. Take its mean.",
+    )
+    return metric.astype(jnp.float32)
+
+
+def _choose(condition: jax.Array, one: Any, other: Any) -> Any:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), one, other)
+
+
+def _advanced(state, label, method_state, skipped) -> ControllerState:
+    """Enter a method's new state, and note whether and when its rate changed."""
+    changed = method_state.learning_rate != state.followed[label].learning_rate
+    return ControllerState(
+        followed={label: method_state},
+        skipped=counters.increment(state.skipped, where=skipped),
+        step=state.step,
+        changed_at=jnp.where(changed, state.step, state.changed_at),
+    )
+
+
+def _same_controller(node: Any, own: ControllerState) -> bool:
+    if not isinstance(node, ControllerState):
+        return False
+    kinds = [
+        {label: type(state) for label, state in controller.followed.items()}
+        for controller in (node, own)
+    ]
+    return kinds[0] == kinds[1]
+
+
+def _describe(own: ControllerState) -> str:
+    ((label, state),) = own.followed.items()
+    return f"{type(state).__name__} that listens to {label!r}"
