@@ -43,7 +43,7 @@ class Entry:
         static: The numbers among the arguments that are structural, such as lengths of
             arrays.
         needs: What `update` must be given: "params", "value", "grad", "value_fn",
-            "grad_fn", "key".
+            "grad_fn", "micro_norms", "key".
         variant_needs: What it must be given instead, by the value of an argument of a
             variant.
         elementwise: Whether each coordinate is treated alone.
@@ -605,7 +605,8 @@ _CONTROLLERS = (
         controllers.gradient_variance,
         {"decay": 0.9, "exponent": 0.5, "min_scale": 0.02, "max_scale": 3.0},
         "McCandlish, Kaplan, Amodei et al. (2018)",
-        variants=({"by": "norm"},),
+        variants=({"by": "norm"}, {"micro_batches": True}),
+        variant_needs={True: frozenset({"micro_norms"})},
         differs="Optax has no rate that follows the gradient noise.",
         goals={"quadratic": Goal(200, 1e-2, {"max_scale": 1.5})},
     ),
@@ -705,6 +706,7 @@ _WRAPPERS = (
             "increase": 1.25,
             "min_scale": 0.125,
             "max_scale": 4.0,
+            "decay": 0.25,
         },
         "Vogl et al. (1988)",
         variants=({"restart": True},),

@@ -50,24 +50,31 @@ def make_train(
 
     Args:
         network: The graph of a network that takes images and gives logits.
-        optimizer: Any optimizer; it is told the loss of the batch as `value`.
+        optimizer: Any optimizer; it is told the loss of the batch as `value`, its
+            gradient as `grad` and the function of the parameters as `value_fn`.
         read: What to record of the optimizer's state at each step.
 
     Returns:
         `train(state, images, labels, order) -> (state, history)`, jitted, with the
-        state
-        donated: images (N, 28, 28) uint8, labels (N,), order (steps, batch) indices;
-            the
-        history has `loss`, `accuracy` and what `read` gives, each of shape (steps,).
+        state donated: images (N, 28, 28) uint8, labels (N,), order (steps, batch)
+        indices; the history has `loss`, `accuracy` and what `read` gives, each of shape
+        (steps,).
     """
 
     def step(state, images, labels):
-        (loss, accuracy), gradients = jax.value_and_grad(
-            lambda params: loss_and_accuracy(network, params, images, labels),
-            has_aux=True,
-        )(state.params)
+        def measure(params):
+            return loss_and_accuracy(network, params, images, labels)
+
+        (loss, accuracy), gradients = jax.value_and_grad(measure, has_aux=True)(
+            state.params
+        )
         updates, opt_state = optimizer.update(
-            gradients, state.opt_state, state.params, value=loss
+            gradients,
+            state.opt_state,
+            state.params,
+            value=loss,
+            grad=gradients,
+            value_fn=lambda params: measure(params)[0],
         )
         params = optax.apply_updates(state.params, updates)
         record = {"loss": loss, "accuracy": accuracy, **read(opt_state)}

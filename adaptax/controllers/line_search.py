@@ -80,7 +80,9 @@ def line_search(
     `update` needs `params` and the extra arguments `value`, the loss; `grad`, its
     gradient; and `value_fn`, a function of the parameters that gives the loss on the
     same batch, with the same random numbers. (Optax passes further extra arguments on
-    to `value_fn`; here it closes over its batch.)
+    to `value_fn`; here it closes over its batch.) It is called with the parameters that
+    `update` is given, so search for all of them together, not inside
+    `optax.partition` or `optax.masked`.
 
     Raises:
         ValueError: At `update`, if `params` is missing.

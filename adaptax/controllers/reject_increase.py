@@ -4,13 +4,12 @@
         w ← w₋,   state ← state₋,   scale ← scale · d
     otherwise:
         scale ← scale · i where f < f₋
-        f₋, w₋, state₋ ← f, w, state,   w ← w + scale · u
+        f₋, w₋, state₋ ← average(f), w, state,   w ← w + scale · u
 
-f is the loss at w, and f₋ that at w₋, from which the latest step was taken; f₋ stays at
-first after a step is undone, and the next loss, measured again at w₋, takes its place.
-With |f₋| the test is right for negative losses as well. Compare like with like: the
-loss of the whole batch, or one that is smoothed; the losses of small batches rise by
-chance.
+f is the loss at w, and f₋ that at w₋, from which the latest step was taken, or with a
+`decay` the exponential average of the losses from which steps were taken. f₋ stays at
+first after a step is undone; the next loss, measured again at w₋, then enters it. With
+|f₋| the test is right for negative losses as well.
 
 Source: Vogl et al. (1988), "Accelerating the convergence of the back-propagation
 method", Biol. Cybern. 59; Battiti (1989), "Accelerated backpropagation learning: two
@@ -28,6 +27,7 @@ from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.controllers import snapshots
 from adaptax.controllers.evaluations import UNSEEN
+from adaptax.coordinates import average_weight
 from adaptax.following import read_metric
 from adaptax.leaves import is_trained
 from adaptax.rates import scale_updates
@@ -38,7 +38,7 @@ class RejectIncreaseState(NamedTuple):
     """The state of `reject_increase`.
 
     `learning_rate` is the scale on the inner updates, from 1; `value` is f₋ (float32's
-    largest number before the first); `returning` is true from an undone step to the
+    largest number before the first loss); `returning` is true from an undone step to the
     next one taken; `accepted`, `rejected` and `skipped` count the steps taken, those
     undone, and the calls that did neither, since the loss was not finite where there
     was nothing to undo, or the way back took another call. `saved_params` is w₋ and
@@ -63,10 +63,14 @@ def reject_increase(
     increase: Scalar = 1.0,
     min_scale: Scalar = 1e-8,
     max_scale: Scalar = 1e6,
+    decay: Scalar = 0.0,
     *,
     restart: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Undo the parameters and the inner state when a step raised the loss.
+
+    The losses of single batches rise by chance: for them, take a `decay` of 0.9 and a
+    `tolerance` of 2, which tells a step that went wrong from a batch that is hard.
 
     It needs the loss `value` at the current parameters, and it keeps one copy of the
     parameters and of the inner state. A call that undoes a step takes none: the next
@@ -85,6 +89,7 @@ def reject_increase(
         increase: i >= 1, what a step that lowered the loss multiplies the scale by.
         min_scale: The smallest scale, in [0, 1].
         max_scale: The largest scale, >= 1.
+        decay: The factor of the average f₋, in [0, 1); 0 takes the latest loss.
         restart: Go on from an undone step with a new inner state, except for the parts
             that hold a rate, which go on. That takes out the momentum, which would lead
             uphill again, and keeps no copy of the inner state. Structural.
@@ -108,6 +113,7 @@ def reject_increase(
     checks.number("increase", increase, at_least=1)
     checks.number("min_scale", min_scale, at_least=0, at_most=1)
     checks.number("max_scale", max_scale, at_least=1)
+    checks.averaging_factor("decay", decay)
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
@@ -158,7 +164,7 @@ def reject_increase(
             saved_inner_state = snapshots.chosen(accepted, state.inner_state, undone)
         state = state._replace(
             learning_rate=rate,
-            value=jnp.where(accepted, value, state.value),
+            value=jnp.where(accepted, averaged(state, value), state.value),
             returning=rejected | (state.returning & ~accepted),
             accepted=counters.increment(state.accepted, where=accepted),
             rejected=counters.increment(state.rejected, where=rejected),
@@ -170,6 +176,10 @@ def reject_increase(
             inner_state=snapshots.chosen(accepted, inner_state, undone),
         )
         return snapshots.chosen(accepted, stepped, back), state
+
+    def averaged(state, value):
+        weight = average_weight(decay, state.accepted + 1).astype(jnp.float32)
+        return (1 - weight) * state.value + weight * value
 
     def rose(value, before):
         return value > before + (real(tolerance) - 1) * jnp.abs(before)

@@ -16,7 +16,7 @@ import optax
 from conformance.problems import PROBLEMS, SHAPES, SIZE, tree_of
 
 from adaptax import catalog
-from adaptax.leaves import is_placeholder, is_trained
+from adaptax.leaves import global_norm, is_placeholder, is_trained
 
 STEPS = 50
 
@@ -81,6 +81,8 @@ class Case:
         if "value_fn" in wanted:
             known["grad"] = gradient(params)
             known["value_fn"] = bowl_through(params, value, known["grad"])
+        if "micro_norms" in wanted:
+            known["micro_norms"] = micro_norms(value, global_norm(gradient(params)))
         return {name: known[name] for name in known if name in wanted}
 
     def update(self, optimizer, gradients, state, params, value, also=()):
@@ -88,6 +90,12 @@ class Case:
         key = jax.random.key(0)
         told = self.told(value, lambda params: gradients, key, params, also)
         return optimizer.update(gradients, state, params, **told)
+
+
+def micro_norms(value: Any, norm: Any) -> Any:
+    """Make norms of micro-batch gradients that spread more as the loss grows."""
+    parts = jnp.arange(1, 4, dtype=jnp.float32) / 8
+    return norm * (1 + parts * jnp.asarray(value).astype(jnp.float32))
 
 
 def bowl_through(params: Any, value: Any, gradient: Any) -> Any:

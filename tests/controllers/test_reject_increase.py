@@ -131,6 +131,36 @@ def test_a_loss_that_falls_raises_the_rate_and_one_that_stays_does_not():
     assert scales == [1.0, 1.25, 1.25, 1.5, 1.5]
 
 
+def test_the_average_holds_the_losses_from_which_steps_were_taken():
+    optimizer = adaptax.reject_increase(
+        adaptax.gradient_descent(0.1), tolerance=2.0, decay=0.5
+    )
+    losses = [1.0, 0.5, 1.2, 3.0, 0.6]  # 3.0 is undone, 0.6 measured again before it
+    _, states = told(optimizer, jnp.ones(2), losses)
+    first = (0.5 * 1.0 + 0.5) / 1.5
+    third = (0.25 * 1.0 + 0.5 * 0.5 + 1.2) / 1.75
+    last = (0.125 * 1.0 + 0.25 * 0.5 + 0.5 * 1.2 + 0.6) / 1.875
+    np.testing.assert_allclose(
+        [float(state.value) for state in states[1:]],
+        [1.0, first, third, third, last],
+        rtol=1e-6,
+    )
+    assert int(states[-1].rejected) == 1
+
+
+def test_a_decay_bears_the_noise_of_batches_and_still_undoes_what_diverges():
+    noise = np.random.default_rng(0).gamma(2.0, 0.5, size=200)
+    rejected = {}
+    for decay in (0.0, 0.9):
+        optimizer = adaptax.reject_increase(
+            adaptax.gradient_descent(0.1), tolerance=5.0, decay=decay
+        )
+        _, states = told(optimizer, jnp.ones(2), [*noise, 100.0])
+        rejected[decay] = [int(state.rejected) for state in states[-2:]]
+    assert rejected[0.9] == [0, 1]
+    assert rejected[0.0][0] > 5
+
+
 def test_the_rate_does_not_fall_below_its_bound():
     optimizer = adaptax.reject_increase(adaptax.gradient_descent(0.1), min_scale=0.3)
     _, states = told(optimizer, jnp.ones(2), [1.0, 9.0, 1.0, 9.0, 1.0, 9.0])
@@ -318,6 +348,7 @@ def test_what_it_needs_is_named_where_it_is_missing():
         ({"decrease": True}, TypeError),
         ({"increase": 0.99}, ValueError),
         ({"min_scale": -1.0}, ValueError),
+        ({"decay": 1.0}, ValueError),
         ({"max_scale": 0.5}, ValueError),
     ],
 )

@@ -258,10 +258,20 @@ def hypergradient(
 
 
 def gradient_variance(
-    metrics, gradients, *, decay, exponent, min_scale, max_scale, by="variance"
+    metrics,
+    gradients,
+    *,
+    decay,
+    exponent,
+    min_scale,
+    max_scale,
+    by="variance",
+    micro_batches=False,
 ):
-    """Compare signal with noise in pairs, or each norm with the average of norms."""
-    del metrics
+    """Compare signal with noise in pairs, or each norm with the average of norms.
+
+    With micro-batches there are three, whose norms spread with the metric.
+    """
     norms, signals, powers = [], [], []
 
     def average(values):
@@ -270,7 +280,12 @@ def gradient_variance(
 
     for step, gradient in enumerate(gradients):
         ratio, norm = 1.0, np.linalg.norm(gradient)
-        if step > 0 and by == "norm":
+        if micro_batches:
+            micro = norm * (1 + np.array([1, 2, 3]) / 8 * metrics[step])
+            signals.append((3 * norm**2 - np.mean(micro**2)) / 2)
+            powers.append(norm**2)
+            ratio = max(average(signals), 0) / average(powers)
+        elif step > 0 and by == "norm":
             ratio = average(norms) / norm
             norm = min(norm, average(norms) / min_scale)
         elif step > 0:

@@ -89,11 +89,12 @@ def reject_increase(
     increase,
     min_scale,
     max_scale,
+    decay,
     restart=False,
 ):
     """Go back where the loss rose by more than the tolerance."""
     inner, scale, saved = Momentum(w, learning_rate), np.float32(1), None
-    returned = False
+    returned, total, weights = False, 0.0, 0.0
     for g, value in zip(gradients, values, strict=True):
         if saved is not None and not returned:
             before = saved[0]
@@ -108,7 +109,8 @@ def reject_increase(
             if value < before:
                 scale = min(scale * np.float32(increase), np.float32(max_scale))
         returned = False
-        saved = value, w, inner.v
+        total, weights = decay * total + value, decay * weights + 1
+        saved = total / weights, w, inner.v
         w = w + scale * inner.step(g)
         yield w
 

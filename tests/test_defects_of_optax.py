@@ -1,0 +1,281 @@
+"""Defects of Optax 0.2.8 that adaptax does not share.
+
+Each test shows the defect in Optax and its absence here. Where a later Optax has
+repaired it, the part that shows the defect can go.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import adaptax
+
+
+@pytest.fixture(autouse=True)
+def _as_optax_promotes():
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def told(optimizer, values, params=None, gradient=None):
+    """Update along given losses; give the last parameters and the last state."""
+    params = jnp.ones(2) if params is None else params
+    gradient = jnp.ones_like(params) if gradient is None else gradient
+    state = optimizer.init(params)
+    for value in values:
+        updates, state = optimizer.update(gradient, state, params, value=value)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+# Polyak's step size
+
+
+def test_one_nan_loss_does_not_end_a_run_with_polyak():
+    losses = [1.0, np.nan, 1.0]
+    params, state = told(adaptax.gradient_descent(adaptax.polyak()), losses)
+    assert np.all(np.isfinite(params))
+    assert float(adaptax.telemetry(state)["1/0/skipped"]) == 1
+    assert np.all(np.isnan(told(optax.polyak_sgd(), losses)[0]))
+
+
+def test_polyak_does_not_climb_where_the_loss_is_below_its_bound():
+    ours = adaptax.gradient_descent(adaptax.polyak(lower_bound=2.0))
+    np.testing.assert_array_equal(told(ours, [1.0])[0], 1.0)
+    assert np.all(told(optax.polyak_sgd(f_min=2.0), [1.0])[0] > 1)
+
+
+def test_the_step_size_of_polyak_can_be_read():
+    _, state = told(adaptax.gradient_descent(adaptax.polyak(c=1.0)), [1.0])
+    assert float(adaptax.learning_rate(state)) == pytest.approx(0.5)
+    _, state = told(optax.polyak_sgd(), [1.0])
+    assert not any(np.size(leaf) for leaf in jax.tree.leaves(state))
+
+
+# reduce_on_plateau
+
+
+def scale_after(make, values, params=None):
+    """Give what a plateau multiplies by after the last of these losses."""
+    params = jnp.ones(2) if params is None else params
+    state, update = make.init(params), jax.jit(make.update)
+    for value in np.float32(values):
+        updates, state = update(params, state, value=value)
+    return float(np.asarray(updates, np.float32)[0])
+
+
+def ours(**arguments):
+    arguments = {"factor": 0.5, "patience": 2, **arguments}
+    return adaptax.reduce_on_plateau(**arguments)
+
+
+def theirs(**arguments):
+    arguments = {"factor": 0.5, "patience": 2, **arguments}
+    return optax.contrib.reduce_on_plateau(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("values", "right", "arguments"),
+    [
+        pytest.param([-1.0] * 8, 0.5, {}, id="a constant negative loss is a plateau"),
+        pytest.param(
+            [-1.0, -0.9, -0.8, -0.7],
+            0.5,
+            {"rtol": 0.5},
+            id="a negative loss that gets worse does not count as better",
+        ),
+        pytest.param(
+            [3.0, 2.0, 1.0],
+            1.0,
+            {"patience": 0},
+            id="with a patience of 0 a loss that falls is not cut",
+        ),
+        pytest.param(
+            [3.0, -np.inf, 2.0, 1.0, 0.5, 0.2, 0.1],
+            1.0,
+            {},
+            id="one loss of -inf is not the best for ever",
+        ),
+    ],
+)
+def test_a_plateau_is_told_rightly(values, right, arguments):
+    wrong = scale_after(theirs(**arguments), values)
+    if "rtol" in arguments:
+        arguments = {"threshold": arguments["rtol"]}
+    scale = scale_after(ours(**arguments), values)
+    assert (scale < 1) == (right < 1)
+    assert (wrong < 1) != (right < 1)
+
+
+def test_a_run_that_improves_is_not_cut_in_bfloat16():
+    falling = 1000 - np.arange(40.0)
+    weights = jnp.ones(2, jnp.bfloat16)
+    assert scale_after(ours(), falling, weights) == 1
+    assert scale_after(theirs(), falling, weights) < 1
+
+
+def test_integer_leaves_pass_through_a_plateau():
+    updates = {"w": jnp.ones(2), "count": jnp.ones((), jnp.int32)}
+    controller = ours()
+    scaled, _ = controller.update(updates, controller.init(updates), value=1.0)
+    assert scaled["count"].dtype == jnp.int32
+    with pytest.raises(TypeError):
+        theirs().update(updates, theirs().init(updates), value=1.0)
+
+
+# What can be traced
+
+
+def sum_of(schedule):
+    return sum(jnp.asarray(schedule(step)) for step in (0, 3))
+
+
+TRACED = {
+    "steps of a cosine": (
+        lambda steps: sum_of(adaptax.cosine(1.0, steps)),
+        lambda steps: sum_of(optax.cosine_decay_schedule(1.0, steps)),
+        7,
+    ),
+    "steps of a line": (
+        lambda steps: sum_of(adaptax.linear(1.0, steps)),
+        lambda steps: sum_of(optax.linear_schedule(1.0, 0.0, steps)),
+        7,
+    ),
+    "peak after a warm-up": (
+        lambda peak: sum_of(adaptax.cosine(peak, 9, warmup_steps=2)),
+        lambda peak: sum_of(optax.warmup_cosine_decay_schedule(0.0, peak, 2, 9)),
+        0.5,
+    ),
+    "rate of an exponential": (
+        lambda rate: sum_of(adaptax.exponential_decay(1.0, rate)),
+        lambda rate: sum_of(optax.exponential_decay(1.0, 1, rate)),
+        0.5,
+    ),
+    "factors of a piecewise schedule": (
+        lambda factor: sum_of(adaptax.piecewise(1.0, [2], [factor])),
+        lambda factor: sum_of(optax.piecewise_constant_schedule(1.0, {2: factor})),
+        0.5,
+    ),
+    "factor of a plateau": (
+        lambda factor: jnp.ones(()) * ours(factor=factor).init(()).step,
+        lambda factor: jnp.ones(()) * theirs(factor=factor).init(()).plateau_count,
+        0.5,
+    ),
+}
+
+
+@pytest.mark.parametrize(("traced", "not_traced", "value"), TRACED.values(), ids=TRACED)
+def test_it_can_be_traced(traced, not_traced, value):
+    np.testing.assert_allclose(jax.jit(traced)(value), traced(value), rtol=1e-6)
+    with pytest.raises(jax.errors.TracerBoolConversionError):
+        jax.jit(not_traced)(value)
+
+
+# Wrappers and the loss
+
+
+def test_accumulation_tells_the_mean_loss():
+    def best_after(wrap):
+        optimizer = wrap(adaptax.gradient_descent(adaptax.reduce_on_plateau()))
+        _, state = told(optimizer, [1.0, 3.0])
+        return [
+            float(leaf)
+            for path, leaf in adaptax.telemetry(state).items()
+            if path.endswith("value/best")
+        ]
+
+    assert best_after(lambda inner: adaptax.accumulate(inner, 2)) == [2.0]
+    assert best_after(lambda inner: optax.MultiSteps(inner, 2)) == [3.0]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        adaptax.monitor,
+        lambda inner: adaptax.accumulate(inner, 1),
+        adaptax.spike_guard,
+        adaptax.reject_increase,
+        adaptax.restore_best,
+    ],
+    ids=["monitor", "accumulate", "spike_guard", "reject_increase", "restore_best"],
+)
+def test_every_wrapper_hands_the_loss_on(wrap):
+    plateau = adaptax.reduce_on_plateau(name="inside")
+    _, state = told(wrap(adaptax.gradient_descent(plateau)), [0.75])
+    bests = {
+        float(leaf)
+        for path, leaf in adaptax.telemetry(state).items()
+        if path.endswith("inside/best")
+    }
+    assert 0.75 in bests
+
+
+REJECTING = {
+    "lookahead": lambda inner: optax.lookahead(inner, 2, 0.5),
+    "sam": lambda inner: optax.contrib.sam(inner, optax.sgd(0.1), sync_period=1),
+    "split_real_and_imaginary": optax.contrib.split_real_and_imaginary,
+}
+
+
+@pytest.mark.parametrize("wrap", REJECTING.values(), ids=REJECTING)
+def test_a_controller_is_told_by_observe_where_a_wrapper_rejects_the_loss(wrap):
+    controller = adaptax.reduce_on_plateau(0.5, patience=0, monitor=None)
+    optimizer = wrap(adaptax.gradient_descent(controller))
+    params = {"w": jnp.ones(2)}
+    if wrap is REJECTING["lookahead"]:
+        params = optax.LookaheadParams.init_synced(params)
+    state = optimizer.init(params)
+    gradient = {"w": jnp.ones(2)}
+    with pytest.raises(TypeError, match="value"):
+        optimizer.update(gradient, state, params, value=1.0)
+    for metric in (1.0, 1.0):
+        state = controller.observe(state, metric)
+    _, state = optimizer.update(gradient, state, params)
+    assert float(adaptax.learning_rate(state)) == 0.5
+
+
+# Steps, and what a rate may be
+
+
+def test_a_short_one_cycle_starts_low():
+    assert adaptax.one_cycle(1.0, 2)(0) < adaptax.one_cycle(1.0, 2)(1)
+    assert optax.linear_onecycle_schedule(2, 1.0)(0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (
+            lambda: adaptax.linear(1.0, 3_000_000_000),
+            lambda: optax.linear_schedule(1.0, 0.0, 3_000_000_000),
+        ),
+        (
+            lambda: adaptax.piecewise(1.0, [3_000_000_000], [0.0]),
+            lambda: optax.piecewise_constant_schedule(1.0, {3_000_000_000: 0.0}),
+        ),
+        (
+            lambda: adaptax.schedules.join(
+                [adaptax.constant(1.0), adaptax.constant(0.0)], [3_000_000_000]
+            ),
+            lambda: optax.join_schedules(
+                [optax.constant_schedule(1.0), optax.constant_schedule(0.0)],
+                [3_000_000_000],
+            ),
+        ),
+    ],
+    ids=["linear", "piecewise", "join"],
+)
+def test_a_schedule_may_have_more_steps_than_int32_counts(right, wrong):
+    step = jnp.int32(1000)
+    assert float(right()(step)) == pytest.approx(1.0)
+    with pytest.raises(OverflowError):
+        jax.jit(wrong())(step)
+
+
+@pytest.mark.parametrize("rate", [None, np.nan, np.inf, -1.0, True])
+def test_what_is_no_rate_is_refused(rate):
+    with pytest.raises((TypeError, ValueError), match="learning_rate"):
+        adaptax.adam(rate)
+    optax.adam(rate)  # accepted: None climbs
