@@ -38,7 +38,7 @@ class RejectIncreaseState(NamedTuple):
     """The state of `reject_increase`.
 
     `learning_rate` is the scale on the inner updates, from 1; `value` is f₋ (float32's
-    largest number before the first loss); `returning` is true from an undone step to the
+    largest number before the first); `returning` is true from an undone step to the
     next one taken; `accepted`, `rejected` and `skipped` count the steps taken, those
     undone, and the calls that did neither, since the loss was not finite where there
     was nothing to undo, or the way back took another call. `saved_params` is w₋ and

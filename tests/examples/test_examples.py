@@ -14,6 +14,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MNIST = EXAMPLES / "01_mnist.py"
 LOOPS = EXAMPLES / "02_any_training_loop.py"
+WRONG_RATES = EXAMPLES / "03_rates_that_follow_the_loss.py"
 
 
 def environment():
@@ -126,5 +127,25 @@ def test_every_training_loop_ends_with_equal_parameters():
     assert all(float(difference) < 1e-6 for difference in differences)
 
 
+def test_rates_that_are_wrong_end_in_a_table_and_a_figure(tmp_path):
+    arguments = ("--smoke", "--only", "reject_increase", "--out", tmp_path)
+    output = run(WRONG_RATES, *arguments).stdout
+    results = results_of(tmp_path)
+    names = ["nothing (Adam)", "reject_increase", "nothing (gradient descent)"]
+    assert list(results["accuracies"]) == names
+    for name, cases in results["accuracies"].items():
+        assert list(cases) == ["well tuned", "too large", "too small"]
+        shares = [f"{share:.1%}" for (share,) in cases.values()]
+        (line,) = (x for x in output.splitlines() if x.startswith(f"{name}  "))
+        assert line.removeprefix(name).split() == shares
+    assert (tmp_path / "rates.png").stat().st_size > 10_000
+
+
+def test_a_controller_that_is_not_there_is_named(tmp_path):
+    failed = run(WRONG_RATES, "--only", "bold", "--out", tmp_path, check=False)
+    assert failed.returncode == 2
+    assert "there is no 'bold'. There are: nothing (Adam)," in failed.stderr
+
+
 def test_no_example_is_left_out():
-    assert set(EXAMPLES.glob("[0-9]*.py")) == {MNIST, LOOPS}
+    assert set(EXAMPLES.glob("[0-9]*.py")) == {MNIST, LOOPS, WRONG_RATES}
