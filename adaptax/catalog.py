@@ -9,8 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optax
+import optax.contrib
 
-from adaptax import accumulation, controllers, observe, optimizers, schedules
+from adaptax import (
+    accumulation,
+    controllers,
+    learning_rate_free,
+    observe,
+    optimizers,
+    schedules,
+)
 from adaptax.rates import Schedule
 
 
@@ -53,7 +61,12 @@ class Entry:
         over: For a schedule: `over(rate, total_steps)` spreads it over a training run.
         steady: For a wrapper: arguments that leave the steps alone while losses fall.
         calls: For a wrapper: how many calls it takes to a step.
-        usual_rate: For an optimizer: a rate that trains most small networks.
+        usual_rate: For an optimizer: a rate that trains most small networks; for one
+            that infers its rate, what that is multiplied with.
+        rate: How its updates follow from `adaptax.learning_rate(state)`. "factor":
+            they are that times a direction that does not depend on it. "inferred": the
+            method makes the rate itself, and may weigh its sums by it; its reference
+            gives the rate beside each point. "none": there is none.
         goals: The toy problems that it solves, by name.
     """
 
@@ -75,7 +88,13 @@ class Entry:
     steady: Mapping[str, Any] = field(default_factory=dict)
     calls: int = 1
     usual_rate: float | None = None
+    rate: str = "factor"
     goals: Mapping[str, Goal] = field(default_factory=dict)
+
+    @property
+    def has_seat(self) -> bool:
+        """Whether the factory takes a `learning_rate`."""
+        return "learning_rate" in self.hyperparameters
 
     def make(self, **arguments: Any) -> optax.GradientTransformation:
         """Make the thing itself from its example values, some of them replaced.
@@ -216,6 +235,42 @@ _OPTIMIZERS = (
         breaks={"zero_gradients": "the weights decay"},
         optax_twin=lambda: optax.lion(0.01, 0.9, 0.99, weight_decay=0.01),
         goals={"quadratic": Goal(300, 1e-1, {"weight_decay": 1e-4})},
+    ),
+)
+
+_LEARNING_RATE_FREE = (
+    Entry(
+        "prodigy",
+        "optimizer",
+        learning_rate_free.prodigy,
+        {
+            "learning_rate": 0.8,
+            "b1": 0.8,
+            "b2": 0.99,
+            "eps": 1e-6,
+            "d0": 0.01,
+            "d_coef": 0.9,
+            "weight_decay": 0.02,
+            "bias_correction": True,
+        },
+        "Mishchenko & Defazio (2024)",
+        rate="inferred",
+        usual_rate=1.0,
+        variants=(
+            {"bias_correction": False, "growth": 1.2, "freeze_after": 30},
+            {"safeguard_warmup": True, "b3": 0.9, "slice_p": 4},
+        ),
+        static=frozenset({"slice_p"}),
+        needs=frozenset({"params"}),
+        optax_twin=lambda: optax.contrib.prodigy(
+            0.8,
+            (0.8, 0.99),
+            eps=1e-6,
+            estim_lr0=0.01,
+            estim_lr_coef=0.9,
+            weight_decay=0.02,
+        ),
+        goals={"quadratic": Goal(300, 1e-2)},
     ),
 )
 
@@ -738,4 +793,6 @@ def _momentum_of_optax() -> optax.GradientTransformation:
     return optax.chain(optax.scale(1 - 0.9), optax.sgd(0.1, momentum=0.9))
 
 
-ENTRIES: tuple[Entry, ...] = _OPTIMIZERS + _SCHEDULES + _CONTROLLERS + _WRAPPERS
+ENTRIES: tuple[Entry, ...] = (
+    _OPTIMIZERS + _LEARNING_RATE_FREE + _SCHEDULES + _CONTROLLERS + _WRAPPERS
+)

@@ -96,6 +96,17 @@ def inner_product(one: optax.Updates, other: optax.Updates) -> jax.Array:
     return total.astype(jnp.float32)
 
 
+def absolute_sum(tree: optax.Updates) -> jax.Array:
+    """Give the L1 norm over all trained leaves, a float32 scalar; 0 for an empty tree.
+
+    Half precision is summed in float32.
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
+    wide = computing_dtype(*map(dtype_of, leaves))
+    sums = [jnp.sum(jnp.abs(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
+    return sum(sums, jnp.zeros((), wide)).astype(jnp.float32)
+
+
 def without_variables(tree: Any) -> Any:
     """Take arrays out of the Variables in which Flax NNX keeps an optimizer's state."""
 

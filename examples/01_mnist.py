@@ -43,7 +43,8 @@ STEPS_PER_CALL = 50
 # %%
 # The optimizer
 # -------------
-# Rates multiply: the plateau controller scales what the schedule gives. ``monitor``
+# Rates multiply: the plateau controller scales what the schedule gives. Methods that
+# infer their rate, such as ``prodigy``, take ours in their seat for one. ``monitor``
 # adds the norms of gradients, updates and parameters to the state.
 
 
@@ -52,14 +53,14 @@ def make_optimizer(arguments, total_steps, steps_per_epoch):
     optimizer: Any = catalog.find(arguments.optimizer, "optimizer")
     shape: Any = catalog.find(arguments.schedule, "schedule")
     plateau = adaptax.reduce_on_plateau(factor=0.5, patience=1, window=steps_per_epoch)
-    chain = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optimizer.direction(),
-        shape.over(arguments.learning_rate, total_steps),
-        plateau,
-        optax.scale(-1.0),
-    )
-    return adaptax.monitor(chain)
+    rate = optax.chain(shape.over(arguments.learning_rate, total_steps), plateau)
+    if optimizer.direction:
+        descent = optax.chain(optimizer.direction(), rate, optax.scale(-1.0))
+    elif optimizer.has_seat:  # it infers a rate, which ours multiplies
+        descent = optimizer.factory(learning_rate=rate)
+    else:  # it knows how far to go; our rate is the part of its steps that is taken
+        descent = optax.chain(optimizer.factory(), rate)
+    return adaptax.monitor(optax.chain(optax.clip_by_global_norm(1.0), descent))
 
 
 def read(opt_state):

@@ -18,12 +18,14 @@ import numpy as np
 import optax
 from conformance.cases import Case
 
+import adaptax
 import adaptax.rates
 from adaptax import catalog, optimizers
 
 MOMENTUM = catalog.find("momentum", "optimizer")
 PLATEAU = catalog.find("reduce_on_plateau", "controller")
 MONITOR = catalog.find("monitor", "wrapper")
+PRODIGY = catalog.find("prodigy", "optimizer")
 
 
 class Broken(NamedTuple):
@@ -108,6 +110,22 @@ def wrapper(change: Callable = lambda updates: updates, forward: bool = True):
             told = extra_args if forward else {}
             updates, state = inner.update(updates, state, params, **told)
             return change(updates), state
+
+        return optax.GradientTransformationExtraArgs(inner.init, update)
+
+    return factory
+
+
+def inferred(updates: Callable = lambda updates: updates, shown: float = 1.0):
+    """Prodigy that changes its updates, or shows another rate than it has."""
+
+    def factory(**hyperparameters):
+        inner = adaptax.prodigy(**hyperparameters)
+
+        def update(gradients, state, params=None, **extra_args):
+            changed, state = inner.update(gradients, state, params, **extra_args)
+            rate = shown * state.learning_rate
+            return updates(changed), state._replace(learning_rate=rate)
 
         return optax.GradientTransformationExtraArgs(inner.init, update)
 
@@ -396,6 +414,13 @@ BROKEN = [
     ),
     broken("a seat for numbers alone", "seat", "not 'function'", number_seat),
     broken(
+        "a seat of which the entry does not know",
+        "seat",
+        "does not declare",
+        lambda learning_rate=0.1, b=0.9: optimizers.momentum(learning_rate, b),
+        hyperparameters={"b": 0.8},
+    ),
+    broken(
         "a hyperparameter that must be a Python number",
         "composition",
         "must be a float",
@@ -430,6 +455,27 @@ BROKEN = [
         "learning_rate",
         "off by",
         with_updates(lambda x: x / 2),
+    ),
+    broken(
+        "an inferred rate that it shows wrongly",
+        "learning_rate",
+        "the rate is off",
+        inferred(shown=0.5),
+        PRODIGY,
+    ),
+    broken(
+        "half of the inferred rate that it shows",
+        "learning_rate",
+        "off by",
+        inferred(halved),
+        PRODIGY,
+    ),
+    broken(
+        "a rate where none is declared",
+        "learning_rate",
+        "declares not to have",
+        with_updates(lambda x: x),
+        rate="none",
     ),
     broken(
         "a step though the gradients are zero",
@@ -547,6 +593,13 @@ BROKEN = [
         "off by",
         wrapper(halved),
         MONITOR,
+    ),
+    broken(
+        "an inferred rate that its reference has not",
+        "reference",
+        "off by",
+        inferred(halved),
+        PRODIGY,
     ),
     broken("no equation", "docstring", "there is no equation", undocumented_module),
     broken("no source", "docstring", "there is no source", without_source),

@@ -163,6 +163,10 @@ def check_extra_arguments(case):
 def check_seat(case):
     """9: Its seat takes numbers, functions and rates; a rate fits into every seat."""
     inputs, expected = _inputs(3), _updates(case, case.optimizer(), _inputs(3))
+    if not _has_seat(case) and case.entry.family == "optimizer":
+        takes = inspect.signature(case.entry.factory).parameters
+        assert "learning_rate" not in takes, "it has a seat that it does not declare"
+        return
     if not _has_seat(case):
         seated = optimizers.momentum(case.make(), b=0.0)
         _assert_close(_updates(case, seated, inputs), expected, 1e-6)
@@ -273,6 +277,11 @@ def check_serialization(case):
 @without_jit
 def check_learning_rate(case):
     """13: `learning_rate(state)` is the rate that was applied."""
+    if case.entry.rate != "factor":
+        {"none": _assert_no_rate, "inferred": _assert_rate_of_reference}[
+            case.entry.rate
+        ](case)
+        return
     params, measured, unit = start(), case.optimizer(), optimizers.gradient_descent(1.0)
     waits = case.entry.family == "wrapper"
     if waits:
@@ -343,17 +352,20 @@ def check_goals(case):
 
 def check_reference(case):
     """17: In float64 it equals its NumPy reference over 50 steps."""
-    reference = REFERENCES[case.entry.family][case.entry.name]
+    reference, inferred = _reference(case), case.entry.rate == "inferred"
     with jax.enable_x64(True):
         feed = given_feed()
         updates = vector_of(train(case, feed).updates)
         first, gradients = vector_of(start()), vector_of(feed.gradients)
     arguments = dict(case.arguments)
-    if _has_seat(case):
-        arguments["learning_rate"] = float(np.float32(arguments["learning_rate"]))
-        path = [first, *reference(first, gradients, feed.values, **arguments)]
+    if case.entry.family in ("optimizer", "wrapper"):
+        if _has_seat(case):
+            arguments["learning_rate"] = float(np.float32(arguments["learning_rate"]))
+        told = reference(first, gradients, feed.values, **arguments)
+        path = [first, *(point for point, _ in told)] if inferred else [first, *told]
         expected = np.diff(np.stack(path), axis=0)
-        tolerance = 1e-10
+        # An inferred rate is one scalar in float32, as a controller's scale is.
+        tolerance = 2e-6 if inferred else 1e-10
     else:
         if case.entry.family == "schedule":
             applied = [reference(step, **arguments) for step in range(STEPS)]
@@ -595,6 +607,38 @@ def _at_rate_one(case):
     return case.optimizer(learning_rate=1.0)
 
 
+def _reference(case):
+    return REFERENCES[case.entry.family][case.entry.name]
+
+
+def _assert_no_rate(case):
+    error = _error_of(observe.learning_rate, case.optimizer().init(start()))
+    assert isinstance(error, ValueError), "it shows a rate that it declares not to have"
+
+
+def _assert_rate_of_reference(case):
+    """Compare rates and updates with the reference, at a learning rate that falls."""
+    with jax.enable_x64(True):
+        params, inputs = start(), _inputs(12)
+        optimizer = case.optimizer(learning_rate=_falling)
+        state, first, shown, updates = optimizer.init(params), vector_of(params), [], []
+        for gradients, value in inputs:
+            update, state = case.update(optimizer, gradients, state, params, value)
+            params = optax.apply_updates(params, update)
+            shown.append(observe.learning_rate(state))
+            updates.append(vector_of(update))
+    rate = shown[-1]
+    assert rate.shape == (), f"the rate has shape {rate.shape}"
+    assert rate.dtype == jnp.float32, f"the rate has dtype {rate.dtype}"
+    arguments = {**case.arguments, "learning_rate": _falling(np.arange(12))}
+    gradients = np.stack([vector_of(gradients) for gradients, _ in inputs])
+    told = _reference(case)(first, gradients, [v for _, v in inputs], **arguments)
+    points, expected = zip(*told, strict=True)
+    np.testing.assert_allclose(shown, expected, 2e-6, err_msg="the rate is off")
+    path = np.stack([first, *points])
+    _assert_close_vectors(np.stack(updates), np.diff(path, axis=0), 2e-6)
+
+
 def _falling(step):
     return 0.1 / (1 + step.astype(jnp.float32))
 
@@ -610,7 +654,7 @@ def _steady(rate):
 
 
 def _has_seat(case) -> bool:
-    return "learning_rate" in case.arguments
+    return case.entry.has_seat
 
 
 def _injected(case):

@@ -1,0 +1,9 @@
+"""Learning-rate free: whole optimizers that infer how far a step should go.
+
+Their `learning_rate` α is a factor without a unit: leave it at 1, or give a schedule
+whose peak is 1. What is applied is α times the rate that they infer, and
+`adaptax.learning_rate(state)` reads the product. Groups of parameters with a distance
+each are made with `optax.partition`.
+"""
+
+from adaptax.learning_rate_free.prodigy import prodigy as prodigy

@@ -1,0 +1,43 @@
+"""Whole steps: what methods share whose scalars are made of all the gradients.
+
+A gradient that is not finite would spoil every such scalar, and with it every leaf. So
+a step counts as a whole or not at all: one whose gradient has the norm 1e15 or more, or
+none, changes nothing but a counter.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax import scalars
+from adaptax.checks import Scalar
+from adaptax.leaves import global_norm
+
+_LARGEST_NORM = 1e15  # below the size from which `by_coordinate` uses no element
+
+
+def is_usable(updates: optax.Updates) -> jax.Array:
+    """Tell whether the norm of the gradients is finite and not absurdly large."""
+    return global_norm(updates) < _LARGEST_NORM  # false for NaN
+
+
+def require_params(params: optax.Params | None, method: str) -> None:
+    """Raise where the parameters are missing.
+
+    Raises:
+        ValueError: If they are.
+    """
+    if params is None:
+        raise ValueError(
+            f"{method} needs the params: call tx.update(grads, state, params)."
+        )
+
+
+def adam_correction(b1: Scalar, b2: Scalar, step: jax.Array) -> jax.Array:
+    """Give √(1 − β₂ᵗ) / (1 − β₁ᵗ), which takes the bias out of Adam's step, t >= 1."""
+    return jnp.sqrt(_unbiased_part(b2, step)) / _unbiased_part(b1, step)
+
+
+def _unbiased_part(factor: Scalar, step: jax.Array) -> jax.Array:
+    """Give 1 − βᵗ without cancellation."""
+    return -jnp.expm1(step.astype(jnp.float32) * scalars.log(factor))

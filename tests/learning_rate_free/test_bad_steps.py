@@ -1,0 +1,97 @@
+"""Steps that end all training elsewhere: Optax 0.2.8 fails at each of these."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import adaptax
+
+STEPS, MIDDLE = 40, 7
+START = {"w": jnp.asarray([1.0, -2.0, 0.5]), "b": jnp.asarray(0.3)}
+INFERRED = {
+    "prodigy": adaptax.prodigy(d0=1e-2),
+}
+"""Methods with scalars made of all the gradients: their steps count as a whole."""
+
+METHODS = {**INFERRED}
+
+
+@functools.cache
+def runner(name):
+    """Compile a run of one step more, in which each gradient is g · factor + extra."""
+    optimizer = optax.with_extra_args_support(METHODS[name])
+
+    def loss(params):
+        return sum(jnp.sum(x**2) for x in jax.tree.leaves(params)) / 2
+
+    def step(carry, told):
+        params, state = carry
+        factor, extra, noise = told
+        value, gradient = jax.value_and_grad(loss)(params)
+        gradient = jax.tree.map(lambda g: factor * g + extra, gradient)
+        updates, state = optimizer.update(gradient, state, params, value=value + noise)
+        params = optax.apply_updates(params, updates)
+        return (params, state), params
+
+    def run(factors, extras, noises):
+        carry = START, optimizer.init(START)
+        carry, path = jax.lax.scan(step, carry, (factors, extras, noises))
+        return *carry, path, loss(START), loss(carry[0])
+
+    return jax.jit(run)
+
+
+def run(name, factors=None, extras=None, noises=None):
+    """Run with some factors, extra terms or loss errors, each a dict by step."""
+    told = []
+    for usual, changes in ((1, factors), (0, extras), (0, noises)):
+        array = np.full(STEPS + 1, usual, np.float32)
+        for at, value in (changes or {}).items():
+            array[at] = value
+        told.append(array)
+    params, state, path, before, after = runner(name)(*told)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((params, state)))
+    return params, state, path, float(after / before)
+
+
+def assert_equal(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_after_a_zero_first_gradient_training_goes_on(name):
+    _, _, path, ratio = run(name, factors={0: 0.0})
+    np.testing.assert_array_equal(path["w"][0], START["w"])
+    assert ratio < 0.9
+
+
+@pytest.mark.parametrize("name", INFERRED)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize("at", [0, MIDDLE])
+def test_a_bad_gradient_is_as_if_it_had_never_been(name, bad, at):
+    expected, _, _, _ = run(name, extras={STEPS: np.nan})
+    params, state, path, ratio = run(name, extras={at: bad})
+    assert state.skipped == 1
+    assert_equal(params, expected)
+    before = path["w"][at - 1] if at else START["w"]
+    np.testing.assert_array_equal(path["w"][at], before)
+    assert ratio < 0.9
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_prodigys_sums_grow_in_half_precision_as_they_should(dtype):
+    optimizer, ones = adaptax.prodigy(d0=0.5), jnp.ones(3, dtype)
+
+    def step(state, _):
+        return optimizer.update(ones, state, ones)[1], None  # x stays at x₀
+
+    state = jax.jit(lambda: jax.lax.scan(step, optimizer.init(ones), length=2000)[0])()
+    b3 = np.sqrt(0.999)
+    expected = 3 * 0.5 * (1 - b3**2000) / (1 - b3)
+    assert expected > 1000  # where bfloat16 counts in steps of 8
+    np.testing.assert_allclose(state.denominator, expected, rtol=1e-4)
+    assert {x.dtype for x in state[2:7]} == {jnp.dtype("float32")}
