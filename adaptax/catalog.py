@@ -272,6 +272,29 @@ _LEARNING_RATE_FREE = (
         ),
         goals={"quadratic": Goal(300, 1e-2)},
     ),
+    Entry(
+        "dadapt_adam",
+        "optimizer",
+        learning_rate_free.dadapt_adam,
+        {
+            "learning_rate": 0.8,
+            "b1": 0.8,
+            "b2": 0.99,
+            "eps": 1e-6,
+            "d0": 0.01,
+            "weight_decay": 0.02,
+            "bias_correction": True,
+        },
+        "Defazio & Mishchenko (2023)",
+        rate="inferred",
+        usual_rate=1.0,
+        variants=({"bias_correction": False, "growth": 1.02},),
+        needs=frozenset({"params"}),
+        optax_twin=lambda: optax.contrib.dadapt_adamw(
+            0.8, (0.8, 0.99), eps=1e-6, estim_lr0=0.01, weight_decay=0.02
+        ),
+        goals={"quadratic": Goal(300, 1e-2)},
+    ),
 )
 
 _SCHEDULES = (

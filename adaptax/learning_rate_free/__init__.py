@@ -6,4 +6,5 @@ whose peak is 1. What is applied is α times the rate that they infer, and
 each are made with `optax.partition`.
 """
 
+from adaptax.learning_rate_free.dadapt_adam import dadapt_adam as dadapt_adam
 from adaptax.learning_rate_free.prodigy import prodigy as prodigy

@@ -36,6 +36,7 @@ from adaptax.coordinates import accumulators, by_coordinate, divide, root
 from adaptax.learning_rate_free import origin as origins
 from adaptax.learning_rate_free.whole_steps import (
     adam_correction,
+    chosen,
     is_usable,
     require_params,
 )
@@ -209,10 +210,9 @@ def prodigy(
         denominator = absolute_sum(sums)
         counts = usable & (alpha > 0) & (denominator > 0) & jnp.isfinite(numerator)
         distance, largest = grown(state, real(d_coef) * divide(numerator, denominator))
-        new = (factor, distance, largest, numerator, denominator)
-        old = state[2:7]
-        new = (jnp.where(counts, *pair) for pair in zip(new, old, strict=True))
-        factor, distance, largest, numerator, denominator = new
+        factor, distance, largest, numerator, denominator = chosen(
+            counts, (factor, distance, largest, numerator, denominator), state[2:7]
+        )
         updates, mean, mean_sq = by_coordinate(
             move,
             updates,

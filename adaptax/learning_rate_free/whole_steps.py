@@ -5,6 +5,8 @@ a step counts as a whole or not at all: one whose gradient has the norm 1e15 or 
 none, changes nothing but a counter.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -19,6 +21,23 @@ _LARGEST_NORM = 1e15  # below the size from which `by_coordinate` uses no elemen
 def is_usable(updates: optax.Updates) -> jax.Array:
     """Tell whether the norm of the gradients is finite and not absurdly large."""
     return global_norm(updates) < _LARGEST_NORM  # false for NaN
+
+
+def has_begun(updates: optax.Updates, total: jax.Array) -> jax.Array:
+    """Tell whether there is a gradient now, or was one that made this total."""
+    return (global_norm(updates) > 0) | (total > 0)
+
+
+def grown(distance: jax.Array, estimate: jax.Array, growth: Scalar | None) -> jax.Array:
+    """Give max(d, min(d̂, G d)), where G may be `None` for no cap."""
+    if growth is not None:
+        estimate = jnp.minimum(estimate, distance * scalars.real(growth))
+    return jnp.maximum(distance, estimate)
+
+
+def chosen(condition: jax.Array, new: Any, old: Any) -> Any:
+    """Choose between two tuples of scalars."""
+    return tuple(jnp.where(condition, *pair) for pair in zip(new, old, strict=True))
 
 
 def require_params(params: optax.Params | None, method: str) -> None:

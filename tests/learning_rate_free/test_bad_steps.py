@@ -14,6 +14,7 @@ STEPS, MIDDLE = 40, 7
 START = {"w": jnp.asarray([1.0, -2.0, 0.5]), "b": jnp.asarray(0.3)}
 INFERRED = {
     "prodigy": adaptax.prodigy(d0=1e-2),
+    "dadapt_adam": adaptax.dadapt_adam(d0=1e-2),
 }
 """Methods with scalars made of all the gradients: their steps count as a whole."""
 

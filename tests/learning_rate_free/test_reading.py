@@ -11,6 +11,7 @@ import adaptax
 PARAMS = {"w": jnp.asarray([1.0, -2.0, 0.5]), "b": jnp.asarray(0.3)}
 FACTORIES = {
     "prodigy": adaptax.prodigy,
+    "dadapt_adam": adaptax.dadapt_adam,
 }
 
 
@@ -37,7 +38,7 @@ def test_a_scheduled_rate_cannot_be_set(name):
 
 
 def test_the_distance_and_the_sums_are_in_the_telemetry():
-    for name in ("prodigy",):
+    for name in ("prodigy", "dadapt_adam"):
         told = adaptax.telemetry(step(FACTORIES[name]())[1])
         assert {"distance", "numerator", "denominator", "skipped"} <= set(told)
 

@@ -34,6 +34,10 @@ def prodigy(warmed_up=False, **arguments):
     return Ours(adaptax.prodigy, references.prodigy, arguments, warmed_up)
 
 
+def dadapt_adam(warmed_up=False, **arguments):
+    return Ours(adaptax.dadapt_adam, references.dadapt_adam, arguments, warmed_up)
+
+
 OURS = {
     "prodigy": prodigy(d0=1e-3),
     "prodigy, bias correction and weight decay": prodigy(
@@ -44,6 +48,13 @@ OURS = {
     "prodigy, warmed up from a rate of 0": prodigy(warmed_up=True, d0=1e-3),
     "prodigy, warmed up and safeguarded": prodigy(
         warmed_up=True, d0=1e-3, safeguard_warmup=True
+    ),
+    "dadapt_adam": dadapt_adam(d0=1e-3),
+    "dadapt_adam, bias correction and weight decay": dadapt_adam(
+        warmed_up=True, d0=1e-3, bias_correction=True, weight_decay=0.1
+    ),
+    "dadapt_adam, capped growth": dadapt_adam(
+        b1=0.8, b2=0.99, d0=1e-2, growth=1.1, eps=1e-3
     ),
 }
 

@@ -2,7 +2,7 @@
 
     python tests/reference/make_learning_rate_free_traces.py
 
-It needs torch and the packages prodigyopt; the tests read the file and do not. The
+It needs the packages named in `PACKAGES`; the tests read the file and do not. The
 problem is the least of ½ Σ c (x − a)², in float64.
 """
 
@@ -13,9 +13,11 @@ import math
 from importlib import metadata
 from pathlib import Path
 
+import dadaptation
 import prodigyopt
 import torch
 
+PACKAGES = ("torch", "prodigyopt", "dadaptation")
 SIZE, STEPS = 6, 30
 RECORDED = (1, 2, 3, 5, 8, 13, 21, 30)
 CURVATURES = [0.1 + 0.4 * i for i in range(SIZE)]
@@ -37,6 +39,21 @@ CASES = {
     "prodigy, warmed up from a rate of 0": (
         prodigyopt.Prodigy,
         {"d0": 1e-3, "rates": WARM_UP},
+    ),
+    "dadapt_adam": (dadaptation.DAdaptAdam, {"d0": 1e-3}),
+    "dadapt_adam, bias correction and weight decay": (
+        dadaptation.DAdaptAdam,
+        {
+            "d0": 1e-3,
+            "use_bias_correction": True,
+            "weight_decay": 0.1,
+            "decouple": True,
+            "rates": WARM_UP,
+        },
+    ),
+    "dadapt_adam, capped growth": (
+        dadaptation.DAdaptAdam,
+        {"d0": 1e-2, "growth_rate": 1.1, "betas": (0.8, 0.99), "eps": 1e-3},
     ),
     "prodigy, warmed up and safeguarded": (
         prodigyopt.Prodigy,
@@ -76,7 +93,7 @@ def main() -> None:
             for name, (kind, arguments) in CASES.items()
         }
     record = {
-        "versions": {name: metadata.version(name) for name in ("prodigyopt", "torch")},
+        "versions": {name: metadata.version(name) for name in PACKAGES},
         "curvatures": CURVATURES,
         "minimum": MINIMUM,
         "start": START,
