@@ -26,6 +26,8 @@ from adaptax.controllers import spike_guard as spike_guard
 from adaptax.controllers import stationarity as stationarity
 from adaptax.following import Controller as Controller
 from adaptax.learning_rate_free import dadapt_adam as dadapt_adam
+from adaptax.learning_rate_free import momo as momo
+from adaptax.learning_rate_free import momo_adam as momo_adam
 from adaptax.learning_rate_free import prodigy as prodigy
 from adaptax.observe import learning_rate as learning_rate
 from adaptax.observe import monitor as monitor

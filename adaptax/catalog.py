@@ -295,6 +295,41 @@ _LEARNING_RATE_FREE = (
         ),
         goals={"quadratic": Goal(300, 1e-2)},
     ),
+    Entry(
+        "momo",
+        "optimizer",
+        learning_rate_free.momo,
+        {"learning_rate": 0.2, "b": 0.3, "lower_bound": -1.0, "weight_decay": 0.0},
+        "Schaipp, Ohana, Eickenberg, Defazio & Gower (2024)",
+        rate="inferred",
+        usual_rate=1.0,
+        # The gap to an estimated bound is a small difference of float32 scalars, so
+        # `use_fstar` is compared with the authors' traces instead.
+        variants=({"bias_correction": True, "weight_decay": 0.05},),
+        needs=frozenset({"params", "value"}),
+        optax_twin=lambda: optax.contrib.momo(0.2, 0.3, -1.0),
+        goals={"quadratic": Goal(200, 1e-2, {"lower_bound": 0.0, "weight_decay": 0.0})},
+    ),
+    Entry(
+        "momo_adam",
+        "optimizer",
+        learning_rate_free.momo_adam,
+        {
+            "learning_rate": 0.3,
+            "b1": 0.5,
+            "b2": 0.99,
+            "eps": 1e-6,
+            "lower_bound": -1.0,
+            "weight_decay": 0.0,
+        },
+        "Schaipp, Ohana, Eickenberg, Defazio & Gower (2024)",
+        rate="inferred",
+        usual_rate=0.01,
+        variants=({"weight_decay": 0.05},),
+        needs=frozenset({"params", "value"}),
+        optax_twin=lambda: optax.contrib.momo_adam(0.3, 0.5, 0.99, 1e-6, -1.0),
+        goals={"quadratic": Goal(200, 1e-2, {"lower_bound": 0.0})},
+    ),
 )
 
 _SCHEDULES = (

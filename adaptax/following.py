@@ -207,7 +207,7 @@ def _needed(
 def _read_extra(extra_args: dict[str, Any], name: str) -> Any:
     if extra_args.get(name) is None:
         raise TypeError(
-            f"this controller needs the extra argument `{name}`: call "
+            f"the extra argument `{name}` is missing: call "
             f"tx.update(grads, state, params, {name}=...)."
         )
     return extra_args[name]

@@ -7,4 +7,6 @@ each are made with `optax.partition`.
 """
 
 from adaptax.learning_rate_free.dadapt_adam import dadapt_adam as dadapt_adam
+from adaptax.learning_rate_free.momo import momo as momo
+from adaptax.learning_rate_free.momo_adam import momo_adam as momo_adam
 from adaptax.learning_rate_free.prodigy import prodigy as prodigy

@@ -620,7 +620,7 @@ def _assert_rate_of_reference(case):
     """Compare rates and updates with the reference, at a learning rate that falls."""
     with jax.enable_x64(True):
         params, inputs = start(), _inputs(12)
-        optimizer = case.optimizer(learning_rate=_falling)
+        optimizer = case.optimizer(learning_rate=lambda step: 10 * _falling(step))
         state, first, shown, updates = optimizer.init(params), vector_of(params), [], []
         for gradients, value in inputs:
             update, state = case.update(optimizer, gradients, state, params, value)
@@ -630,7 +630,8 @@ def _assert_rate_of_reference(case):
     rate = shown[-1]
     assert rate.shape == (), f"the rate has shape {rate.shape}"
     assert rate.dtype == jnp.float32, f"the rate has dtype {rate.dtype}"
-    arguments = {**case.arguments, "learning_rate": _falling(np.arange(12))}
+    falling = np.asarray(10 * _falling(np.arange(12)), np.float64)
+    arguments = {**case.arguments, "learning_rate": falling}
     gradients = np.stack([vector_of(gradients) for gradients, _ in inputs])
     told = _reference(case)(first, gradients, [v for _, v in inputs], **arguments)
     points, expected = zip(*told, strict=True)

@@ -15,6 +15,10 @@ START = {"w": jnp.asarray([1.0, -2.0, 0.5]), "b": jnp.asarray(0.3)}
 INFERRED = {
     "prodigy": adaptax.prodigy(d0=1e-2),
     "dadapt_adam": adaptax.dadapt_adam(d0=1e-2),
+    "momo": adaptax.momo(0.3),
+    "momo_adam": adaptax.momo_adam(0.1),
+    "momo, estimated bound": adaptax.momo(0.3, use_fstar=True),
+    "momo_adam, estimated bound": adaptax.momo_adam(0.1, use_fstar=True),
 }
 """Methods with scalars made of all the gradients: their steps count as a whole."""
 
@@ -59,6 +63,10 @@ def run(name, factors=None, extras=None, noises=None):
     return params, state, path, float(after / before)
 
 
+def skipped(state):
+    return getattr(state, "model", state).skipped
+
+
 def assert_equal(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
@@ -76,11 +84,36 @@ def test_after_a_zero_first_gradient_training_goes_on(name):
 def test_a_bad_gradient_is_as_if_it_had_never_been(name, bad, at):
     expected, _, _, _ = run(name, extras={STEPS: np.nan})
     params, state, path, ratio = run(name, extras={at: bad})
-    assert state.skipped == 1
+    assert skipped(state) == 1
     assert_equal(params, expected)
     before = path["w"][at - 1] if at else START["w"]
     np.testing.assert_array_equal(path["w"][at], before)
     assert ratio < 0.9
+
+
+@pytest.mark.parametrize("name", [name for name in INFERRED if "momo" in name])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_bad_loss_is_as_if_it_had_never_been(name, bad):
+    expected, _, _, _ = run(name, noises={STEPS: np.nan})
+    params, state, path, ratio = run(name, noises={MIDDLE: bad})
+    assert state.model.skipped == 1
+    assert_equal(params, expected)
+    np.testing.assert_array_equal(path["w"][MIDDLE], path["w"][MIDDLE - 1])
+    assert ratio < 0.9
+
+
+@pytest.mark.parametrize("name", [name for name in INFERRED if "momo" in name])
+def test_a_huge_loss_is_survived(name):
+    _, _, _, ratio = run(name, noises={MIDDLE: 1e30})
+    assert ratio < 0.9
+
+
+@pytest.mark.parametrize("name", ["momo", "momo_adam"])
+def test_below_its_bound_it_stands_still(name):
+    below = {at: -100.0 for at in range(STEPS + 1)}
+    params, state, _, _ = run(name, noises=below)
+    assert_equal(params, START)
+    assert adaptax.learning_rate(state) == 0
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])

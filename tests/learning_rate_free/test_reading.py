@@ -12,6 +12,8 @@ PARAMS = {"w": jnp.asarray([1.0, -2.0, 0.5]), "b": jnp.asarray(0.3)}
 FACTORIES = {
     "prodigy": adaptax.prodigy,
     "dadapt_adam": adaptax.dadapt_adam,
+    "momo": adaptax.momo,
+    "momo_adam": adaptax.momo_adam,
 }
 
 

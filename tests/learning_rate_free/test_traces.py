@@ -38,6 +38,14 @@ def dadapt_adam(warmed_up=False, **arguments):
     return Ours(adaptax.dadapt_adam, references.dadapt_adam, arguments, warmed_up)
 
 
+def momo(**arguments):
+    return Ours(adaptax.momo, references.momo, arguments)
+
+
+def momo_adam(**arguments):
+    return Ours(adaptax.momo_adam, references.momo_adam, arguments)
+
+
 OURS = {
     "prodigy": prodigy(d0=1e-3),
     "prodigy, bias correction and weight decay": prodigy(
@@ -56,6 +64,19 @@ OURS = {
     "dadapt_adam, capped growth": dadapt_adam(
         b1=0.8, b2=0.99, d0=1e-2, growth=1.1, eps=1e-3
     ),
+    "momo": momo(learning_rate=0.3),
+    "momo, bias correction and weight decay": momo(
+        learning_rate=0.3, bias_correction=True, weight_decay=0.1, b=0.8
+    ),
+    "momo, estimated bound": momo(learning_rate=0.3, use_fstar=True, lower_bound=-1.0),
+    "momo, estimated bound and weight decay": momo(
+        learning_rate=0.3, use_fstar=True, bias_correction=True, weight_decay=0.1
+    ),
+    "momo_adam": momo_adam(learning_rate=0.3),
+    "momo_adam, weight decay": momo_adam(
+        learning_rate=0.3, b1=0.8, b2=0.99, weight_decay=0.1, lower_bound=-0.5
+    ),
+    "momo_adam, estimated bound": momo_adam(learning_rate=0.3, use_fstar=True),
 }
 
 

@@ -94,4 +94,92 @@ def dadapt_adam(
         yield x, gamma
 
 
-REFERENCES = {"dadapt_adam": dadapt_adam, "prodigy": prodigy}
+def momo(
+    x,
+    gradients,
+    values,
+    *,
+    learning_rate=1.0,
+    b=0.9,
+    lower_bound=0.0,
+    weight_decay=0.0,
+    bias_correction=False,
+    use_fstar=False,
+):
+    """Momentum with the step [f + ⟨d, x⟩ − k − f*]₊ / ‖d‖², capped."""
+    d, f, k, bound, first = np.zeros_like(x), 0.0, 0.0, lower_bound, True
+    alphas = np.broadcast_to(learning_rate, len(gradients))
+    for t, (g, value, alpha) in enumerate(
+        zip(gradients, values, alphas, strict=True), start=1
+    ):
+        if first and not bias_correction:
+            d, f, k = g, value, np.sum(g * x)
+        first = False
+        d = b * d + (1 - b) * g
+        f = b * f + (1 - b) * value
+        k = b * k + (1 - b) * np.sum(g * x)
+        rho = 1 - b**t if bias_correction else 1.0
+        tau, bound = truncated(
+            x, d, d, f, k, rho, alpha, weight_decay, bound, lower_bound, use_fstar
+        )
+        x = (x - tau * d) / (1 + alpha * weight_decay)
+        yield x, tau * rho  # the rate of the average without bias, d / ρ
+
+
+def momo_adam(
+    x,
+    gradients,
+    values,
+    *,
+    learning_rate=1e-2,
+    b1=0.9,
+    b2=0.999,
+    eps=1e-8,
+    lower_bound=0.0,
+    weight_decay=0.0,
+    use_fstar=False,
+):
+    """Adam with the step [f + ⟨d, x⟩ − k − f*]₊ / ‖d‖², capped, in the norm of 1/D."""
+    d, v, f, k, bound = np.zeros_like(x), np.zeros_like(x), 0.0, 0.0, lower_bound
+    alphas = np.broadcast_to(learning_rate, len(gradients))
+    for t, (g, value, alpha) in enumerate(
+        zip(gradients, values, alphas, strict=True), start=1
+    ):
+        d = b1 * d + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        f = b1 * f + (1 - b1) * value
+        k = b1 * k + (1 - b1) * np.sum(g * x)
+        scaled, rho = d / (eps + np.sqrt(v / (1 - b2**t))), 1 - b1**t
+        tau, bound = truncated(
+            x, d, scaled, f, k, rho, alpha, weight_decay, bound, lower_bound, use_fstar
+        )
+        x = (x - tau * scaled) / (1 + alpha * weight_decay)
+        yield x, tau * rho
+
+
+def truncated(
+    x, d, scaled, f, k, rho, alpha, weight_decay, bound, lower_bound, use_fstar
+):
+    """MoMo's step and its new bound, from biased averages."""
+    decayed, norm_sq, product = (
+        1 + alpha * weight_decay,
+        np.sum(d * scaled),
+        np.sum(d * x),
+    )
+    if use_fstar:
+        cap = decayed * (f - k) + product
+        if cap < decayed * rho * bound:
+            bound = max(cap / (2 * decayed * rho), lower_bound)
+    gap = max(decayed * (f - rho * bound - k) + product, 0.0)
+    tau = min(alpha / rho, gap / norm_sq)
+    if use_fstar:
+        bound = max((f + product - k - tau * norm_sq / 2) / rho, lower_bound)
+    return tau, bound
+
+
+REFERENCES = {
+    "dadapt_adam": dadapt_adam,
+    "momo": momo,
+    "momo_adam": momo_adam,
+    "prodigy": prodigy,
+}

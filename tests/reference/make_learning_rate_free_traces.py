@@ -14,10 +14,11 @@ from importlib import metadata
 from pathlib import Path
 
 import dadaptation
+import momo
 import prodigyopt
 import torch
 
-PACKAGES = ("torch", "prodigyopt", "dadaptation")
+PACKAGES = ("torch", "prodigyopt", "dadaptation", "momo-opt")
 SIZE, STEPS = 6, 30
 RECORDED = (1, 2, 3, 5, 8, 13, 21, 30)
 CURVATURES = [0.1 + 0.4 * i for i in range(SIZE)]
@@ -55,6 +56,22 @@ CASES = {
         dadaptation.DAdaptAdam,
         {"d0": 1e-2, "growth_rate": 1.1, "betas": (0.8, 0.99), "eps": 1e-3},
     ),
+    "momo": (momo.Momo, {"lr": 0.3}),
+    "momo, bias correction and weight decay": (
+        momo.Momo,
+        {"lr": 0.3, "bias_correction": True, "weight_decay": 0.1, "beta": 0.8},
+    ),
+    "momo, estimated bound": (momo.Momo, {"lr": 0.3, "use_fstar": True, "lb": -1.0}),
+    "momo, estimated bound and weight decay": (
+        momo.Momo,
+        {"lr": 0.3, "use_fstar": True, "bias_correction": True, "weight_decay": 0.1},
+    ),
+    "momo_adam": (momo.MomoAdam, {"lr": 0.3}),
+    "momo_adam, weight decay": (
+        momo.MomoAdam,
+        {"lr": 0.3, "betas": (0.8, 0.99), "weight_decay": 0.1, "lb": -0.5},
+    ),
+    "momo_adam, estimated bound": (momo.MomoAdam, {"lr": 0.3, "use_fstar": True}),
     "prodigy, warmed up and safeguarded": (
         prodigyopt.Prodigy,
         {"d0": 1e-3, "rates": WARM_UP, "safeguard_warmup": True},
@@ -77,7 +94,7 @@ def trace(kind, arguments: dict) -> dict:
         optimizer.zero_grad()
         loss = (curvatures * (x - minimum) ** 2).sum() / 2
         loss.backward()
-        optimizer.step()
+        optimizer.step(**({"loss": loss} if "Momo" in kind.__name__ else {}))
         if step + 1 in RECORDED:
             points.append(x.tolist())
             distances.append(float(group.get("d", 0)))

@@ -1,0 +1,136 @@
+"""MoMo: momentum with the step that would bring a model of the loss to its bound.
+
+    d ← d + ω (g − d),   f ← f + ω (ℓ − f),   k ← k + ω (⟨g, x⟩ − k)
+    τ = min(α, [(1 + α λ) (f − f* − k) + ⟨d, x⟩]₊ / ‖d‖²)
+    x ← (x − τ d) / (1 + α λ)
+
+ℓ is the loss of the batch, and ω = 1 − β, but 1 at the first step; with bias correction
+ω = (1 − β) / (1 − βᵗ). The averages make a linear model of the loss, and τ d leads to
+where it meets the bound f*, but no further than α d.
+
+Source: Schaipp, Ohana, Eickenberg, Defazio & Gower (2024), "MoMo: Momentum Models for
+Adaptive Learning Rates", ICML (arXiv 2305.07583), with both averagings of the authors'
+code, momo-opt 0.1.0: for the bias correction they keep the biased averages and divide
+by ρ = 1 − βᵗ where they are used, which is the same step by step. `optax.contrib.momo`
+does not divide τ d by 1 + α λ, and there one NaN of a loss ends all training.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar
+from adaptax.coordinates import accumulators, average_weight, by_coordinate
+from adaptax.following import read_metric
+from adaptax.learning_rate_free import truncated_model
+from adaptax.learning_rate_free.truncated_model import ModelState
+from adaptax.learning_rate_free.whole_steps import is_usable, require_params
+from adaptax.leaves import inner_product
+from adaptax.rates import LearningRate, seat
+from adaptax.scalars import real
+
+
+class MomoState(NamedTuple):
+    """The state of `momo`: `model` has its scalars, and `mean` is d."""
+
+    model: ModelState
+    mean: optax.Updates
+
+
+def momo(
+    learning_rate: LearningRate = 1.0,
+    b: Scalar = 0.9,
+    lower_bound: Scalar = 0.0,
+    weight_decay: Scalar = 0.0,
+    *,
+    bias_correction: bool = False,
+    use_fstar: bool = False,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Momentum whose rate follows the loss; needs `params`, and the loss as `value`.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes: the largest rate, in
+            the parameters' unit.
+        b: β, the averaging factor, 0 <= β < 1.
+        lower_bound: f*, a bound below the loss, 0 for most; with `use_fstar` f₀, the
+            least that the bound may be.
+        weight_decay: λ >= 0, per unit of learning rate.
+        bias_correction: Whether the averages are of all the steps so far, rather than
+            started at the first values. Structural.
+        use_fstar: Whether to estimate the bound on the way, see
+            `adaptax.learning_rate_free.truncated_model`. Structural.
+        accumulator_dtype: Of d; by default the parameters' own, float32 for half
+            precision.
+
+    Raises:
+        TypeError: At `update`, if `value` is missing.
+        ValueError: At `update`, if `params` is missing.
+
+    Where the model is at its bound or below, τ is 0. Where d is 0 nothing moves, nor do
+    the weights decay. A loss or a gradient that is not finite, or a gradient of norm
+    1e15 or more, is skipped and counted: nothing moves.
+
+    >>> optimizer = momo()
+    >>> updates, state = optimizer.update(2.0, optimizer.init(3.0), 3.0, value=1.0)
+    >>> float(updates)
+    -0.5
+    """
+    checks.number("b", b, at_least=0, below=1)
+    checks.number("lower_bound", lower_bound)
+    checks.number("weight_decay", weight_decay, at_least=0)
+    held = seat(learning_rate)
+
+    def newest(step):
+        if bias_correction:
+            return average_weight(b, step)
+        later = 1 - jnp.asarray(b).astype(jnp.result_type(float))
+        return jnp.where(step == 1, 1, later)
+
+    def average(g, add, mean, weight):
+        return g, add(mean, weight * (g - mean))
+
+    def move(g, add, mean, w, step_size, decayed):
+        del g, add
+        return (-(step_size * mean + decayed * w) / (1 + decayed),)
+
+    def init(params):
+        mean = accumulators(params, dtype=accumulator_dtype)
+        return MomoState(truncated_model.initial(lower_bound, held.init()), mean)
+
+    def update(updates, state, params=None, **extra_args):
+        require_params(params, "momo")
+        value = read_metric(extra_args, "value")
+        alpha, rate = held.read(state.model.rate, **extra_args)
+        usable = is_usable(updates) & jnp.isfinite(value)
+        weight = newest(counters.increment(state.model.step))
+        _, mean = by_coordinate(
+            average, updates, state.mean, where=usable, weight=weight
+        )
+        model = state.model._replace(rate=rate)
+        after = truncated_model.averaged(
+            model, weight, value, inner_product(updates, params)
+        )
+        norm_sq, decayed = inner_product(mean, mean), alpha * real(weight_decay)
+        step_size, after = truncated_model.truncated(
+            after,
+            inner_product(mean, params),
+            norm_sq,
+            alpha,
+            decayed,
+            real(lower_bound),
+            use_fstar,
+        )
+        (updates,) = by_coordinate(
+            move,
+            updates,
+            reads=(mean, params),
+            where=usable & (norm_sq > 0),
+            step_size=step_size,
+            decayed=decayed,
+        )
+        return updates, MomoState(truncated_model.chosen(usable, after, model), mean)
+
+    return optax.GradientTransformationExtraArgs(init, update)

@@ -1,0 +1,154 @@
+"""MoMo-Adam: Adam with the step that would bring a model of the loss to its bound.
+
+    m̂, v̂ as in Adam,   D = √v̂ + ε,   f and k averages like m̂, of ℓ and ⟨g, x⟩
+    τ = min(α, [(1 + α λ) (f − f* − k) + ⟨m̂, x⟩]₊ / Σ m̂²/D)
+    x ← (x − τ m̂ / D) / (1 + α λ)
+
+ℓ is the loss of the batch. The averages make a linear model of the loss, and τ m̂ / D
+leads to where it meets the bound f*, but no further than Adam would go.
+
+Source: Schaipp, Ohana, Eickenberg, Defazio & Gower (2024), "MoMo: Momentum Models for
+Adaptive Learning Rates", ICML (arXiv 2305.07583). The authors' code, momo-opt 0.1.0,
+keeps the biased averages and divides by ρ = 1 − β₁ᵗ where they are used, which is the
+same step by step. `optax.contrib.momo_adam` does not divide τ m̂ / D by 1 + α λ, and
+there one NaN of a loss ends all training.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar
+from adaptax.coordinates import (
+    accumulators,
+    average_weight,
+    by_coordinate,
+    divide,
+    root,
+)
+from adaptax.following import read_metric
+from adaptax.learning_rate_free import truncated_model
+from adaptax.learning_rate_free.truncated_model import ModelState
+from adaptax.learning_rate_free.whole_steps import is_usable, require_params
+from adaptax.leaves import inner_product, is_trained
+from adaptax.rates import LearningRate, seat
+from adaptax.scalars import real
+
+
+class MomoAdamState(NamedTuple):
+    """The state: `model` has its scalars, `mean` is m̂ and `mean_sq` v̂."""
+
+    model: ModelState
+    mean: optax.Updates
+    mean_sq: optax.Updates
+
+
+def momo_adam(
+    learning_rate: LearningRate = 1e-2,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    lower_bound: Scalar = 0.0,
+    weight_decay: Scalar = 0.0,
+    *,
+    use_fstar: bool = False,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Adam whose rate follows the loss; needs `params`, and the loss as `value`.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes: the largest rate, in
+            the parameters' unit.
+        b1: β₁, the averaging factor of gradients and losses, 0 <= β₁ < 1.
+        b2: β₂, that of squared gradients, 0 <= β₂ < 1.
+        eps: ε >= 0, added to the divisor. Where the whole divisor is 0, so is the step.
+        lower_bound: f*, a bound below the loss, 0 for most; with `use_fstar` f₀, the
+            least that the bound may be.
+        weight_decay: λ >= 0, per unit of learning rate.
+        use_fstar: Whether to estimate the bound on the way, see
+            `adaptax.learning_rate_free.truncated_model`. Structural.
+        accumulator_dtype: Of the averages; by default the parameters' own, float32 for
+            half precision.
+
+    Raises:
+        TypeError: At `update`, if `value` is missing.
+        ValueError: At `update`, if `params` is missing.
+
+    Where the model is at its bound or below, τ is 0. Where m̂ is 0 nothing moves, nor do
+    the weights decay. A loss or a gradient that is not finite, or a gradient of norm
+    1e15 or more, is skipped and counted: nothing moves.
+    """
+    checks.averaging_factor("b1", b1)
+    checks.averaging_factor("b2", b2)
+    checks.number("eps", eps, at_least=0)
+    checks.number("lower_bound", lower_bound)
+    checks.number("weight_decay", weight_decay, at_least=0)
+    held = seat(learning_rate)
+
+    def average(g, add, mean, mean_sq, w1, w2):
+        return g, add(mean, w1 * (g - mean)), add(mean_sq, w2 * (g * g - mean_sq))
+
+    def move(g, add, mean, mean_sq, w, step_size, eps, decayed):
+        del g, add
+        direction = divide(mean, root(mean_sq) + eps)
+        return (-(step_size * direction + decayed * w) / (1 + decayed),)
+
+    def preconditioned(mean, mean_sq):
+        if not is_trained(mean):
+            return mean
+        return divide(mean, root(mean_sq) + jnp.asarray(eps).astype(mean.dtype))
+
+    def init(params):
+        def zeros():
+            return accumulators(params, dtype=accumulator_dtype)
+
+        model = truncated_model.initial(lower_bound, held.init())
+        return MomoAdamState(model, zeros(), zeros())
+
+    def update(updates, state, params=None, **extra_args):
+        require_params(params, "momo_adam")
+        value = read_metric(extra_args, "value")
+        alpha, rate = held.read(state.model.rate, **extra_args)
+        usable = is_usable(updates) & jnp.isfinite(value)
+        step = counters.increment(state.model.step)
+        w1 = average_weight(b1, step)
+        _, mean, mean_sq = by_coordinate(
+            average,
+            updates,
+            state.mean,
+            state.mean_sq,
+            where=usable,
+            w1=w1,
+            w2=average_weight(b2, step),
+        )
+        model = state.model._replace(rate=rate)
+        after = truncated_model.averaged(
+            model, w1, value, inner_product(updates, params)
+        )
+        norm_sq = inner_product(mean, jax.tree.map(preconditioned, mean, mean_sq))
+        decayed = alpha * real(weight_decay)
+        step_size, after = truncated_model.truncated(
+            after,
+            inner_product(mean, params),
+            norm_sq,
+            alpha,
+            decayed,
+            real(lower_bound),
+            use_fstar,
+        )
+        (updates,) = by_coordinate(
+            move,
+            updates,
+            reads=(mean, mean_sq, params),
+            where=usable & (norm_sq > 0),
+            step_size=step_size,
+            eps=eps,
+            decayed=decayed,
+        )
+        model = truncated_model.chosen(usable, after, model)
+        return updates, MomoAdamState(model, mean, mean_sq)
+
+    return optax.GradientTransformationExtraArgs(init, update)

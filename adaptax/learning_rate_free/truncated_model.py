@@ -1,0 +1,110 @@
+"""The truncated model: how far a linear model of the loss leads down to its bound.
+
+    h = f + ⟨d, x⟩ − k        the model at x, of averaged losses, gradients and ⟨g, x⟩
+    τ = min(α, [(1 + α λ) (f − f* − k) + ⟨d, x⟩]₊ / ‖d‖²)
+
+An unknown bound is estimated, never below f₀:
+
+    f* ← max(c / 2, f₀)  where c < f*,  c = f − k + ⟨d, x⟩ / (1 + α λ)       (before)
+    f* ← max(h − τ ‖d‖² / 2, f₀)                                             (after)
+
+It is the part that `momo` and `momo_adam` share; for the latter ‖d‖² is Σ d²/D.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from adaptax import counters
+from adaptax.coordinates import divide
+from adaptax.scalars import real
+
+
+class ModelState(NamedTuple):
+    """The scalars of the model.
+
+    `step` counts the steps and `skipped` the losses and gradients that were not finite.
+    `learning_rate` is τ / α of the latest step, which α in `rate` multiplies; 1 before
+    the first, the most it can be. `mean_value` is f, `mean_product` k and `lower_bound`
+    f*.
+    """
+
+    step: jax.Array
+    skipped: jax.Array
+    learning_rate: jax.Array
+    mean_value: jax.Array
+    mean_product: jax.Array
+    lower_bound: jax.Array
+    rate: Any
+
+
+def initial(lower_bound: Any, rate: Any) -> ModelState:
+    """Give the model before the first step."""
+    return ModelState(
+        step=counters.zero(),
+        skipped=counters.zero(),
+        learning_rate=real(1.0),
+        mean_value=real(0.0),
+        mean_product=real(0.0),
+        lower_bound=real(lower_bound),
+        rate=rate,
+    )
+
+
+def averaged(
+    model: ModelState, weight: jax.Array, value: jax.Array, product: jax.Array
+) -> ModelState:
+    """Let a loss and a product ⟨g, x⟩ into the averages, with the newest's weight."""
+    weight = weight.astype(jnp.float32)
+    return model._replace(
+        mean_value=model.mean_value + weight * (value - model.mean_value),
+        mean_product=model.mean_product + weight * (product - model.mean_product),
+    )
+
+
+def truncated(
+    model: ModelState,
+    product: jax.Array,
+    norm_sq: jax.Array,
+    alpha: jax.Array,
+    decayed: jax.Array,
+    least: jax.Array,
+    estimated: bool,
+) -> tuple[jax.Array, ModelState]:
+    """Give the step τ that reaches the bound, and the model with its new bound.
+
+    Args:
+        model: The model with its averages up to date.
+        product: ⟨d, x⟩.
+        norm_sq: ‖d‖². Where it is 0, so is τ.
+        alpha: α, the longest step.
+        decayed: α λ.
+        least: f₀, the bound itself if it is not `estimated`.
+        estimated: Whether the bound is estimated. Structural.
+    """
+    difference = model.mean_value - model.mean_product
+    bound, reach = least, difference + product / (1 + decayed)
+    if estimated:
+        halved = jnp.maximum(reach / 2, least)
+        bound = jnp.where(reach < model.lower_bound, halved, model.lower_bound)
+    gap = (1 + decayed) * jnp.maximum(reach - bound, 0)
+    step_size = jnp.minimum(alpha, divide(gap, norm_sq))
+    if estimated:
+        bound = jnp.maximum(difference + product - step_size * norm_sq / 2, least)
+    factor = divide(step_size, alpha)
+    return step_size, model._replace(learning_rate=factor, lower_bound=bound)
+
+
+def chosen(counts: jax.Array, new: ModelState, old: ModelState) -> ModelState:
+    """Keep the old model where a step does not count, and count which it is."""
+
+    def one(name):
+        return jnp.where(counts, getattr(new, name), getattr(old, name))
+
+    names = ("learning_rate", "mean_value", "mean_product", "lower_bound")
+    return new._replace(
+        step=counters.increment(old.step, where=counts),
+        skipped=counters.increment(old.skipped, where=~counts),
+        **{name: one(name) for name in names},
+    )
