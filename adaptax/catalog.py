@@ -62,7 +62,7 @@ class Entry:
         steady: For a wrapper: arguments that leave the steps alone while losses fall.
         calls: For a wrapper: how many calls it takes to a step.
         usual_rate: For an optimizer: a rate that trains most small networks; for one
-            that infers its rate, what that is multiplied with.
+            that infers its rate or has none, what its steps are multiplied with.
         rate: How its updates follow from `adaptax.learning_rate(state)`. "factor":
             they are that times a direction that does not depend on it. "inferred": the
             method makes the rate itself, and may weigh its sums by it; its reference
@@ -294,6 +294,19 @@ _LEARNING_RATE_FREE = (
             0.8, (0.8, 0.99), eps=1e-6, estim_lr0=0.01, weight_decay=0.02
         ),
         goals={"quadratic": Goal(300, 1e-2)},
+    ),
+    Entry(
+        "cocob",
+        "optimizer",
+        learning_rate_free.cocob,
+        {"alpha": 8.0, "eps": 1e-6},
+        "Orabona & Tommasi (2017)",
+        rate="none",
+        usual_rate=1.0,
+        needs=frozenset({"params"}),
+        elementwise=True,
+        optax_twin=lambda: optax.contrib.cocob(1.0, 8.0, 1e-6),
+        goals={"quadratic": Goal(200, 1e-2)},
     ),
     Entry(
         "momo",

@@ -33,10 +33,10 @@ from adaptax.coordinates import accumulators, by_coordinate, divide, root
 from adaptax.learning_rate_free.whole_steps import (
     adam_correction,
     chosen,
+    given_params,
     grown,
     has_begun,
     is_usable,
-    require_params,
 )
 from adaptax.leaves import absolute_sum, inner_product, is_trained
 from adaptax.rates import LearningRate, seat
@@ -149,7 +149,7 @@ def dadapt_adam(
         )
 
     def update(updates, state, params=None, **extra_args):
-        require_params(params, "dadapt_adam")
+        params = given_params(params, "dadapt_adam")
         alpha, rate = held.read(state.rate, **extra_args)
         usable, step = is_usable(updates), counters.increment(state.step)
         counts = usable & (alpha > 0) & has_begun(updates, state.denominator)

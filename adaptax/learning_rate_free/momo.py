@@ -23,10 +23,9 @@ import optax
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, average_weight, by_coordinate
-from adaptax.following import read_metric
 from adaptax.learning_rate_free import truncated_model
 from adaptax.learning_rate_free.truncated_model import ModelState
-from adaptax.learning_rate_free.whole_steps import is_usable, require_params
+from adaptax.learning_rate_free.whole_steps import given_params, is_usable
 from adaptax.leaves import inner_product
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
@@ -101,8 +100,8 @@ def momo(
         return MomoState(truncated_model.initial(lower_bound, held.init()), mean)
 
     def update(updates, state, params=None, **extra_args):
-        require_params(params, "momo")
-        value = read_metric(extra_args, "value")
+        params = given_params(params, "momo")
+        value = truncated_model.read_loss(extra_args)
         alpha, rate = held.read(state.model.rate, **extra_args)
         usable = is_usable(updates) & jnp.isfinite(value)
         weight = newest(counters.increment(state.model.step))

@@ -29,10 +29,9 @@ from adaptax.coordinates import (
     divide,
     root,
 )
-from adaptax.following import read_metric
 from adaptax.learning_rate_free import truncated_model
 from adaptax.learning_rate_free.truncated_model import ModelState
-from adaptax.learning_rate_free.whole_steps import is_usable, require_params
+from adaptax.learning_rate_free.whole_steps import given_params, is_usable
 from adaptax.leaves import inner_product, is_trained
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
@@ -109,8 +108,8 @@ def momo_adam(
         return MomoAdamState(model, zeros(), zeros())
 
     def update(updates, state, params=None, **extra_args):
-        require_params(params, "momo_adam")
-        value = read_metric(extra_args, "value")
+        params = given_params(params, "momo_adam")
+        value = truncated_model.read_loss(extra_args)
         alpha, rate = held.read(state.model.rate, **extra_args)
         usable = is_usable(updates) & jnp.isfinite(value)
         step = counters.increment(state.model.step)

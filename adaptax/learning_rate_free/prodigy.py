@@ -37,8 +37,8 @@ from adaptax.learning_rate_free import origin as origins
 from adaptax.learning_rate_free.whole_steps import (
     adam_correction,
     chosen,
+    given_params,
     is_usable,
-    require_params,
 )
 from adaptax.leaves import absolute_sum, inner_product
 from adaptax.rates import LearningRate, seat
@@ -188,7 +188,7 @@ def prodigy(
         )
 
     def update(updates, state, params=None, **extra_args):
-        require_params(params, "prodigy")
+        params = given_params(params, "prodigy")
         alpha, rate = held.read(state.rate, **extra_args)
         usable, step = is_usable(updates), counters.increment(state.step)
         d, factor = state.distance, state.distance * correction(step)

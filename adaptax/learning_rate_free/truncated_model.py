@@ -11,13 +11,14 @@ An unknown bound is estimated, never below f₀:
 It is the part that `momo` and `momo_adam` share; for the latter ‖d‖² is Σ d²/D.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 
 from adaptax import counters
 from adaptax.coordinates import divide
+from adaptax.following import read_metric
 from adaptax.scalars import real
 
 
@@ -50,6 +51,15 @@ def initial(lower_bound: Any, rate: Any) -> ModelState:
         lower_bound=real(lower_bound),
         rate=rate,
     )
+
+
+def read_loss(extra_args: dict[str, Any]) -> jax.Array:
+    """Read the loss from the extra arguments of `update`, as a float32 scalar.
+
+    Raises:
+        TypeError: If `value` is missing.
+    """
+    return cast(jax.Array, read_metric(extra_args, "value"))
 
 
 def averaged(

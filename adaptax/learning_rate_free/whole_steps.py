@@ -40,16 +40,17 @@ def chosen(condition: jax.Array, new: Any, old: Any) -> Any:
     return tuple(jnp.where(condition, *pair) for pair in zip(new, old, strict=True))
 
 
-def require_params(params: optax.Params | None, method: str) -> None:
-    """Raise where the parameters are missing.
+def given_params(params: optax.Params | None, method: str) -> optax.Params:
+    """Give the parameters that `update` was given.
 
     Raises:
-        ValueError: If they are.
+        ValueError: If there are none.
     """
     if params is None:
         raise ValueError(
             f"{method} needs the params: call tx.update(grads, state, params)."
         )
+    return params
 
 
 def adam_correction(b1: Scalar, b2: Scalar, step: jax.Array) -> jax.Array:

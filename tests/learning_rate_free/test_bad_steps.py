@@ -22,7 +22,7 @@ INFERRED = {
 }
 """Methods with scalars made of all the gradients: their steps count as a whole."""
 
-METHODS = {**INFERRED}
+METHODS = {**INFERRED, "cocob": adaptax.cocob(10.0)}
 
 
 @functools.cache
@@ -129,3 +129,21 @@ def test_prodigys_sums_grow_in_half_precision_as_they_should(dtype):
     assert expected > 1000  # where bfloat16 counts in steps of 8
     np.testing.assert_allclose(state.denominator, expected, rtol=1e-4)
     assert {x.dtype for x in state[2:7]} == {jnp.dtype("float32")}
+
+
+def test_a_coordinate_whose_first_gradient_is_bad_still_starts_where_it_is():
+    optimizer, params = adaptax.cocob(), jnp.asarray([5.0, -7.0])
+    state = optimizer.init(params)
+    _, state = optimizer.update(jnp.asarray([jnp.nan, 1.0]), state, params)
+    updates, _ = optimizer.update(jnp.asarray([2.0, 1.0]), state, params)
+    np.testing.assert_allclose(updates[0], -0.01, rtol=1e-5)
+
+
+def test_cocobs_sums_grow_in_half_precision_as_they_should():
+    optimizer, ones = adaptax.cocob(), jnp.ones(3, jnp.bfloat16)
+
+    def step(state, _):
+        return optimizer.update(ones, state, ones)[1], None
+
+    state = jax.jit(lambda: jax.lax.scan(step, optimizer.init(ones), length=1000)[0])()
+    np.testing.assert_array_equal(state.sum_abs, 1000)

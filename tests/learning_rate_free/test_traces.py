@@ -34,6 +34,10 @@ def prodigy(warmed_up=False, **arguments):
     return Ours(adaptax.prodigy, references.prodigy, arguments, warmed_up)
 
 
+def cocob(**arguments):
+    return Ours(adaptax.cocob, references.cocob, arguments)
+
+
 def dadapt_adam(warmed_up=False, **arguments):
     return Ours(adaptax.dadapt_adam, references.dadapt_adam, arguments, warmed_up)
 
@@ -57,6 +61,8 @@ OURS = {
     "prodigy, warmed up and safeguarded": prodigy(
         warmed_up=True, d0=1e-3, safeguard_warmup=True
     ),
+    "cocob": cocob(),
+    "cocob, bold": cocob(alpha=3.0, eps=1e-3),
     "dadapt_adam": dadapt_adam(d0=1e-3),
     "dadapt_adam, bias correction and weight decay": dadapt_adam(
         warmed_up=True, d0=1e-3, bias_correction=True, weight_decay=0.1
@@ -130,8 +136,8 @@ def test_the_references_go_where_the_authors_code_goes(name):
     rate = {"learning_rate": RECORD["warm_up"]} if ours.warmed_up else {}
     gradients = Along(path, lambda x: CURVATURES * x)
     losses = Along(path, lambda x: np.sum(CURVATURES * x**2) / 2)
-    for x, _ in ours.reference(START, gradients, losses, **rate, **ours.arguments):
-        path.append(x)
+    for told in ours.reference(START, gradients, losses, **rate, **ours.arguments):
+        path.append(told[0] if isinstance(told, tuple) else told)
     points = np.stack(path[1:])[AT]
     np.testing.assert_allclose(points, RECORD["traces"][name]["points"], rtol=1e-11)
 

@@ -1,8 +1,8 @@
 """The learning-rate-free optimizers, written from their equations in float64.
 
-Each gives the point after a step and the rate of that step. Averages are the biased
-ones, as the papers have them; a step at a learning rate of 0 is none, as the authors'
-code of Prodigy and D-Adaptation has it.
+Each gives the point after a step and, if it has one, the rate of that step. Averages
+are the biased ones, as the papers have them; a step at a learning rate of 0 is none, as
+the authors' code of Prodigy and D-Adaptation has it.
 """
 
 import numpy as np
@@ -177,7 +177,22 @@ def truncated(
     return tau, bound
 
 
+def cocob(x, gradients, values, *, alpha=100.0, eps=1e-8):
+    """Bet on each coordinate; there is no rate to give."""
+    x0, largest = x, np.full_like(x, eps)
+    total, theta, reward = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
+    for g in gradients:
+        largest = np.maximum(largest, np.abs(g))
+        total = total + np.abs(g)
+        theta = theta - g
+        reward = np.maximum(reward - g * (x - x0), 0)
+        bound = np.maximum(total + largest, alpha * largest)
+        x = x0 + theta / (largest * bound) * (reward + largest)
+        yield x
+
+
 REFERENCES = {
+    "cocob": cocob,
     "dadapt_adam": dadapt_adam,
     "momo": momo,
     "momo_adam": momo_adam,

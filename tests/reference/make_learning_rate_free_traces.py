@@ -15,10 +15,11 @@ from pathlib import Path
 
 import dadaptation
 import momo
+import parameterfree
 import prodigyopt
 import torch
 
-PACKAGES = ("torch", "prodigyopt", "dadaptation", "momo-opt")
+PACKAGES = ("torch", "prodigyopt", "dadaptation", "momo-opt", "parameterfree")
 SIZE, STEPS = 6, 30
 RECORDED = (1, 2, 3, 5, 8, 13, 21, 30)
 CURVATURES = [0.1 + 0.4 * i for i in range(SIZE)]
@@ -41,6 +42,8 @@ CASES = {
         prodigyopt.Prodigy,
         {"d0": 1e-3, "rates": WARM_UP},
     ),
+    "cocob": (parameterfree.COCOB, {}),
+    "cocob, bold": (parameterfree.COCOB, {"alpha": 3.0, "eps": 1e-3}),
     "dadapt_adam": (dadaptation.DAdaptAdam, {"d0": 1e-3}),
     "dadapt_adam, bias correction and weight decay": (
         dadaptation.DAdaptAdam,

@@ -1,0 +1,104 @@
+"""COCOB-Backprop: each coordinate bets on its gradient, and needs no rate at all.
+
+    L ← max(L, |g|)                                  from L = ε
+    S ← S + |g|,   θ ← θ − g,   R ← max(R − g (x − x₀), 0)
+    x ← x₀ + θ (R + L) / (L max(S + L, α L))
+
+L is the largest gradient so far, R what the bets have won and x − x₀ the next bet, a
+part of L + R that grows with the sum θ of the negative gradients.
+
+Source: Orabona & Tommasi (2017), "Training Deep Networks without Learning Rates Through
+Coin Betting", NIPS (arXiv 1705.07795), Alg. 2. α is 100 by default, as there: about the
+number of steps until the bets are placed in full. The authors' code, parameterfree
+0.0.1, and `optax.contrib.cocob` do the same; the latter shares the parameters' buffers,
+so that it cannot be donated, and one NaN ends the training of its coordinate.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar
+from adaptax.coordinates import accumulators, by_coordinate, divide
+from adaptax.learning_rate_free import origin as origins
+from adaptax.learning_rate_free.whole_steps import given_params
+
+
+class CocobState(NamedTuple):
+    """The state of `cocob`, shaped like the parameters but for the counter `step`.
+
+    `largest` is L, `sum_abs` S, `theta` θ, `reward` R and `origin` x₀, in the
+    parameters' own dtypes.
+    """
+
+    step: jax.Array
+    largest: optax.Updates
+    sum_abs: optax.Updates
+    theta: optax.Updates
+    reward: optax.Updates
+    origin: optax.Params
+
+
+def cocob(
+    alpha: Scalar = 100.0, eps: Scalar = 1e-8, *, accumulator_dtype: Any = None
+) -> optax.GradientTransformationExtraArgs:
+    """Bet on each coordinate; needs `params`, and there is no learning rate.
+
+    The updates lead to where the method wants the parameters to be. A rate behind it in
+    the chain takes a part of each step.
+
+    Args:
+        alpha: α > 0, which makes the first steps small: in the first, a coordinate
+            moves by 1/α, or by 1/2 where α < 2.
+        eps: ε >= 0, the first L, in the unit of a gradient. Where L is 0, so is the
+            bet.
+        accumulator_dtype: Of L, S, θ and R; by default the parameters' own, float32 for
+            half precision.
+
+    Raises:
+        ValueError: At `update`, if `params` is missing.
+
+    >>> optimizer = cocob()
+    >>> updates, state = optimizer.update(5.0, optimizer.init(3.0), 3.0)
+    >>> float(updates)
+    -0.01
+    """
+    checks.number("alpha", alpha, above=0)
+    checks.number("eps", eps, at_least=0)
+
+    def rule(g, add, largest, sum_abs, theta, reward, origin, w, first, alpha):
+        # Taken though g be bad: that coordinate, too, must know where it started.
+        origin = jnp.where(first > 0, w, origin)
+        size = jnp.abs(g)
+        largest = add(largest, jnp.maximum(size - largest, 0))
+        sum_abs, theta = add(sum_abs, size), add(theta, -g)
+        reward = add(reward, jnp.maximum(-g * (w - origin), -reward))
+        bound = jnp.maximum(sum_abs + largest, alpha * largest)
+        bet = divide(theta, largest) * divide(reward + largest, bound)
+        return bet - (w - origin), largest, sum_abs, theta, reward, origin
+
+    def init(params):
+        def filled(fill: Scalar = 0.0):
+            return accumulators(params, fill, accumulator_dtype)
+
+        origin = origins.empty(params)
+        step = counters.zero()
+        return CocobState(step, filled(eps), filled(), filled(), filled(), origin)
+
+    def update(updates, state, params=None, **extra_args):
+        del extra_args
+        params = given_params(params, "cocob")
+        updates, *trees = by_coordinate(
+            rule,
+            updates,
+            *state[1:],
+            reads=(params,),
+            first=state.step == 0,
+            alpha=alpha,
+        )
+        return updates, CocobState(counters.increment(state.step), *trees)
+
+    return optax.GradientTransformationExtraArgs(init, update)
