@@ -25,6 +25,7 @@ from adaptax.controllers import restore_best as restore_best
 from adaptax.controllers import spike_guard as spike_guard
 from adaptax.controllers import stationarity as stationarity
 from adaptax.following import Controller as Controller
+from adaptax.learning_rate_free import adamg as adamg
 from adaptax.learning_rate_free import cocob as cocob
 from adaptax.learning_rate_free import dadapt_adam as dadapt_adam
 from adaptax.learning_rate_free import momo as momo

@@ -11,6 +11,7 @@ import adaptax
 PARAMS = {"w": jnp.asarray([1.0, -2.0, 0.5]), "b": jnp.asarray(0.3)}
 FACTORIES = {
     "prodigy": adaptax.prodigy,
+    "adamg": adaptax.adamg,
     "dadapt_adam": adaptax.dadapt_adam,
     "momo": adaptax.momo,
     "momo_adam": adaptax.momo_adam,
