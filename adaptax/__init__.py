@@ -28,6 +28,8 @@ from adaptax.following import Controller as Controller
 from adaptax.learning_rate_free import adamg as adamg
 from adaptax.learning_rate_free import cocob as cocob
 from adaptax.learning_rate_free import dadapt_adam as dadapt_adam
+from adaptax.learning_rate_free import dadapt_lion as dadapt_lion
+from adaptax.learning_rate_free import dadapt_sgd as dadapt_sgd
 from adaptax.learning_rate_free import momo as momo
 from adaptax.learning_rate_free import momo_adam as momo_adam
 from adaptax.learning_rate_free import prodigy as prodigy

@@ -15,6 +15,8 @@ START = {"w": jnp.asarray([1.0, -2.0, 0.5]), "b": jnp.asarray(0.3)}
 INFERRED = {
     "prodigy": adaptax.prodigy(d0=1e-2),
     "dadapt_adam": adaptax.dadapt_adam(d0=1e-2),
+    "dadapt_sgd": adaptax.dadapt_sgd(d0=1e-2),
+    "dadapt_lion": adaptax.dadapt_lion(d0=1e-2),
     "momo": adaptax.momo(0.3),
     "momo_adam": adaptax.momo_adam(0.1),
     "momo, estimated bound": adaptax.momo(0.3, use_fstar=True),

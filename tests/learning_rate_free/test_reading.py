@@ -13,6 +13,8 @@ FACTORIES = {
     "prodigy": adaptax.prodigy,
     "adamg": adaptax.adamg,
     "dadapt_adam": adaptax.dadapt_adam,
+    "dadapt_sgd": adaptax.dadapt_sgd,
+    "dadapt_lion": adaptax.dadapt_lion,
     "momo": adaptax.momo,
     "momo_adam": adaptax.momo_adam,
 }
@@ -41,7 +43,7 @@ def test_a_scheduled_rate_cannot_be_set(name):
 
 
 def test_the_distance_and_the_sums_are_in_the_telemetry():
-    for name in ("prodigy", "dadapt_adam"):
+    for name in ("prodigy", "dadapt_adam", "dadapt_sgd", "dadapt_lion"):
         told = adaptax.telemetry(step(FACTORIES[name]())[1])
         assert {"distance", "numerator", "denominator", "skipped"} <= set(told)
 

@@ -42,6 +42,14 @@ def dadapt_adam(warmed_up=False, **arguments):
     return Ours(adaptax.dadapt_adam, references.dadapt_adam, arguments, warmed_up)
 
 
+def dadapt_sgd(**arguments):
+    return Ours(adaptax.dadapt_sgd, references.dadapt_sgd, arguments)
+
+
+def dadapt_lion(**arguments):
+    return Ours(adaptax.dadapt_lion, references.dadapt_lion, arguments)
+
+
 def momo(**arguments):
     return Ours(adaptax.momo, references.momo, arguments)
 
@@ -69,6 +77,11 @@ OURS = {
     ),
     "dadapt_adam, capped growth": dadapt_adam(
         b1=0.8, b2=0.99, d0=1e-2, growth=1.1, eps=1e-3
+    ),
+    "dadapt_sgd": dadapt_sgd(d0=1e-3),
+    "dadapt_sgd, momentum": dadapt_sgd(d0=1e-3, b=0.9, growth=1.5),
+    "dadapt_lion, without momentum": dadapt_lion(
+        d0=1e-2, b1=0.0, b2=0.9, weight_decay=0.1
     ),
     "momo": momo(learning_rate=0.3),
     "momo, bias correction and weight decay": momo(

@@ -216,8 +216,60 @@ def adamg(
         yield x, gamma
 
 
+def dadapt_sgd(x, gradients, values, *, learning_rate=1.0, b=0.0, d0=1e-6, growth=None):
+    """Dual averaging from x₀ at the rate α d / ‖g₀‖, where d ← max(d, 2 r / ‖s‖)."""
+    growth = np.inf if growth is None else growth
+    x0, s, r, d, first_norm = x, np.zeros_like(x), 0.0, d0, None
+    alphas = np.broadcast_to(learning_rate, len(gradients))
+    for g, alpha in zip(gradients, alphas, strict=True):
+        if alpha == 0:
+            yield x, 0.0
+            continue
+        if first_norm is None:
+            first_norm = np.sqrt(np.sum(g**2))
+        gamma = alpha * d / first_norm
+        r = r + gamma * np.sum(g * s)
+        s = s + gamma * g
+        d = max(d, min(2 * r / np.sqrt(np.sum(s**2)), d * growth))
+        x = b * x + (1 - b) * (x0 - s)
+        yield x, gamma
+
+
+def dadapt_lion(
+    x,
+    gradients,
+    values,
+    *,
+    learning_rate=1.0,
+    b1=0.9,
+    b2=0.99,
+    d0=1e-6,
+    weight_decay=0.0,
+    growth=None,
+):
+    """Lion at the rate α d, where d ← max(d, r / ((1 − √β₂) ‖s‖₁))."""
+    growth = np.inf if growth is None else growth
+    b3, d, r, m, s = np.sqrt(b2), d0, 0.0, np.zeros_like(x), np.zeros_like(x)
+    alphas = np.broadcast_to(learning_rate, len(gradients))
+    for g, alpha in zip(gradients, alphas, strict=True):
+        if alpha == 0:
+            yield x, 0.0
+            continue
+        gamma = alpha * d
+        u = np.sign(b1 * m + (1 - b1) * g)
+        m = b2 * m + (1 - b2) * g
+        r = b3 * r + (1 - b3) * gamma * np.sum(u * s)
+        s = b3 * s + (1 - b3) * gamma * u
+        estimate = r / ((1 - b3) * np.sum(np.abs(s)))
+        d = max(d, min(estimate, d * growth))
+        x = x - gamma * weight_decay * x - gamma * u
+        yield x, gamma
+
+
 REFERENCES = {
     "adamg": adamg,
+    "dadapt_lion": dadapt_lion,
+    "dadapt_sgd": dadapt_sgd,
     "cocob": cocob,
     "dadapt_adam": dadapt_adam,
     "momo": momo,

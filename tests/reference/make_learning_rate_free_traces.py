@@ -59,6 +59,15 @@ CASES = {
         dadaptation.DAdaptAdam,
         {"d0": 1e-2, "growth_rate": 1.1, "betas": (0.8, 0.99), "eps": 1e-3},
     ),
+    "dadapt_sgd": (dadaptation.DAdaptSGD, {"d0": 1e-3}),
+    "dadapt_sgd, momentum": (
+        dadaptation.DAdaptSGD,
+        {"d0": 1e-3, "momentum": 0.9, "growth_rate": 1.5},
+    ),
+    "dadapt_lion, without momentum": (
+        dadaptation.DAdaptLion,
+        {"d0": 1e-2, "betas": (0.0, 0.9), "weight_decay": 0.1},
+    ),
     "momo": (momo.Momo, {"lr": 0.3}),
     "momo, bias correction and weight decay": (
         momo.Momo,
