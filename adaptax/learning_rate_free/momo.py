@@ -127,7 +127,7 @@ def momo(
             updates,
             reads=(mean, params),
             where=usable & (norm_sq > 0),
-            step_size=step_size,
+            step_size=jnp.where(usable, step_size, 0),
             decayed=decayed,
         )
         return updates, MomoState(truncated_model.chosen(usable, after, model), mean)

@@ -143,7 +143,7 @@ def momo_adam(
             updates,
             reads=(mean, mean_sq, params),
             where=usable & (norm_sq > 0),
-            step_size=step_size,
+            step_size=jnp.where(usable, step_size, 0),
             eps=eps,
             decayed=decayed,
         )

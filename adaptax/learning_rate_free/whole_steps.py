@@ -36,8 +36,11 @@ def grown(distance: jax.Array, estimate: jax.Array, growth: Scalar | None) -> ja
 
 
 def chosen(condition: jax.Array, new: Any, old: Any) -> Any:
-    """Choose between two tuples of scalars."""
-    return tuple(jnp.where(condition, *pair) for pair in zip(new, old, strict=True))
+    """Choose between two tuples of scalars; what is not finite does not become new."""
+    return tuple(
+        jnp.where(condition & jnp.isfinite(one), one, other)
+        for one, other in zip(new, old, strict=True)
+    )
 
 
 def given_params(params: optax.Params | None, method: str) -> optax.Params:

@@ -93,6 +93,23 @@ def test_a_bad_gradient_is_as_if_it_had_never_been(name, bad, at):
     assert ratio < 0.9
 
 
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("bad", ["gradient", "loss"])
+def test_without_jit_a_bad_step_does_no_harm_either(name, bad):
+    optimizer = optax.with_extra_args_support(METHODS[name])
+    nothing = jax.tree.map(jnp.zeros_like, START)
+    state = optimizer.init(START)
+    for at in range(2):
+        gradient = jnp.nan * START["w"] if bad == "gradient" else START["w"]
+        value = jnp.nan if bad == "loss" else 1.0
+        updates, state = optimizer.update(
+            {**START, "w": gradient}, state, START, value=value
+        )
+        if name in INFERRED and (bad == "gradient" or "momo" in name):
+            assert_equal(updates, nothing)
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves((updates, state))), at
+
+
 @pytest.mark.parametrize("name", [name for name in INFERRED if "momo" in name])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_bad_loss_is_as_if_it_had_never_been(name, bad):

@@ -80,9 +80,7 @@ OURS = {
     ),
     "dadapt_sgd": dadapt_sgd(d0=1e-3),
     "dadapt_sgd, momentum": dadapt_sgd(d0=1e-3, b=0.9, growth=1.5),
-    "dadapt_lion, without momentum": dadapt_lion(
-        d0=1e-2, b1=0.0, b2=0.9, weight_decay=0.1
-    ),
+    "dadapt_lion": dadapt_lion(d0=1e-2, b2=0.9, weight_decay=0.1),
     "momo": momo(learning_rate=0.3),
     "momo, bias correction and weight decay": momo(
         learning_rate=0.3, bias_correction=True, weight_decay=0.1, b=0.8

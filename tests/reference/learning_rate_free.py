@@ -257,7 +257,7 @@ def dadapt_lion(
             continue
         gamma = alpha * d
         u = np.sign(b1 * m + (1 - b1) * g)
-        m = b2 * m + (1 - b2) * g
+        m = b2 * m + (1 - b2) * gamma * g
         r = b3 * r + (1 - b3) * gamma * np.sum(u * s)
         s = b3 * s + (1 - b3) * gamma * u
         estimate = r / ((1 - b3) * np.sum(np.abs(s)))

@@ -64,9 +64,9 @@ CASES = {
         dadaptation.DAdaptSGD,
         {"d0": 1e-3, "momentum": 0.9, "growth_rate": 1.5},
     ),
-    "dadapt_lion, without momentum": (
+    "dadapt_lion": (
         dadaptation.DAdaptLion,
-        {"d0": 1e-2, "betas": (0.0, 0.9), "weight_decay": 0.1},
+        {"d0": 1e-2, "betas": (0.9, 0.9), "weight_decay": 0.1},
     ),
     "momo": (momo.Momo, {"lr": 0.3}),
     "momo, bias correction and weight decay": (
