@@ -321,7 +321,7 @@ _LEARNING_RATE_FREE = (
         },
         "Defazio & Mishchenko (2023)",
         rate="inferred",
-        usual_rate=1.0,
+        usual_rate=0.2,
         variants=({"growth": 1.02},),
         needs=frozenset({"params"}),
         differs="Optax has no D-Adaptation of Lion.",

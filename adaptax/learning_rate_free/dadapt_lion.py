@@ -11,7 +11,9 @@ Source: Defazio & Mishchenko (2023), "Learning-Rate-Free Learning by D-Adaptatio
 (arXiv 2301.07733); Lion is in the authors' code alone, dadaptation 3.2, as an
 experiment. As there, m averages γ g, beside which g itself is large: u is nearly
 sign(g), and so it must be, for d̂ is a bound only as long as u has the gradient's sign.
-With Lion's own average of g, u lags behind and d grew beyond all bounds on MNIST.
+With Lion's own average of g, u lags behind. Nothing proves the bound, and with α = 1
+d grew beyond all bounds on the bundled digits, here and in the authors' code alike:
+start with α = 0.2, falling, and watch `distance`, or give a growth cap.
 
 A step at rate α = 0 is none, as with the other methods of D-Adaptation.
 """
@@ -70,8 +72,8 @@ def dadapt_lion(
     """Lion at a rate that it infers; needs `params`.
 
     Args:
-        learning_rate: α, anything that `adaptax.descend` takes, without a unit: 1, or a
-            schedule whose peak is 1.
+        learning_rate: α, anything that `adaptax.descend` takes, without a unit: 1 in
+            the authors' code, but a schedule that falls from 0.2 is safer.
         b1: β₁, the weight of the average in the direction, 0 <= β₁ < 1.
         b2: β₂, the averaging factor, 0 <= β₂ < 1.
         d0: d₀ > 0, the first distance, in the parameters' unit. It should be far below

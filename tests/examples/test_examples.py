@@ -1,15 +1,22 @@
 """Every example runs as a person would run it, in a process of its own."""
 
+import argparse
 import csv
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
+
+import adaptax
+from adaptax import catalog
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MNIST = EXAMPLES / "01_mnist.py"
@@ -90,6 +97,21 @@ def test_a_killed_mnist_run_resumes_to_the_same_parameters(whole_run, tmp_path):
     whole, resumed = results_of(folder), results_of(tmp_path)
     assert resumed["parameters_sha256"] == whole["parameters_sha256"]
     assert history_of(tmp_path) == history_of(folder)
+
+
+@pytest.mark.parametrize("name", ["adam", "prodigy", "cocob"])
+def test_the_mnist_example_takes_optimizers_with_and_without_a_direction(name):
+    usual = catalog.find(name, "optimizer").usual_rate
+    options = argparse.Namespace(
+        optimizer=name, schedule="linear", learning_rate=usual / 2
+    )
+    optimizer = runpy.run_path(str(MNIST))["make_optimizer"](options, 10, 5)
+    params = {"w": jnp.ones(3)}
+    _, state = optimizer.update(params, optimizer.init(params), params, value=1.0)
+    inferred = 1e-6 if name == "prodigy" else 1
+    np.testing.assert_allclose(
+        adaptax.learning_rate(state), usual / 2 * inferred, rtol=1e-6
+    )
 
 
 def test_resuming_with_other_options_is_refused(whole_run):
