@@ -4,6 +4,7 @@ from importlib import metadata as _metadata
 
 from adaptax import catalog as catalog
 from adaptax import controllers as controllers
+from adaptax import learning_rate_free as learning_rate_free
 from adaptax import optimizers as optimizers
 from adaptax import schedules as schedules
 from adaptax.accumulation import accumulate as accumulate
@@ -24,6 +25,11 @@ from adaptax.controllers import restore_best as restore_best
 from adaptax.controllers import spike_guard as spike_guard
 from adaptax.controllers import stationarity as stationarity
 from adaptax.following import Controller as Controller
+from adaptax.learning_rate_free import dog as dog
+from adaptax.learning_rate_free import dowg as dowg
+from adaptax.learning_rate_free import eval_params as eval_params
+from adaptax.learning_rate_free import iterate_average as iterate_average
+from adaptax.learning_rate_free import l_dog as l_dog
 from adaptax.observe import learning_rate as learning_rate
 from adaptax.observe import monitor as monitor
 from adaptax.observe import set_learning_rate as set_learning_rate

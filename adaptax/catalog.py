@@ -10,7 +10,14 @@ from typing import Any
 
 import optax
 
-from adaptax import accumulation, controllers, observe, optimizers, schedules
+from adaptax import (
+    accumulation,
+    controllers,
+    learning_rate_free,
+    observe,
+    optimizers,
+    schedules,
+)
 from adaptax.rates import Schedule
 
 
@@ -33,7 +40,7 @@ class Entry:
 
     Attributes:
         name: Its public name, that of `factory`.
-        family: "optimizer", "schedule", "controller" or "wrapper".
+        family: "optimizer", "schedule", "controller", "estimate" or "wrapper".
         factory: The public function that makes it.
         hyperparameters: An example value of every numeric argument; for a wrapper with
             the `learning_rate` of the momentum that it is put around.
@@ -51,7 +58,10 @@ class Entry:
         optax_twin: Makes the same thing from Optax with the example values.
         differs: Why it has no twin, or how it differs from it.
         over: For a schedule: `over(rate, total_steps)` spreads it over a training run.
-        steady: For a wrapper: arguments that leave the steps alone while losses fall.
+        steady: For a wrapper: arguments that leave the steps alone while losses fall;
+            `None` where none do.
+        inferred: For a wrapper: whether scalars that it infers in float32 decide its
+            steps, which then are as precise as those.
         calls: For a wrapper: how many calls it takes to a step.
         usual_rate: For an optimizer: a rate that trains most small networks.
         goals: The toy problems that it solves, by name.
@@ -72,7 +82,8 @@ class Entry:
     optax_twin: Callable[[], Any] | None = None
     differs: str = ""
     over: Callable[[Any, int], Schedule] | None = None
-    steady: Mapping[str, Any] = field(default_factory=dict)
+    steady: Mapping[str, Any] | None = field(default_factory=dict)
+    inferred: bool = False
     calls: int = 1
     usual_rate: float | None = None
     goals: Mapping[str, Goal] = field(default_factory=dict)
@@ -650,6 +661,40 @@ _CONTROLLERS = (
     ),
 )
 
+_ESTIMATES = (
+    Entry(
+        "dog",
+        "estimate",
+        learning_rate_free.dog,
+        {"reps_rel": 0.02, "eps": 1e-3},
+        "Ivgi, Hinder & Carmon (2023)",
+        needs=frozenset({"params"}),
+        optax_twin=lambda: optax.contrib.dog(1.0, ("heuristic", 0.02), 1e-3),
+        goals={"quadratic": Goal(200, 1e-2)},
+    ),
+    Entry(
+        "l_dog",
+        "estimate",
+        learning_rate_free.l_dog,
+        {"reps_rel": 0.02, "eps": 1e-3},
+        "Ivgi, Hinder & Carmon (2023)",
+        needs=frozenset({"params"}),
+        breaks={"learning_rate": "each leaf has a rate of its own"},
+        differs="Optax has no DoG by leaf.",
+        goals={"quadratic": Goal(200, 1e-2)},
+    ),
+    Entry(
+        "dowg",
+        "estimate",
+        learning_rate_free.dowg,
+        {"reps_rel": 0.02},
+        "Khaled, Mishchenko & Jin (2023)",
+        needs=frozenset({"params"}),
+        differs="optax.contrib.dowg adds an ε to the root.",
+        goals={"quadratic": Goal(200, 1e-2)},
+    ),
+)
+
 _WRAPPERS = (
     Entry(
         "accumulate",
@@ -663,6 +708,17 @@ _WRAPPERS = (
         ).gradient_transformation(),
         calls=2,
         goals={"quadratic": Goal(400, 1e-2)},
+    ),
+    Entry(
+        "iterate_average",
+        "wrapper",
+        learning_rate_free.iterate_average,
+        {"learning_rate": 0.1, "gamma": 8.0},
+        "Shamir & Zhang (2013)",
+        variants=({"decay": 0.9},),
+        needs=frozenset({"params"}),
+        optax_twin=lambda: _momentum_of_optax(),
+        goals={"quadratic": Goal(200, 1e-2)},
     ),
     Entry(
         "monitor",
@@ -736,4 +792,10 @@ def _momentum_of_optax() -> optax.GradientTransformation:
     return optax.chain(optax.scale(1 - 0.9), optax.sgd(0.1, momentum=0.9))
 
 
-ENTRIES: tuple[Entry, ...] = _OPTIMIZERS + _SCHEDULES + _CONTROLLERS + _WRAPPERS
+ENTRIES: tuple[Entry, ...] = (
+    *_OPTIMIZERS,
+    *_SCHEDULES,
+    *_CONTROLLERS,
+    *_ESTIMATES,
+    *_WRAPPERS,
+)

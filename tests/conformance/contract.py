@@ -337,9 +337,11 @@ def check_reference(case):
     arguments = dict(case.arguments)
     if _has_seat(case):
         arguments["learning_rate"] = float(np.float32(arguments["learning_rate"]))
+    if _has_seat(case) or case.entry.family == "estimate":
         path = [first, *reference(first, gradients, feed.values, **arguments)]
         expected = np.diff(np.stack(path), axis=0)
-        tolerance = 1e-10
+        inferred = case.entry.inferred or case.entry.family == "estimate"
+        tolerance = 2e-6 if inferred else 1e-10
     else:
         if case.entry.family == "schedule":
             applied = [reference(step, **arguments) for step in range(STEPS)]

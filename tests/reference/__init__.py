@@ -5,15 +5,16 @@ An optimizer's reference takes a starting point (a vector), the gradient of each
 the point after each step. A schedule's takes a step and gives the rate. A controller's
 takes the metric and the gradient of each step and gives the scale applied at it; one
 that needs the parameters is told the `first`, from which it goes along −scale times the
-gradient. A wrapper's is that of an optimizer, namely of momentum with the wrapper
-around it.
+gradient. An estimate's is that of an optimizer, namely of gradient descent with it, and
+so is a wrapper's, namely of momentum with the wrapper around it.
 """
 
-from reference import controllers, optimizers, schedules, wrappers
+from reference import controllers, estimates, optimizers, schedules, wrappers
 
 REFERENCES = {
     "optimizer": optimizers.REFERENCES,
     "schedule": schedules.REFERENCES,
     "controller": controllers.REFERENCES,
+    "estimate": estimates.REFERENCES,
     "wrapper": wrappers.REFERENCES,
 }

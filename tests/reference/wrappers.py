@@ -30,6 +30,25 @@ def monitor(w, gradients, values, *, learning_rate):
         yield w
 
 
+def iterate_average(w, gradients, values, *, learning_rate, gamma, decay=None):
+    """Watch only; see `averages_of_iterates` for what is evaluated."""
+    del gamma, decay
+    return monitor(w, gradients, values, learning_rate=learning_rate)
+
+
+def averages_of_iterates(points, *, gamma, decay=None):
+    """Average the points so far with the weights that each average gives them."""
+    for t in range(1, len(points) + 1):
+        if decay is not None:
+            weights = decay ** np.arange(t)[::-1]
+        else:
+            weights = np.ones(t)
+            for s in range(t):  # what is left of a point after the later ones
+                weights[s] = (1 + gamma) / (s + 1 + gamma)
+                weights[:s] *= 1 - weights[s]
+        yield weights @ points[:t] / weights.sum()
+
+
 def accumulate(w, gradients, values, *, learning_rate, every):
     """Step with the mean of so many gradients."""
     inner, waiting = Momentum(w, learning_rate), []
@@ -154,6 +173,7 @@ def restore_best(
 
 REFERENCES = {
     "accumulate": accumulate,
+    "iterate_average": iterate_average,
     "monitor": monitor,
     "spike_guard": spike_guard,
     "reject_increase": reject_increase,

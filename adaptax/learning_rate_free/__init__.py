@@ -1,0 +1,15 @@
+"""How far, inferred: rates and wrappers that need no learning rate."""
+
+from adaptax.learning_rate_free.dog import DogState as DogState
+from adaptax.learning_rate_free.dog import LDogState as LDogState
+from adaptax.learning_rate_free.dog import dog as dog
+from adaptax.learning_rate_free.dog import l_dog as l_dog
+from adaptax.learning_rate_free.dowg import DowgState as DowgState
+from adaptax.learning_rate_free.dowg import dowg as dowg
+from adaptax.learning_rate_free.evaluation import eval_params as eval_params
+from adaptax.learning_rate_free.iterate_average import (
+    IterateAverageState as IterateAverageState,
+)
+from adaptax.learning_rate_free.iterate_average import (
+    iterate_average as iterate_average,
+)
