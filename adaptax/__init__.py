@@ -30,6 +30,10 @@ from adaptax.learning_rate_free import dowg as dowg
 from adaptax.learning_rate_free import eval_params as eval_params
 from adaptax.learning_rate_free import iterate_average as iterate_average
 from adaptax.learning_rate_free import l_dog as l_dog
+from adaptax.learning_rate_free import schedule_free as schedule_free
+from adaptax.learning_rate_free import schedule_free_adamw as schedule_free_adamw
+from adaptax.learning_rate_free import schedule_free_radam as schedule_free_radam
+from adaptax.learning_rate_free import schedule_free_sgd as schedule_free_sgd
 from adaptax.observe import learning_rate as learning_rate
 from adaptax.observe import monitor as monitor
 from adaptax.observe import set_learning_rate as set_learning_rate

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optax
+import optax.contrib
 
 from adaptax import (
     accumulation,
@@ -60,10 +61,12 @@ class Entry:
         over: For a schedule: `over(rate, total_steps)` spreads it over a training run.
         steady: For a wrapper: arguments that leave the steps alone while losses fall;
             `None` where none do.
-        inferred: For a wrapper: whether scalars that it infers in float32 decide its
-            steps, which then are as precise as those.
         calls: For a wrapper: how many calls it takes to a step.
         usual_rate: For an optimizer: a rate that trains most small networks.
+        rate: How its updates follow from `adaptax.learning_rate(state)`. "factor":
+            they are that times a direction that does not depend on it. "inferred": the
+            method makes the rate itself, and may weigh its sums by it; its reference
+            gives the rate beside each point. "none": there is none.
         goals: The toy problems that it solves, by name.
     """
 
@@ -83,9 +86,9 @@ class Entry:
     differs: str = ""
     over: Callable[[Any, int], Schedule] | None = None
     steady: Mapping[str, Any] | None = field(default_factory=dict)
-    inferred: bool = False
     calls: int = 1
     usual_rate: float | None = None
+    rate: str = "factor"
     goals: Mapping[str, Goal] = field(default_factory=dict)
 
     def make(self, **arguments: Any) -> optax.GradientTransformation:
@@ -227,6 +230,74 @@ _OPTIMIZERS = (
         breaks={"zero_gradients": "the weights decay"},
         optax_twin=lambda: optax.lion(0.01, 0.9, 0.99, weight_decay=0.01),
         goals={"quadratic": Goal(300, 1e-1, {"weight_decay": 1e-4})},
+    ),
+    Entry(
+        "schedule_free_sgd",
+        "optimizer",
+        learning_rate_free.schedule_free_sgd,
+        {
+            "learning_rate": 0.5,
+            "b1": 0.8,
+            "weight_decay": 0.01,
+            "weight_power": 2.0,
+            "step_power": 0.0,
+        },
+        "Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024)",
+        usual_rate=0.5,
+        needs=frozenset({"params"}),
+        elementwise=True,
+        rate="inferred",
+        breaks={"zero_gradients": "the weights decay"},
+        optax_twin=lambda: optax.contrib.schedule_free(
+            optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.5)), 0.5, 0.8
+        ),
+        goals={"quadratic": Goal(200, 1e-2, {"weight_decay": 1e-5})},
+    ),
+    Entry(
+        "schedule_free_adamw",
+        "optimizer",
+        learning_rate_free.schedule_free_adamw,
+        {
+            "learning_rate": 0.1,
+            "b1": 0.8,
+            "b2": 0.99,
+            "eps": 1e-6,
+            "weight_decay": 0.01,
+            "weight_power": 2.0,
+            "step_power": 0.0,
+        },
+        "Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024)",
+        usual_rate=0.005,
+        needs=frozenset({"params"}),
+        elementwise=True,
+        rate="inferred",
+        breaks={"zero_gradients": "the weights decay"},
+        optax_twin=lambda: optax.contrib.schedule_free(
+            optax.adamw(0.1, 0.0, 0.99, 1e-6, weight_decay=0.01), 0.1, 0.8
+        ),
+        goals={"quadratic": Goal(300, 1e-2, {"weight_decay": 1e-5})},
+    ),
+    Entry(
+        "schedule_free_radam",
+        "optimizer",
+        learning_rate_free.schedule_free_radam,
+        {
+            "learning_rate": 0.2,
+            "b1": 0.8,
+            "b2": 0.9,
+            "eps": 1e-6,
+            "weight_decay": 0.01,
+            "weight_power": 2.0,
+            "step_power": 0.0,
+        },
+        "Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024)",
+        usual_rate=0.005,
+        needs=frozenset({"params"}),
+        elementwise=True,
+        rate="inferred",
+        breaks={"zero_gradients": "the weights decay"},
+        differs="Optax has no schedule-free RAdam.",
+        goals={"quadratic": Goal(300, 1e-2, {"weight_decay": 1e-5})},
     ),
 )
 
@@ -729,6 +800,18 @@ _WRAPPERS = (
         needs=frozenset({"params"}),
         optax_twin=lambda: _momentum_of_optax(),
         goals={"quadratic": Goal(200, 1e-2)},
+    ),
+    Entry(
+        "schedule_free",
+        "wrapper",
+        learning_rate_free.schedule_free,
+        {"learning_rate": 0.1, "b1": 0.8, "weight_power": 2.0, "step_power": 1.5},
+        "Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024)",
+        needs=frozenset({"params"}),
+        rate="inferred",
+        differs="optax.contrib.schedule_free has no power of the step.",
+        steady=None,
+        goals={"quadratic": Goal(400, 1e-2)},
     ),
     Entry(
         "spike_guard",

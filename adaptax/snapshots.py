@@ -37,10 +37,12 @@ def empty(params: optax.Params) -> Any:
 
 
 def take(where: jax.Array, params: optax.Params, saved: Any) -> Any:
-    """Save the parameters where the condition holds."""
+    """Save the parameters where the condition holds, in the dtypes of the copies."""
 
     def leaf(param, copy):
-        return jnp.where(where, param, copy) if is_trained(param) else copy
+        if not is_trained(param):
+            return copy
+        return jnp.where(where, jnp.asarray(param).astype(dtype_of(copy)), copy)
 
     return jax.tree.map(leaf, params, saved)
 

@@ -13,3 +13,16 @@ from adaptax.learning_rate_free.iterate_average import (
 from adaptax.learning_rate_free.iterate_average import (
     iterate_average as iterate_average,
 )
+from adaptax.learning_rate_free.schedule_free import (
+    ScheduleFreeState as ScheduleFreeState,
+)
+from adaptax.learning_rate_free.schedule_free import schedule_free as schedule_free
+from adaptax.learning_rate_free.schedule_free import (
+    schedule_free_adamw as schedule_free_adamw,
+)
+from adaptax.learning_rate_free.schedule_free import (
+    schedule_free_radam as schedule_free_radam,
+)
+from adaptax.learning_rate_free.schedule_free import (
+    schedule_free_sgd as schedule_free_sgd,
+)

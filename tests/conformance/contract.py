@@ -21,6 +21,7 @@ import numpy as np
 import optax
 from conformance.cases import (
     STEPS,
+    all_finite,
     given_feed,
     given_trace,
     start,
@@ -150,6 +151,10 @@ def check_extra_arguments(case):
 def check_seat(case):
     """9: Its seat takes numbers, functions and rates; a rate fits into every seat."""
     inputs, expected = _inputs(3), _updates(case, case.optimizer(), _inputs(3))
+    if not _has_seat(case) and case.entry.family == "optimizer":
+        takes = inspect.signature(case.entry.factory).parameters
+        assert "learning_rate" not in takes, "it has a seat that it does not declare"
+        return
     if not _has_seat(case):
         seated = optimizers.momentum(case.make(), b=0.0)
         _assert_close(_updates(case, seated, inputs), expected, 1e-6)
@@ -172,6 +177,7 @@ def check_seat(case):
 
 def check_composition(case):
     """10: In the wrappers of Optax and of adaptax it goes on doing what it does."""
+    _assert_wrapped(case)
     expected = _updates(case, case.optimizer(), _inputs(2))
     for name, (wrap, every, also) in WRAPPERS.items():
         repeated = [pair for pair in _inputs(2) for _ in range(every)]
@@ -207,13 +213,43 @@ def _wrappers_of_adaptax() -> dict[str, tuple[Callable, int, Any]]:
     return {
         entry.name: (wrap(entry), entry.calls, entry.needs)
         for entry in catalog.ENTRIES
-        if entry.family == "wrapper"
+        if entry.family == "wrapper" and entry.steady is not None
     }
 
 
 WRAPPERS = _wrappers_of_optax() | _wrappers_of_adaptax()
 """What leaves the updates as they are, when each input is repeated so often and it is
 told what it needs beside what the case does."""
+
+
+def _assert_wrapped(case):
+    """Put it into the wrappers that change its steps: types are kept, numbers finite.
+
+    Nothing is compiled; the optimizers, of which the other families make theirs, are
+    run.
+    """
+    (first, second), params = _inputs(2), start()
+    for entry in catalog.ENTRIES:
+        if entry.family != "wrapper" or entry.steady is not None:
+            continue
+        optimizer = optax.with_extra_args_support(entry.make(inner=case.optimizer()))
+
+        def run(params, optimizer=optimizer, also=entry.needs):
+            before = state = optimizer.init(params)
+            for gradients, value in (first, second):
+                updates, state = case.update(
+                    optimizer, gradients, state, params, value, also
+                )
+                params = optax.apply_updates(params, updates)
+            return before, state, params
+
+        before, after, moved = jax.eval_shape(run, params)
+        _assert_same_types(after, before, entry.name)
+        _assert_same_types(moved, params, entry.name)
+        if case.entry.family == "optimizer" and not case.variant:
+            with jax.disable_jit():
+                _, state, moved = run(params)
+            assert all_finite((state, moved)), f"{entry.name}: it is not finite"
 
 
 def check_sharding(case):
@@ -259,6 +295,11 @@ def check_serialization(case):
 
 def check_learning_rate(case):
     """13: `learning_rate(state)` is the rate that was applied."""
+    if case.entry.rate != "factor":
+        {"none": _assert_no_rate, "inferred": _assert_rate_of_reference}[
+            case.entry.rate
+        ](case)
+        return
     params, measured, unit = start(), case.optimizer(), optimizers.gradient_descent(1.0)
     waits = case.entry.family == "wrapper"
     if waits:
@@ -329,18 +370,20 @@ def check_goals(case):
 
 def check_reference(case):
     """17: In float64 it equals its NumPy reference over 50 steps."""
-    reference = REFERENCES[case.entry.family][case.entry.name]
+    reference, inferred = _reference(case), case.entry.rate == "inferred"
     with jax.enable_x64(True):
         feed = given_feed()
         updates = vector_of(train(case, feed).updates)
         first, gradients = vector_of(start()), vector_of(feed.gradients)
     arguments = dict(case.arguments)
-    if _has_seat(case):
-        arguments["learning_rate"] = float(np.float32(arguments["learning_rate"]))
-    if _has_seat(case) or case.entry.family == "estimate":
-        path = [first, *reference(first, gradients, feed.values, **arguments)]
+    if case.entry.family in ("optimizer", "estimate", "wrapper"):
+        if _has_seat(case):
+            arguments["learning_rate"] = float(np.float32(arguments["learning_rate"]))
+        told = reference(first, gradients, feed.values, **arguments)
+        path = [first, *(point for point, _ in told)] if inferred else [first, *told]
         expected = np.diff(np.stack(path), axis=0)
-        inferred = case.entry.inferred or case.entry.family == "estimate"
+        # An inferred rate is one scalar in float32, as a controller's scale is.
+        inferred = inferred or case.entry.family == "estimate"
         tolerance = 2e-6 if inferred else 1e-10
     else:
         if case.entry.family == "schedule":
@@ -577,6 +620,38 @@ def _at_rate_one(case):
     if direction and set(arguments) <= set(inspect.signature(direction).parameters):
         return optax.chain(direction(**arguments), optax.scale(-1.0))
     return case.optimizer(learning_rate=1.0)
+
+
+def _reference(case):
+    return REFERENCES[case.entry.family][case.entry.name]
+
+
+def _assert_no_rate(case):
+    error = _error_of(observe.learning_rate, case.optimizer().init(start()))
+    assert isinstance(error, ValueError), "it shows a rate that it declares not to have"
+
+
+def _assert_rate_of_reference(case):
+    """Compare rates and updates with the reference, at a learning rate that falls."""
+    with jax.enable_x64(True):
+        params, inputs = start(), _inputs(12)
+        optimizer = case.optimizer(learning_rate=_falling)
+        state, first, shown, updates = optimizer.init(params), vector_of(params), [], []
+        for gradients, value in inputs:
+            update, state = case.update(optimizer, gradients, state, params, value)
+            params = optax.apply_updates(params, update)
+            shown.append(observe.learning_rate(state))
+            updates.append(vector_of(update))
+    rate = shown[-1]
+    assert rate.shape == (), f"the rate has shape {rate.shape}"
+    assert rate.dtype == jnp.float32, f"the rate has dtype {rate.dtype}"
+    arguments = {**case.arguments, "learning_rate": _falling(np.arange(12))}
+    gradients = np.stack([vector_of(gradients) for gradients, _ in inputs])
+    told = _reference(case)(first, gradients, [v for _, v in inputs], **arguments)
+    points, expected = zip(*told, strict=True)
+    np.testing.assert_allclose(shown, expected, 2e-6, err_msg="the rate is off")
+    path = np.stack([first, *points])
+    _assert_close_vectors(np.stack(updates), np.diff(path, axis=0), 2e-6)
 
 
 def _falling(step):

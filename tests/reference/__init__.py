@@ -2,17 +2,19 @@
 
 An optimizer's reference takes a starting point (a vector), the gradient of each step
 (steps × coordinates), the loss of each step and the arguments of the factory, and gives
-the point after each step. A schedule's takes a step and gives the rate. A controller's
-takes the metric and the gradient of each step and gives the scale applied at it; one
-that needs the parameters is told the `first`, from which it goes along −scale times the
-gradient. An estimate's is that of an optimizer, namely of gradient descent with it, and
-so is a wrapper's, namely of momentum with the wrapper around it.
+the point after each step; one that infers its rate gives the point and that rate. A
+learning rate may then be one for each step. A schedule's takes a step and gives the
+rate. A controller's takes the metric and the gradient of each step and gives the scale
+applied at it; one that needs the parameters is told the `first`, from which it goes
+along −scale times the gradient. An estimate's is that of an optimizer, namely of
+gradient descent with it, and so is a wrapper's, namely of momentum with the wrapper
+around it.
 """
 
 from reference import controllers, estimates, optimizers, schedules, wrappers
 
 REFERENCES = {
-    "optimizer": optimizers.REFERENCES,
+    "optimizer": {**optimizers.REFERENCES, **estimates.OPTIMIZERS},
     "schedule": schedules.REFERENCES,
     "controller": controllers.REFERENCES,
     "estimate": estimates.REFERENCES,

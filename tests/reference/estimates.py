@@ -1,10 +1,13 @@
 """The learning-rate-free estimates, written from their papers in float64.
 
 Each goes along the gradients given from a first point, and gives every point after it.
+The optimizers without a schedule give the rate of each step as well.
 """
 
 import numpy as np
 from conformance.problems import SHAPES
+
+from reference.wrappers import averaging_without_schedule
 
 
 def dog(w, gradients, values, *, reps_rel, eps):
@@ -38,8 +41,56 @@ def dowg(w, gradients, values, *, reps_rel):
         yield w
 
 
+def schedule_free_sgd(
+    w, gradients, values, *, learning_rate, weight_decay, **averaging
+):
+    """Follow −(g + λ y) from z, and average z into x."""
+    rates = np.broadcast_to(learning_rate, len(gradients))
+
+    def step(t, g, y):
+        return rates[t - 1], -(g + weight_decay * y)
+
+    return averaging_without_schedule(w, gradients, step, **averaging)
+
+
+def schedule_free_adamw(
+    w, gradients, values, *, learning_rate, b2, eps, weight_decay, **averaging
+):
+    """Divide by the root of the mean square alone."""
+    rates, v = np.broadcast_to(learning_rate, len(gradients)), np.zeros_like(w)
+
+    def step(t, g, y):
+        nonlocal v
+        v = b2 * v + (1 - b2) * g**2
+        u = g / (np.sqrt(v / (1 - b2**t)) + eps) + weight_decay * y
+        return rates[t - 1], -u
+
+    return averaging_without_schedule(w, gradients, step, **averaging)
+
+
+def schedule_free_radam(w, gradients, values, *, learning_rate, b2, **others):
+    """Rectify the rate by the number of steps that the mean square is made of."""
+    rates, last = (
+        np.array(np.broadcast_to(learning_rate, len(gradients))),
+        2 / (1 - b2) - 1,
+    )
+    for t in range(1, len(gradients) + 1):
+        rho = last - 2 * t * b2**t / (1 - b2**t)
+        upper, lower = (rho - 4) * (rho - 2) * last, (last - 4) * (last - 2) * rho
+        rates[t - 1] *= np.sqrt(upper / lower) if rho > 4 else 0
+    return schedule_free_adamw(
+        w, gradients, values, learning_rate=rates, b2=b2, **others
+    )
+
+
 REFERENCES = {
     "dog": dog,
     "dowg": dowg,
     "l_dog": l_dog,
+}
+
+OPTIMIZERS = {
+    "schedule_free_adamw": schedule_free_adamw,
+    "schedule_free_radam": schedule_free_radam,
+    "schedule_free_sgd": schedule_free_sgd,
 }

@@ -60,6 +60,36 @@ def accumulate(w, gradients, values, *, learning_rate, every):
         yield w
 
 
+def schedule_free(w, gradients, values, *, learning_rate, b1, weight_power, step_power):
+    """Average the points of momentum; its rate is its own, and γ is 1."""
+    inner, rates = Momentum(w, 1.0), np.broadcast_to(learning_rate, len(gradients))
+    points = averaging_without_schedule(
+        w,
+        gradients,
+        lambda t, g, y: (1.0, rates[t - 1] * inner.step(g)),
+        b1=b1,
+        weight_power=weight_power,
+        step_power=step_power,
+    )
+    for (point, _), rate in zip(points, rates, strict=True):
+        yield point, rate
+
+
+def averaging_without_schedule(w, gradients, step, *, b1, weight_power, step_power):
+    """Follow `step(t, g, y)`, which gives γ and the update at y; give y and γ."""
+    x = y = z = w
+    largest, total = 0.0, 0.0
+    for t, g in enumerate(gradients, start=1):
+        rate, u = step(t, g, y)
+        largest = max(largest, rate)
+        weight = t**step_power * largest**weight_power
+        total += weight
+        z = z + rate * u
+        x = x + (weight / total if total else 0) * (z - x)
+        y = (1 - b1) * z + b1 * x
+        yield y, rate
+
+
 def spike_guard(
     w,
     gradients,
@@ -175,6 +205,7 @@ REFERENCES = {
     "accumulate": accumulate,
     "iterate_average": iterate_average,
     "monitor": monitor,
+    "schedule_free": schedule_free,
     "spike_guard": spike_guard,
     "reject_increase": reject_increase,
     "restore_best": restore_best,
