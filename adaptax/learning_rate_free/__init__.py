@@ -1,5 +1,8 @@
 """How far, inferred: rates and wrappers that need no learning rate."""
 
+from adaptax.learning_rate_free.adgd import AdgdState as AdgdState
+from adaptax.learning_rate_free.adgd import adgd as adgd
+from adaptax.learning_rate_free.adgd import adgd2 as adgd2
 from adaptax.learning_rate_free.dog import DogState as DogState
 from adaptax.learning_rate_free.dog import LDogState as LDogState
 from adaptax.learning_rate_free.dog import dog as dog
@@ -13,6 +16,9 @@ from adaptax.learning_rate_free.iterate_average import (
 from adaptax.learning_rate_free.iterate_average import (
     iterate_average as iterate_average,
 )
+from adaptax.learning_rate_free.mechanic import MechanicTuner as MechanicTuner
+from adaptax.learning_rate_free.mechanic import mechanic as mechanic
+from adaptax.learning_rate_free.paths import ScaledPathState as ScaledPathState
 from adaptax.learning_rate_free.schedule_free import (
     ScheduleFreeState as ScheduleFreeState,
 )
@@ -26,3 +32,5 @@ from adaptax.learning_rate_free.schedule_free import (
 from adaptax.learning_rate_free.schedule_free import (
     schedule_free_sgd as schedule_free_sgd,
 )
+from adaptax.learning_rate_free.trac import TracTuner as TracTuner
+from adaptax.learning_rate_free.trac import trac as trac

@@ -5,11 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from reference.estimates import REFERENCES
 from steps import PARAMS, gradients, minimize
 
 import adaptax
 
-ESTIMATES = {"dog": adaptax.dog, "l_dog": adaptax.l_dog, "dowg": adaptax.dowg}
+ESTIMATES = {
+    "adgd": adaptax.adgd,
+    "dog": adaptax.dog,
+    "l_dog": adaptax.l_dog,
+    "dowg": adaptax.dowg,
+}
 
 
 @pytest.fixture(params=ESTIMATES)
@@ -122,3 +128,58 @@ def test_the_distance_is_measured_from_the_parameters_of_the_first_step(estimate
     _, one = rate.update(update, first, loaded)
     _, two = rate.update(update, other, loaded)
     assert one.learning_rate == two.learning_rate
+
+
+CURVATURES = np.linspace(0.1, 1.0, 6)
+
+
+def bowl(w):
+    return jnp.sum(jnp.asarray(CURVATURES, w.dtype) * jnp.square(w)) / 2
+
+
+class Downhill:
+    """The gradients of `bowl` wherever a reference has come to, told of its points."""
+
+    def __init__(self, w, steps):
+        self.w, self.steps = w, steps
+
+    def __iter__(self):
+        return (CURVATURES * self.w for _ in range(self.steps))
+
+    def follow(self, reference, **arguments):
+        for point in reference(self.w, self, None, **arguments):
+            self.w = point
+            yield point
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("adgd", {}), ("adgd", {"tight": True}), ("adgd2", {}), ("dog", {"eps": 1e-3})],
+)
+def test_on_gradients_that_belong_together_an_estimate_is_its_reference(
+    name, arguments
+):
+    first = {"dog": {"reps_rel": 0.01}}.get(name, {"initial": 0.1})
+    arguments = {**first, **arguments}
+    optimizer = adaptax.gradient_descent(getattr(adaptax, name)(**arguments))
+    with jax.enable_x64(True):
+        ours = path_of(optimizer, bowl, jnp.ones(6), steps=30)
+    expected = Downhill(np.ones(6), 30).follow(REFERENCES[name], **arguments)
+    np.testing.assert_allclose(ours, np.stack(list(expected)), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("tight", [False, True])
+def test_adgd_finds_a_good_rate_from_one_that_is_a_million_times_too_small(tight):
+    optimizer = adaptax.gradient_descent(adaptax.adgd(tight=tight))
+    w, _, _, rates = minimize(optimizer, bowl, jnp.ones(6), steps=60)
+    assert bowl(w) < 1e-4 * bowl(jnp.ones(6))
+    assert 0.5 < rates[-1] < 20  # 1 / curvature
+
+
+def path_of(optimizer, loss, w, steps):
+    def step(carry, _):
+        w, state = carry
+        updates, state = optimizer.update(jax.grad(loss)(w), state, w)
+        return (w + updates, state), w + updates
+
+    return jax.lax.scan(step, (w, optimizer.init(w)), length=steps)[1]

@@ -10,6 +10,41 @@ from conformance.problems import SHAPES
 from reference.wrappers import averaging_without_schedule
 
 
+def adgd(w, gradients, values, *, initial, tight=False):
+    """Take half the inverse curvature, but for a growth of √(1 + θ)."""
+    rate, growth, before = initial, 1e9, None
+    for g in gradients:
+        moved = 0 if before is None else np.linalg.norm(w - before[0])
+        if moved > 0:
+            square = 4 * np.sum((g - before[1]) ** 2)
+            if tight:
+                square = 3 * (g @ g) - 4 * (g @ before[1])
+            last, rate = rate, np.sqrt(1 + growth) * rate
+            if square > 0:
+                rate = min(rate, moved / np.sqrt(square))
+            growth = rate / last
+        before = w, g
+        w = w - rate * g
+        yield w
+
+
+def adgd2(w, gradients, values, *, initial):
+    """Let the rate grow by √(2/3 + θ), as long as 2 λ² L² <= 1."""
+    rate, growth, before = initial, 1 / 3, None
+    for g in gradients:
+        moved = 0 if before is None else np.linalg.norm(w - before[0])
+        if moved > 0:
+            curvature = np.linalg.norm(g - before[1]) / moved
+            excess = 2 * rate**2 * curvature**2 - 1
+            last, rate = rate, np.sqrt(2 / 3 + growth) * rate
+            if excess > 0:
+                rate = min(rate, last / np.sqrt(excess))
+            growth = rate / last
+        before = w, g
+        w = w - rate * g
+        yield w
+
+
 def dog(w, gradients, values, *, reps_rel, eps):
     """Divide the largest distance from the start by the root of the summed squares."""
     start, distance, total = w, reps_rel * (1 + np.linalg.norm(w)), eps
@@ -84,6 +119,8 @@ def schedule_free_radam(w, gradients, values, *, learning_rate, b2, **others):
 
 
 REFERENCES = {
+    "adgd": adgd,
+    "adgd2": adgd2,
     "dog": dog,
     "dowg": dowg,
     "l_dog": l_dog,

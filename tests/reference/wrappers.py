@@ -4,6 +4,7 @@ Scales are float32, as the library keeps them.
 """
 
 import numpy as np
+from scipy import special
 
 from reference.controllers import reduce_on_plateau
 
@@ -34,6 +35,55 @@ def iterate_average(w, gradients, values, *, learning_rate, gamma, decay=None):
     """Watch only; see `averages_of_iterates` for what is evaluated."""
     del gamma, decay
     return monitor(w, gradients, values, learning_rate=learning_rate)
+
+
+def mechanic(
+    w, gradients, values, *, learning_rate, initial_scale, weight_decay, eps, betas
+):
+    """Learn by how much to scale the path of momentum."""
+    n, beta = len(betas), np.array(betas)
+    s, r, m, v = np.zeros((4, n))
+
+    def tune(g, path, w):
+        nonlocal s, r, m, v
+        size = weight_decay * s.sum() * np.linalg.norm(g) / np.linalg.norm(w)
+        h = (g + size * w) @ path
+        m = np.maximum(beta * m, abs(h))
+        v = beta**2 * v + h**2
+        r = np.maximum(0, beta * r - s * h)
+        s = (initial_scale / n * m + r) / (np.sqrt(v) + eps)
+        return s.sum()
+
+    return scaled_path(w, gradients, learning_rate, tune)
+
+
+def trac(w, gradients, values, *, learning_rate, initial_scale, betas):
+    """Scale the path of momentum by an error function of how it came out."""
+    beta = np.array(betas)
+    sigma, v = np.zeros((2, len(betas)))
+
+    def tune(g, path, w):
+        nonlocal sigma, v
+        h = g @ path
+        v = beta**2 * v + h**2
+        sigma = beta * sigma - h
+        z = sigma / np.sqrt(2 * np.where(v > 0, v, 1))
+        s = initial_scale * special.erfi(z) / special.erfi(np.sqrt(0.5))
+        return max(s.sum(), 0)
+
+    return scaled_path(w, gradients, learning_rate, tune)
+
+
+def scaled_path(w, gradients, learning_rate, tune):
+    """Go along S times the path of momentum; give S times its rate as well."""
+    start, path, inner = w, np.zeros_like(w), Momentum(w, 1.0)
+    for g, rate in zip(
+        gradients, np.broadcast_to(learning_rate, len(gradients)), strict=True
+    ):
+        scale = tune(g, path, w)
+        path = path + rate * inner.step(g)
+        w = start + scale * path
+        yield w, scale * rate
 
 
 def averages_of_iterates(points, *, gamma, decay=None):
@@ -204,9 +254,11 @@ def restore_best(
 REFERENCES = {
     "accumulate": accumulate,
     "iterate_average": iterate_average,
+    "mechanic": mechanic,
     "monitor": monitor,
     "schedule_free": schedule_free,
     "spike_guard": spike_guard,
     "reject_increase": reject_increase,
     "restore_best": restore_best,
+    "trac": trac,
 }
