@@ -27,6 +27,7 @@ from adaptax.controllers import stationarity as stationarity
 from adaptax.following import Controller as Controller
 from adaptax.learning_rate_free import adgd as adgd
 from adaptax.learning_rate_free import adgd2 as adgd2
+from adaptax.learning_rate_free import cdat as cdat
 from adaptax.learning_rate_free import dog as dog
 from adaptax.learning_rate_free import dowg as dowg
 from adaptax.learning_rate_free import eval_params as eval_params

@@ -3,6 +3,8 @@
 from adaptax.learning_rate_free.adgd import AdgdState as AdgdState
 from adaptax.learning_rate_free.adgd import adgd as adgd
 from adaptax.learning_rate_free.adgd import adgd2 as adgd2
+from adaptax.learning_rate_free.cdat import CdatState as CdatState
+from adaptax.learning_rate_free.cdat import cdat as cdat
 from adaptax.learning_rate_free.dog import DogState as DogState
 from adaptax.learning_rate_free.dog import LDogState as LDogState
 from adaptax.learning_rate_free.dog import dog as dog

@@ -382,6 +382,9 @@ def check_reference(case):
         told = reference(first, gradients, feed.values, **arguments)
         path = [first, *(point for point, _ in told)] if inferred else [first, *told]
         expected = np.diff(np.stack(path), axis=0)
+        if inferred and case.entry.family == "wrapper":
+            # It scales the whole way from the start, and is as precise as that is.
+            expected, updates = (np.cumsum(x, axis=0) for x in (expected, updates))
         # An inferred rate is one scalar in float32, as a controller's scale is.
         inferred = inferred or case.entry.family == "estimate"
         tolerance = 2e-6 if inferred else 1e-10

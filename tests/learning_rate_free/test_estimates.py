@@ -154,17 +154,22 @@ class Downhill:
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("adgd", {}), ("adgd", {"tight": True}), ("adgd2", {}), ("dog", {"eps": 1e-3})],
+    [
+        ("adgd", {"initial": 0.1}),
+        ("adgd", {"initial": 0.1, "tight": True}),
+        ("adgd2", {"initial": 0.1}),
+        ("cdat", {"sigma": 1.5, "decay": 0.8, "eps": 1e-3}),
+        ("dog", {"reps_rel": 0.01, "eps": 1e-3}),
+    ],
 )
 def test_on_gradients_that_belong_together_an_estimate_is_its_reference(
     name, arguments
 ):
-    first = {"dog": {"reps_rel": 0.01}}.get(name, {"initial": 0.1})
-    arguments = {**first, **arguments}
     optimizer = adaptax.gradient_descent(getattr(adaptax, name)(**arguments))
     with jax.enable_x64(True):
         ours = path_of(optimizer, bowl, jnp.ones(6), steps=30)
-    expected = Downhill(np.ones(6), 30).follow(REFERENCES[name], **arguments)
+    known = {"curvatures": CURVATURES} if name == "cdat" else {}
+    expected = Downhill(np.ones(6), 30).follow(REFERENCES[name], **arguments, **known)
     np.testing.assert_allclose(ours, np.stack(list(expected)), rtol=1e-4, atol=1e-6)
 
 
@@ -179,7 +184,31 @@ def test_adgd_finds_a_good_rate_from_one_that_is_a_million_times_too_small(tight
 def path_of(optimizer, loss, w, steps):
     def step(carry, _):
         w, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(w), state, w)
+        slope = jax.grad(loss)
+        updates, state = optimizer.update(slope(w), state, w, grad_fn=slope)
         return (w + updates, state), w + updates
 
     return jax.lax.scan(step, (w, optimizer.init(w)), length=steps)[1]
+
+
+def test_cdat_follows_the_curvature_through_any_direction():
+    optimizer = optax.chain(
+        adaptax.scale_by_adam(), adaptax.cdat(sigma=1.0), optax.scale(-1.0)
+    )
+    path = path_of(optimizer, bowl, jnp.ones(6), steps=80)
+    assert bowl(path[-1]) < 1e-3 * bowl(jnp.ones(6))
+
+
+def test_cdat_leaves_out_what_is_not_trained():
+    params = {"w": jnp.asarray([3.0, 1.0]), "count": jnp.asarray(2), "none": None}
+
+    def slope(params):
+        return {
+            "w": 4 * params["w"],
+            "count": np.zeros((), jax.dtypes.float0),
+            "none": None,
+        }
+
+    rate = adaptax.cdat(sigma=1.0, eps=0.0)
+    updates, _ = rate.update(slope(params), rate.init(params), params, grad_fn=slope)
+    np.testing.assert_allclose(updates["w"], params["w"], rtol=1e-6)

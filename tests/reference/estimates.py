@@ -45,6 +45,16 @@ def adgd2(w, gradients, values, *, initial):
         yield w
 
 
+def cdat(w, gradients, values, *, sigma, decay, eps, curvatures=0.0):
+    """Divide the average slope along the gradient by the average curvature."""
+    slope = curvature = 0.0
+    for g in gradients:
+        slope = decay * slope + (1 - decay) * max(g @ g, 0)
+        curvature = decay * curvature + (1 - decay) * (abs(g @ (curvatures * g)) + eps)
+        w = w - sigma * slope / curvature * g
+        yield w
+
+
 def dog(w, gradients, values, *, reps_rel, eps):
     """Divide the largest distance from the start by the root of the summed squares."""
     start, distance, total = w, reps_rel * (1 + np.linalg.norm(w)), eps
@@ -121,6 +131,7 @@ def schedule_free_radam(w, gradients, values, *, learning_rate, b2, **others):
 REFERENCES = {
     "adgd": adgd,
     "adgd2": adgd2,
+    "cdat": cdat,
     "dog": dog,
     "dowg": dowg,
     "l_dog": l_dog,
