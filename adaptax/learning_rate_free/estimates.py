@@ -33,6 +33,9 @@ def infer(
             multiplies by the `learning_rate`.
     """
 
+    def start(params):
+        return init(params)
+
     def update(updates, state, params=None, **extra_args):
         if params is None:
             raise ValueError(
@@ -46,7 +49,7 @@ def infer(
             return scale(updates, after), after
         return scale_updates(updates, after.learning_rate), after
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return optax.GradientTransformationExtraArgs(start, update)
 
 
 def finite(*scalars: Any) -> Any:

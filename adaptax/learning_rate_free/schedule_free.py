@@ -59,7 +59,7 @@ class ScheduleFreeState(NamedTuple):
 
 def schedule_free(
     inner: optax.GradientTransformation,
-    learning_rate: LearningRate = 1.0,
+    learning_rate: LearningRate | None = None,
     b1: Scalar = 0.9,
     weight_power: Scalar = 2.0,
     step_power: Scalar = 0.0,
@@ -72,8 +72,10 @@ def schedule_free(
 
     Args:
         inner: The optimizer, best without momentum. Its own rate, if it has one,
-            multiplies γ; warm up by `learning_rate` instead, which the weights follow.
-        learning_rate: γ, anything that `adaptax.descend` takes.
+            multiplies γ, and the weights know nothing of it: warm up by
+            `learning_rate`.
+        learning_rate: γ, anything that `adaptax.descend` takes; `None` for 1.
+            Whether it is `None` is structural.
         b1: β in [0, 1], how near the average the gradients are taken.
         weight_power: p >= 0. The larger, the less the steps of a warm-up count.
         step_power: r >= 0. The larger, the more the latest steps count.
@@ -86,7 +88,8 @@ def schedule_free(
     checks.number("b1", b1, at_least=0, at_most=1)
     checks.number("weight_power", weight_power, at_least=0)
     checks.number("step_power", step_power, at_least=0)
-    inner, rate = optax.with_extra_args_support(inner), seat(learning_rate)
+    inner = optax.with_extra_args_support(inner)
+    rate = seat(optax.identity() if learning_rate is None else learning_rate)
 
     def rule(u, add, fast, average, y, rate, c, b1):
         fast = add(fast, rate * u)

@@ -99,3 +99,11 @@ def test_the_average_does_not_stop_in_bfloat16():
 def test_the_rate_that_is_read_is_that_of_the_fast_points():
     _, _, state = train(adaptax.schedule_free_adamw(adaptax.linear(1.0, 4)), steps=3)
     assert adaptax.learning_rate(state) == 0.5
+
+
+def test_the_rate_of_the_inner_optimizer_is_read_and_set():
+    optimizer = adaptax.schedule_free(adaptax.gradient_descent(0.5))
+    state = adaptax.set_learning_rate(optimizer.init(TARGET), 0.25)
+    updates, state = optimizer.update(TARGET, state, TARGET)
+    assert adaptax.learning_rate(state) == 0.25
+    np.testing.assert_allclose(updates, -0.25 * TARGET, rtol=1e-6)
