@@ -231,6 +231,9 @@ _OPTIMIZERS = (
         optax_twin=lambda: optax.lion(0.01, 0.9, 0.99, weight_decay=0.01),
         goals={"quadratic": Goal(300, 1e-1, {"weight_decay": 1e-4})},
     ),
+)
+
+_LEARNING_RATE_FREE = (
     Entry(
         "schedule_free_sgd",
         "optimizer",
@@ -938,6 +941,7 @@ def _momentum_of_optax() -> optax.GradientTransformation:
 
 ENTRIES: tuple[Entry, ...] = (
     *_OPTIMIZERS,
+    *_LEARNING_RATE_FREE,
     *_SCHEDULES,
     *_CONTROLLERS,
     *_ESTIMATES,

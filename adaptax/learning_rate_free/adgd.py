@@ -14,7 +14,7 @@ passes for curvature and makes the steps small.
 
 Source: Malitsky & Mishchenko (2020), "Adaptive Gradient Descent without Descent", ICML
 (arXiv 1910.09529), Alg. 1; AdGD-2: Malitsky & Mishchenko (2024), "Adaptive Proximal
-Gradient Method for Convex Optimization", NeurIPS (arXiv 2308.02261), Alg. 2.
+Gradient Method for Convex Optimization", NeurIPS (arXiv 2308.02261).
 """
 
 from typing import NamedTuple

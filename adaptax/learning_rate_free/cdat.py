@@ -10,7 +10,7 @@ direction, were it a parabola; σ = 2 to as high a loss on its other side. There
 curvature regulates itself: on full batches 2 is best, on small ones a little less.
 
 Source: Roulet, Agarwala, Grill, Swirszcz, Blondel & Pedregosa (2024), "Stepping on the
-Edge: Curvature Aware Learning Rate Tuners", NeurIPS (arXiv 2407.06183), §4.
+Edge: Curvature Aware Learning Rate Tuners", NeurIPS (arXiv 2407.06183).
 """
 
 from collections.abc import Callable

@@ -23,7 +23,8 @@ def eval_params(opt_state: Any, params: optax.Params) -> optax.Params:
     Args:
         opt_state: The state of any optimizer: a chain, `optax.MultiSteps`,
             `optax.partition`, `optax.masked`, `optax.inject_hyperparams`, or another
-            wrapper; a Flax `TrainState` or `nnx.Optimizer`.
+            wrapper; a Flax `TrainState` or `nnx.Optimizer`. For a batch of states, use
+            `jax.vmap(eval_params)`.
         params: The parameters that are trained; in NNX, `nnx.state(model, nnx.Param)`.
 
     Returns:
