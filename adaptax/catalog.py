@@ -41,7 +41,7 @@ class Entry:
 
     Attributes:
         name: Its public name, that of `factory`.
-        family: "optimizer", "schedule", "controller" or "wrapper".
+        family: "optimizer", "schedule", "controller", "estimate" or "wrapper".
         factory: The public function that makes it.
         hyperparameters: An example value of every numeric argument; for a wrapper with
             the `learning_rate` of the momentum that it is put around.
@@ -59,7 +59,8 @@ class Entry:
         optax_twin: Makes the same thing from Optax with the example values.
         differs: Why it has no twin, or how it differs from it.
         over: For a schedule: `over(rate, total_steps)` spreads it over a training run.
-        steady: For a wrapper: arguments that leave the steps alone while losses fall.
+        steady: For a wrapper: arguments that leave the steps alone while losses fall;
+            `None` where none do.
         calls: For a wrapper: how many calls it takes to a step.
         usual_rate: For an optimizer: a rate that trains most small networks; for one
             that infers its rate or has none, what its steps are multiplied with.
@@ -85,7 +86,7 @@ class Entry:
     optax_twin: Callable[[], Any] | None = None
     differs: str = ""
     over: Callable[[Any, int], Schedule] | None = None
-    steady: Mapping[str, Any] = field(default_factory=dict)
+    steady: Mapping[str, Any] | None = field(default_factory=dict)
     calls: int = 1
     usual_rate: float | None = None
     rate: str = "factor"
@@ -394,6 +395,74 @@ _LEARNING_RATE_FREE = (
         needs=frozenset({"params", "value"}),
         optax_twin=lambda: optax.contrib.momo_adam(0.3, 0.5, 0.99, 1e-6, -1.0),
         goals={"quadratic": Goal(200, 1e-2, {"lower_bound": 0.0})},
+    ),
+    Entry(
+        "schedule_free_sgd",
+        "optimizer",
+        learning_rate_free.schedule_free_sgd,
+        {
+            "learning_rate": 0.5,
+            "b1": 0.8,
+            "weight_decay": 0.01,
+            "weight_power": 2.0,
+            "step_power": 0.0,
+        },
+        "Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024)",
+        usual_rate=0.5,
+        needs=frozenset({"params"}),
+        elementwise=True,
+        rate="inferred",
+        breaks={"zero_gradients": "the weights decay"},
+        optax_twin=lambda: optax.contrib.schedule_free(
+            optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.5)), 0.5, 0.8
+        ),
+        goals={"quadratic": Goal(200, 1e-2, {"weight_decay": 1e-5})},
+    ),
+    Entry(
+        "schedule_free_adamw",
+        "optimizer",
+        learning_rate_free.schedule_free_adamw,
+        {
+            "learning_rate": 0.1,
+            "b1": 0.8,
+            "b2": 0.99,
+            "eps": 1e-6,
+            "weight_decay": 0.01,
+            "weight_power": 2.0,
+            "step_power": 0.0,
+        },
+        "Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024)",
+        usual_rate=0.005,
+        needs=frozenset({"params"}),
+        elementwise=True,
+        rate="inferred",
+        breaks={"zero_gradients": "the weights decay"},
+        optax_twin=lambda: optax.contrib.schedule_free(
+            optax.adamw(0.1, 0.0, 0.99, 1e-6, weight_decay=0.01), 0.1, 0.8
+        ),
+        goals={"quadratic": Goal(300, 1e-2, {"weight_decay": 1e-5})},
+    ),
+    Entry(
+        "schedule_free_radam",
+        "optimizer",
+        learning_rate_free.schedule_free_radam,
+        {
+            "learning_rate": 0.2,
+            "b1": 0.8,
+            "b2": 0.9,
+            "eps": 1e-6,
+            "weight_decay": 0.01,
+            "weight_power": 2.0,
+            "step_power": 0.0,
+        },
+        "Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024)",
+        usual_rate=0.005,
+        needs=frozenset({"params"}),
+        elementwise=True,
+        rate="inferred",
+        breaks={"zero_gradients": "the weights decay"},
+        differs="Optax has no schedule-free RAdam.",
+        goals={"quadratic": Goal(300, 1e-2, {"weight_decay": 1e-5})},
     ),
 )
 
@@ -829,6 +898,71 @@ _CONTROLLERS = (
     ),
 )
 
+_ESTIMATES = (
+    Entry(
+        "adgd",
+        "estimate",
+        learning_rate_free.adgd,
+        {"initial": 0.3},
+        "Malitsky & Mishchenko (2020)",
+        variants=({"tight": True},),
+        needs=frozenset({"params"}),
+        differs="Optax has no AdGD.",
+        goals={"quadratic": Goal(200, 1e-2, {"initial": 1e-6})},
+    ),
+    Entry(
+        "adgd2",
+        "estimate",
+        learning_rate_free.adgd2,
+        {"initial": 0.3},
+        "Malitsky & Mishchenko (2024)",
+        needs=frozenset({"params"}),
+        differs="Optax has no AdGD.",
+        goals={"quadratic": Goal(200, 1e-2, {"initial": 1e-6})},
+    ),
+    Entry(
+        "cdat",
+        "estimate",
+        learning_rate_free.cdat,
+        {"sigma": 1.5, "decay": 0.8, "eps": 50.0},
+        "Roulet, Agarwala, Grill, Swirszcz, Blondel & Pedregosa (2024)",
+        needs=frozenset({"params", "grad_fn"}),
+        differs="Optax has no CDAT.",
+        goals={"quadratic": Goal(200, 1e-2, {"eps": 1e-12})},
+    ),
+    Entry(
+        "dog",
+        "estimate",
+        learning_rate_free.dog,
+        {"reps_rel": 0.02, "eps": 1e-3},
+        "Ivgi, Hinder & Carmon (2023)",
+        needs=frozenset({"params"}),
+        optax_twin=lambda: optax.contrib.dog(1.0, ("heuristic", 0.02), 1e-3),
+        goals={"quadratic": Goal(200, 1e-2)},
+    ),
+    Entry(
+        "l_dog",
+        "estimate",
+        learning_rate_free.l_dog,
+        {"reps_rel": 0.02, "eps": 1e-3},
+        "Ivgi, Hinder & Carmon (2023)",
+        needs=frozenset({"params"}),
+        breaks={"learning_rate": "each leaf has a rate of its own"},
+        differs="Optax has no DoG by leaf.",
+        goals={"quadratic": Goal(200, 1e-2)},
+    ),
+    Entry(
+        "dowg",
+        "estimate",
+        learning_rate_free.dowg,
+        {"reps_rel": 0.02},
+        "Khaled, Mishchenko & Jin (2023)",
+        needs=frozenset({"params"}),
+        differs="optax.contrib.dowg adds an ε to the root.",
+        goals={"quadratic": Goal(200, 1e-2)},
+    ),
+)
+
 _WRAPPERS = (
     Entry(
         "accumulate",
@@ -844,6 +978,35 @@ _WRAPPERS = (
         goals={"quadratic": Goal(400, 1e-2)},
     ),
     Entry(
+        "iterate_average",
+        "wrapper",
+        learning_rate_free.iterate_average,
+        {"learning_rate": 0.1, "gamma": 8.0},
+        "Shamir & Zhang (2013)",
+        variants=({"decay": 0.9},),
+        needs=frozenset({"params"}),
+        optax_twin=lambda: _momentum_of_optax(),
+        goals={"quadratic": Goal(200, 1e-2)},
+    ),
+    Entry(
+        "mechanic",
+        "wrapper",
+        learning_rate_free.mechanic,
+        {
+            "learning_rate": 1.0,
+            "initial_scale": 0.03,
+            "weight_decay": 0.02,
+            "eps": 1e-4,
+            "betas": (0.8, 0.95, 0.99),
+        },
+        "Cutkosky, Defazio & Mehta (2023)",
+        needs=frozenset({"params"}),
+        rate="inferred",
+        differs="optax.contrib.mechanize clips h and adds ε to m.",
+        steady=None,
+        goals={"quadratic": Goal(200, 1e-2)},
+    ),
+    Entry(
         "monitor",
         "wrapper",
         observe.monitor,
@@ -852,6 +1015,18 @@ _WRAPPERS = (
         needs=frozenset({"params"}),
         optax_twin=lambda: _momentum_of_optax(),
         goals={"quadratic": Goal(200, 1e-2)},
+    ),
+    Entry(
+        "schedule_free",
+        "wrapper",
+        learning_rate_free.schedule_free,
+        {"learning_rate": 0.1, "b1": 0.8, "weight_power": 2.0, "step_power": 1.5},
+        "Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024)",
+        needs=frozenset({"params"}),
+        rate="inferred",
+        differs="optax.contrib.schedule_free has no power of the step.",
+        steady=None,
+        goals={"quadratic": Goal(400, 1e-2)},
     ),
     Entry(
         "spike_guard",
@@ -909,6 +1084,18 @@ _WRAPPERS = (
         differs="Optax does not go back.",
         goals={"quadratic": Goal(200, 1e-2)},
     ),
+    Entry(
+        "trac",
+        "wrapper",
+        learning_rate_free.trac,
+        {"learning_rate": 1.0, "initial_scale": 0.05, "betas": (0.95, 0.999)},
+        "Muppidi, Zhang & Yang (2024)",
+        needs=frozenset({"params"}),
+        rate="inferred",
+        differs="Optax has no TRAC.",
+        steady=None,
+        goals={"quadratic": Goal(200, 1e-2)},
+    ),
 )
 
 
@@ -917,5 +1104,10 @@ def _momentum_of_optax() -> optax.GradientTransformation:
 
 
 ENTRIES: tuple[Entry, ...] = (
-    _OPTIMIZERS + _LEARNING_RATE_FREE + _SCHEDULES + _CONTROLLERS + _WRAPPERS
+    *_OPTIMIZERS,
+    *_LEARNING_RATE_FREE,
+    *_SCHEDULES,
+    *_CONTROLLERS,
+    *_ESTIMATES,
+    *_WRAPPERS,
 )

@@ -49,7 +49,7 @@ STEPS_PER_CALL = 50
 
 
 def make_optimizer(arguments, total_steps, steps_per_epoch):
-    """Chain clipping, a direction, a schedule, and a rate that follows the loss."""
+    """Clip, and go down at the rate of a schedule and one that follows the loss."""
     optimizer: Any = catalog.find(arguments.optimizer, "optimizer")
     shape: Any = catalog.find(arguments.schedule, "schedule")
     plateau = adaptax.reduce_on_plateau(factor=0.5, patience=1, window=steps_per_epoch)
@@ -116,6 +116,10 @@ class Run:
         self.history = read_history(self.arguments.out / "history.csv", steps)
         self.console.print(f"Resumed after epoch {epoch}.")
 
+    def evaluated_params(self):
+        """Give the parameters to evaluate with: a schedule-free method keeps others."""
+        return adaptax.eval_params(self.state.opt_state, self.state.params)
+
     def train_all(self):
         """Train to the last epoch, and give the test loss and accuracy."""
         train_images, train_labels, *test = map(jnp.asarray, self.digits)
@@ -123,13 +127,13 @@ class Run:
             f"{'epoch':>5} {'loss':>8} {'accuracy':>9} {'test loss':>10} "
             f"{'test acc.':>10} {'rate':>9} {'ms/step':>8}"
         )
-        result = self.evaluate(self.state.params, *test)
+        result = self.evaluate(self.evaluated_params(), *test)
         with progress_bar(self.console) as progress:
             total = (self.arguments.epochs - self.first_epoch) * self.steps_per_epoch
             task = progress.add_task("", total=total, loss=0.0, accuracy=0.0, rate=0.0)
             for epoch in range(self.first_epoch, self.arguments.epochs):
                 self.train_epoch(epoch, train_images, train_labels, progress, task)
-                result = self.evaluate(self.state.params, *test)
+                result = self.evaluate(self.evaluated_params(), *test)
                 self.finish_epoch(epoch, *map(float, result))
         self.checkpoints.close()
         return tuple(map(float, result))

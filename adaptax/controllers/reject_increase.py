@@ -23,9 +23,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks, counters
+from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
-from adaptax.controllers import snapshots
 from adaptax.controllers.evaluations import UNSEEN
 from adaptax.coordinates import average_weight
 from adaptax.following import read_metric
@@ -79,7 +78,7 @@ def reject_increase(
     An update can only be added, and w + (w₋ − w) may differ from w₋ by a rounding. The
     saved parameters are the truth: after a step that went very far, the way back takes
     another call, and what is then left is added to the next update (see
-    `adaptax.controllers.snapshots`). An element whose step would not stay finite does
+    `adaptax.snapshots`). An element whose step would not stay finite does
     not move, since nothing added to infinity leads back.
 
     Args:

@@ -17,8 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import counters
-from adaptax.controllers import snapshots
+from adaptax import counters, snapshots
 from adaptax.controllers.evaluations import UNSEEN
 from adaptax.controllers.reduce_on_plateau import reduce_on_plateau
 from adaptax.following import Controller
@@ -53,7 +52,7 @@ def restore_best(
     The update at a cut leads to the saved parameters, and takes no step. It is
     w + (w* − w), which may differ from w* by a rounding. The saved parameters are the
     truth: where w went very far, the way back takes another call, and what is then left
-    is added to the next update (see `adaptax.controllers.snapshots`). Parameters that
+    is added to the next update (see `adaptax.snapshots`). Parameters that
     are not finite cannot be led back by any update: put `spike_guard` inside.
 
     The first metric back at the saved parameters is not shown to the controller: it

@@ -23,9 +23,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks, counters
+from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
-from adaptax.controllers import snapshots
 from adaptax.following import read_metric
 from adaptax.leaves import global_norm, is_trained
 from adaptax.rates import scale_updates

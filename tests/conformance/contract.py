@@ -21,6 +21,7 @@ import numpy as np
 import optax
 from conformance.cases import (
     STEPS,
+    all_finite,
     given_feed,
     given_trace,
     start,
@@ -189,6 +190,7 @@ def check_seat(case):
 
 def check_composition(case):
     """10: In the wrappers of Optax and of adaptax it goes on doing what it does."""
+    _assert_wrapped(case)
     expected = _updates(case, case.optimizer(), _inputs(2))
     for name, (wrap, every, also) in WRAPPERS.items():
         repeated = [pair for pair in _inputs(2) for _ in range(every)]
@@ -223,13 +225,43 @@ def _wrappers_of_adaptax() -> dict[str, tuple[Callable, int, Any]]:
     return {
         entry.name: (wrap(entry), entry.calls, entry.needs)
         for entry in catalog.ENTRIES
-        if entry.family == "wrapper"
+        if entry.family == "wrapper" and entry.steady is not None
     }
 
 
 WRAPPERS = _wrappers_of_optax() | _wrappers_of_adaptax()
 """What leaves the updates as they are, when each input is repeated so often and it is
 told what it needs beside what the case does."""
+
+
+def _assert_wrapped(case):
+    """Put it into the wrappers that change its steps: types are kept, numbers finite.
+
+    Nothing is compiled; the optimizers, of which the other families make theirs, are
+    run.
+    """
+    (first, second), params = _inputs(2), start()
+    for entry in catalog.ENTRIES:
+        if entry.family != "wrapper" or entry.steady is not None:
+            continue
+        optimizer = optax.with_extra_args_support(entry.make(inner=case.optimizer()))
+
+        def run(params, optimizer=optimizer, also=entry.needs):
+            before = state = optimizer.init(params)
+            for gradients, value in (first, second):
+                updates, state = case.update(
+                    optimizer, gradients, state, params, value, also
+                )
+                params = optax.apply_updates(params, updates)
+            return before, state, params
+
+        before, after, moved = jax.eval_shape(run, params)
+        _assert_same_types(after, before, entry.name)
+        _assert_same_types(moved, params, entry.name)
+        if case.entry.family == "optimizer" and not case.variant:
+            with jax.disable_jit():
+                _, state, moved = run(params)
+            assert all_finite((state, moved)), f"{entry.name}: it is not finite"
 
 
 def check_sharding(case):
@@ -358,13 +390,17 @@ def check_reference(case):
         updates = vector_of(train(case, feed).updates)
         first, gradients = vector_of(start()), vector_of(feed.gradients)
     arguments = dict(case.arguments)
-    if case.entry.family in ("optimizer", "wrapper"):
+    if case.entry.family in ("optimizer", "estimate", "wrapper"):
         if _has_seat(case):
             arguments["learning_rate"] = float(np.float32(arguments["learning_rate"]))
         told = reference(first, gradients, feed.values, **arguments)
         path = [first, *(point for point, _ in told)] if inferred else [first, *told]
         expected = np.diff(np.stack(path), axis=0)
+        if inferred and case.entry.family == "wrapper":
+            # It scales the whole way from the start, and is as precise as that is.
+            expected, updates = (np.cumsum(x, axis=0) for x in (expected, updates))
         # An inferred rate is one scalar in float32, as a controller's scale is.
+        inferred = inferred or case.entry.family == "estimate"
         tolerance = 2e-6 if inferred else 1e-10
     else:
         if case.entry.family == "schedule":

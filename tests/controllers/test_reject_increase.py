@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import adaptax
-from adaptax.controllers import snapshots
+from adaptax import snapshots
 
 CURVATURES = jnp.geomspace(0.05, 1.0, 12)
 

@@ -4,6 +4,7 @@ Scales are float32, as the library keeps them.
 """
 
 import numpy as np
+from scipy import special
 
 from reference.controllers import reduce_on_plateau
 
@@ -30,6 +31,74 @@ def monitor(w, gradients, values, *, learning_rate):
         yield w
 
 
+def iterate_average(w, gradients, values, *, learning_rate, gamma, decay=None):
+    """Watch only; see `averages_of_iterates` for what is evaluated."""
+    del gamma, decay
+    return monitor(w, gradients, values, learning_rate=learning_rate)
+
+
+def mechanic(
+    w, gradients, values, *, learning_rate, initial_scale, weight_decay, eps, betas
+):
+    """Learn by how much to scale the path of momentum."""
+    n, beta = len(betas), np.array(betas)
+    s, r, m, v = np.zeros((4, n))
+
+    def tune(g, path, w):
+        nonlocal s, r, m, v
+        size = weight_decay * s.sum() * np.linalg.norm(g) / np.linalg.norm(w)
+        h = (g + size * w) @ path
+        m = np.maximum(beta * m, abs(h))
+        v = beta**2 * v + h**2
+        r = np.maximum(0, beta * r - s * h)
+        s = (initial_scale / n * m + r) / (np.sqrt(v) + eps)
+        return s.sum()
+
+    return scaled_path(w, gradients, learning_rate, tune)
+
+
+def trac(w, gradients, values, *, learning_rate, initial_scale, betas):
+    """Scale the path of momentum by an error function of how it came out."""
+    beta = np.array(betas)
+    sigma, v = np.zeros((2, len(betas)))
+
+    def tune(g, path, w):
+        nonlocal sigma, v
+        h = g @ path
+        v = beta**2 * v + h**2
+        sigma = beta * sigma - h
+        z = sigma / np.sqrt(2 * np.where(v > 0, v, 1))
+        s = initial_scale * special.erfi(z) / special.erfi(np.sqrt(0.5))
+        return max(s.sum(), 0)
+
+    return scaled_path(w, gradients, learning_rate, tune)
+
+
+def scaled_path(w, gradients, learning_rate, tune):
+    """Go along S times the path of momentum; give S times its rate as well."""
+    start, path, inner = w, np.zeros_like(w), Momentum(w, 1.0)
+    for g, rate in zip(
+        gradients, np.broadcast_to(learning_rate, len(gradients)), strict=True
+    ):
+        scale = tune(g, path, w)
+        path = path + rate * inner.step(g)
+        w = start + scale * path
+        yield w, scale * rate
+
+
+def averages_of_iterates(points, *, gamma, decay=None):
+    """Average the points so far with the weights that each average gives them."""
+    for t in range(1, len(points) + 1):
+        if decay is not None:
+            weights = decay ** np.arange(t)[::-1]
+        else:
+            weights = np.ones(t)
+            for s in range(t):  # what is left of a point after the later ones
+                weights[s] = (1 + gamma) / (s + 1 + gamma)
+                weights[:s] *= 1 - weights[s]
+        yield weights @ points[:t] / weights.sum()
+
+
 def accumulate(w, gradients, values, *, learning_rate, every):
     """Step with the mean of so many gradients."""
     inner, waiting = Momentum(w, learning_rate), []
@@ -39,6 +108,36 @@ def accumulate(w, gradients, values, *, learning_rate, every):
             w = w + inner.step(sum(waiting) / every)
             waiting = []
         yield w
+
+
+def schedule_free(w, gradients, values, *, learning_rate, b1, weight_power, step_power):
+    """Average the points of momentum; its rate is its own, and γ is 1."""
+    inner, rates = Momentum(w, 1.0), np.broadcast_to(learning_rate, len(gradients))
+    points = averaging_without_schedule(
+        w,
+        gradients,
+        lambda t, g, y: (1.0, rates[t - 1] * inner.step(g)),
+        b1=b1,
+        weight_power=weight_power,
+        step_power=step_power,
+    )
+    for (point, _), rate in zip(points, rates, strict=True):
+        yield point, rate
+
+
+def averaging_without_schedule(w, gradients, step, *, b1, weight_power, step_power):
+    """Follow `step(t, g, y)`, which gives γ and the update at y; give y and γ."""
+    x = y = z = w
+    largest, total = 0.0, 0.0
+    for t, g in enumerate(gradients, start=1):
+        rate, u = step(t, g, y)
+        largest = max(largest, rate)
+        weight = t**step_power * largest**weight_power
+        total += weight
+        z = z + rate * u
+        x = x + (weight / total if total else 0) * (z - x)
+        y = (1 - b1) * z + b1 * x
+        yield y, rate
 
 
 def spike_guard(
@@ -156,8 +255,12 @@ def restore_best(
 
 REFERENCES = {
     "accumulate": accumulate,
+    "iterate_average": iterate_average,
+    "mechanic": mechanic,
     "monitor": monitor,
+    "schedule_free": schedule_free,
     "spike_guard": spike_guard,
     "reject_increase": reject_increase,
     "restore_best": restore_best,
+    "trac": trac,
 }

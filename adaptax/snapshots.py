@@ -1,4 +1,4 @@
-"""Snapshots: copies of the parameters and of a state, to which a wrapper goes back.
+"""Snapshots: copies of the parameters and of a state, to go back to or measure from.
 
     u = s − w,   w + u = s
 
@@ -37,10 +37,12 @@ def empty(params: optax.Params) -> Any:
 
 
 def take(where: jax.Array, params: optax.Params, saved: Any) -> Any:
-    """Save the parameters where the condition holds."""
+    """Save the parameters where the condition holds, in the dtypes of the copies."""
 
     def leaf(param, copy):
-        return jnp.where(where, param, copy) if is_trained(param) else copy
+        if not is_trained(param):
+            return copy
+        return jnp.where(where, jnp.asarray(param).astype(dtype_of(copy)), copy)
 
     return jax.tree.map(leaf, params, saved)
 
@@ -50,6 +52,30 @@ def at(params: optax.Params, saved: Any) -> optax.Params:
     return jax.tree.map(
         lambda param, copy: copy if is_trained(param) else param, params, saved
     )
+
+
+def difference(params: optax.Params, saved: Any) -> optax.Updates:
+    """Give how far the parameters are from the saved ones, in float32 at least."""
+
+    def leaf(param, copy):
+        if not (is_trained(param) and is_trained(copy)):
+            return optax.MaskedNode()
+        wide = computing_dtype(dtype_of(param))
+        return jnp.asarray(param).astype(wide) - jnp.asarray(copy).astype(wide)
+
+    return jax.tree.map(leaf, params, saved)
+
+
+def landing(params: optax.Params, updates: optax.Updates) -> optax.Params:
+    """Give where the updates lead, in float32 at least."""
+
+    def leaf(param, update):
+        if not (is_trained(param) and is_trained(update)):
+            return param
+        wide = computing_dtype(dtype_of(param), dtype_of(update))
+        return jnp.asarray(param).astype(wide) + jnp.asarray(update).astype(wide)
+
+    return jax.tree.map(leaf, params, updates)
 
 
 def way_back(updates: optax.Updates, params: optax.Params, saved: Any) -> optax.Updates:

@@ -1,0 +1,86 @@
+"""DoWG: distance over weighted gradients, which forgets the cautious first steps.
+
+    r̄_t = max(r̄_{t−1}, ‖w_t − w_0‖),   r̄_0 = r_ε (1 + ‖w_0‖)
+    v_t = v_{t−1} + r̄_t² ‖u_t‖²
+    η_t = r̄_t² / √v_t
+
+As in DoG, but each squared update is weighed by the distance then covered, so that
+those of the time when the steps were small count little. Later rates are larger.
+
+Source: Khaled, Mishchenko & Jin (2023), "DoWG Unleashed: An Efficient Universal
+Parameter-Free Gradient Descent Method", NeurIPS (arXiv 2305.16284), where r̄_0 is given
+as such; here it is relative to w_0, as in DoG. `optax.contrib.dowg` adds an ε to √v.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax import checks, counters, snapshots
+from adaptax.checks import Scalar
+from adaptax.coordinates import divide, root
+from adaptax.learning_rate_free.estimates import finite, infer
+from adaptax.leaves import global_norm
+from adaptax.scalars import real
+
+
+class DowgState(NamedTuple):
+    """The state of `dowg`.
+
+    `learning_rate` is η, the rate applied, 0 before the first step; `distance` is r̄ and
+    `weighted_sum` is v. `start` is w_0, a copy of the parameters in their own dtypes;
+    `step` counts the updates, from 0, and `skipped` those that were not finite.
+    """
+
+    learning_rate: jax.Array
+    distance: jax.Array
+    weighted_sum: jax.Array
+    step: jax.Array
+    skipped: jax.Array
+    start: optax.Params
+
+
+def dowg(reps_rel: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
+    """Take the squared distance over the root of the weighted squares for the rate.
+
+    Args:
+        reps_rel: r_ε > 0, by which the first distance is guessed: small enough that the
+            first step does no harm.
+
+    Until there is a gradient, the rate is 0.
+
+    Raises:
+        ValueError: At `update`, if `params` is missing.
+
+    >>> import adaptax
+    >>> optimizer = adaptax.gradient_descent(dowg(reps_rel=0.1))
+    >>> update, state = optimizer.update(5.0, optimizer.init(1.0), 1.0)
+    >>> float(update)
+    -0.2
+    """
+    checks.number("reps_rel", reps_rel, above=0)
+
+    def init(params):
+        return DowgState(
+            *(real(0.0) for _ in range(3)),
+            step=counters.zero(),
+            skipped=counters.zero(),
+            start=snapshots.empty(params),
+        )
+
+    def advance(state, updates, params, **extra_args):
+        del extra_args
+        first = state.step == 0
+        start = snapshots.take(first, params, state.start)
+        guess = real(reps_rel) * (1 + global_norm(params))
+        moved = global_norm(snapshots.difference(params, start))
+        distance = jnp.where(first, guess, jnp.maximum(state.distance, moved))
+        weighted_sum = state.weighted_sum + (distance * global_norm(updates)) ** 2
+        rate = distance * divide(distance, root(weighted_sum))
+        step = counters.increment(state.step)
+        after = DowgState(rate, distance, weighted_sum, step, state.skipped, start)
+        return after, finite(rate, weighted_sum)
+
+    return infer(init, advance)

@@ -1,0 +1,57 @@
+"""Estimates: rates that are inferred from the updates that reach them.
+
+    η_t = estimate(u_0, w_0, …, u_t, w_t),   updates ← η_t · u_t
+
+u are the updates, w the parameters before each step. An update of which a number is not
+finite, or whose square overflows, would spoil sums that are never emptied. It is
+counted, its step is not taken, and the estimate stays as it was.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+
+from adaptax import counters, snapshots
+from adaptax.rates import scale_updates
+
+
+def infer(
+    init: Callable[[Any], Any],
+    advance: Callable[..., Any],
+    scale: Callable[[Any, Any], Any] | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Make a rate of a method that infers it.
+
+    Args:
+        init: `init(params)` gives the method's state, which has the fields
+            `learning_rate`, the rate applied, and `skipped`, a counter.
+        advance: `advance(state, updates, params, **extra_args)` gives the state after
+            an update, and whether what it measured can be used.
+        scale: `scale(updates, state)` applies what was inferred; by default it
+            multiplies by the `learning_rate`.
+    """
+
+    def start(params):
+        return init(params)
+
+    def update(updates, state, params=None, **extra_args):
+        if params is None:
+            raise ValueError(
+                "this estimate needs the params: call tx.update(grads, state, params)."
+            )
+        after, usable = advance(state, updates, params, **extra_args)
+        skipped = counters.increment(state.skipped, where=~usable)
+        after = snapshots.chosen(usable, after, state)._replace(skipped=skipped)
+        updates = snapshots.zeros_unless(usable, updates)
+        if scale is not None:
+            return scale(updates, after), after
+        return scale_updates(updates, after.learning_rate), after
+
+    return optax.GradientTransformationExtraArgs(start, update)
+
+
+def finite(*scalars: Any) -> Any:
+    """Tell whether none of the scalars is infinite or NaN."""
+    return jnp.isfinite(jnp.stack(scalars)).all()
