@@ -11,6 +11,14 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import jax
 import pytest
 
+# The tests compile thousands of small programs and run each of them a few times: XLA
+# need not optimize them. It ends the process at a flag that it does not know, and 0.12
+# has no fusion emitters any more. The examples hide this from theirs.
+_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+if jax.__version_info__ < (0, 11):
+    _FLAGS += " --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{_FLAGS} {os.environ.get('XLA_FLAGS', '')}"
+
 collect_ignore_glob = ["reference/make_*"]  # scripts that need the other libraries
 
 jax.config.update("jax_num_cpu_devices", 8)

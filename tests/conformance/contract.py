@@ -47,6 +47,17 @@ DTYPES = {
 """Trees of dtypes, and whether x64 is enabled."""
 
 
+def without_jit(check):
+    """Check without jit at all: `lax.cond` alone would be compiled at every call."""
+
+    @functools.wraps(check)
+    def checked(case):
+        with jax.disable_jit():
+            check(case)
+
+    return checked
+
+
 def check_abstract_init(case):
     """1: `init` takes shapes and dtypes alone."""
     optimizer, params = case.optimizer(), start()
@@ -124,6 +135,7 @@ def check_scan(case):
         _assert_close(params, scanned, 1e-5, f"step {index}")
 
 
+@without_jit
 def check_extra_arguments(case):
     """8: What it does not know it ignores; what it needs and is not given it names."""
     optimizer, params = case.optimizer(), start()
@@ -147,6 +159,7 @@ def check_extra_arguments(case):
         chex.assert_trees_all_equal(optimizer.update(gradients, state, **told), plain)
 
 
+@without_jit
 def check_seat(case):
     """9: Its seat takes numbers, functions and rates; a rate fits into every seat."""
     inputs, expected = _inputs(3), _updates(case, case.optimizer(), _inputs(3))
@@ -175,8 +188,7 @@ def check_composition(case):
     expected = _updates(case, case.optimizer(), _inputs(2))
     for name, (wrap, every, also) in WRAPPERS.items():
         repeated = [pair for pair in _inputs(2) for _ in range(every)]
-        # Optax mixes types in places. Without jit, lax.cond compiles nothing.
-        with jax.numpy_dtype_promotion("standard"), jax.disable_jit():
+        with jax.numpy_dtype_promotion("standard"):  # Optax mixes types in places
             updates, state = _run(case, wrap(case), repeated, also)
             _assert_same_types(state, wrap(case).init(start()), name)
         moves = jax.tree.map(lambda x, every=every: x[every - 1 :: every], updates)
@@ -237,6 +249,7 @@ def check_sharding(case):
     _assert_close(params, first, 1e-5)
 
 
+@without_jit
 def check_serialization(case):
     """12: The state survives flattening, saving and loading."""
     optimizer, params = case.optimizer(), start()
@@ -257,6 +270,7 @@ def check_serialization(case):
         chex.assert_trees_all_equal(again, expected)
 
 
+@without_jit
 def check_learning_rate(case):
     """13: `learning_rate(state)` is the rate that was applied."""
     params, measured, unit = start(), case.optimizer(), optimizers.gradient_descent(1.0)
@@ -385,6 +399,7 @@ def check_donation(case):
     chex.assert_tree_all_finite(params)
 
 
+@without_jit
 def check_leaves(case):
     """20: What is not trained passes through; empty trees work."""
     optimizer, ((gradients, value),) = case.optimizer(), _inputs(1)
@@ -538,10 +553,13 @@ def _run(case, optimizer, inputs, also=()):
     params, collected = start(), []
     optimizer = optax.with_extra_args_support(optimizer)
     state = optimizer.init(params)
-    for gradients, value in inputs:
-        updates, state = case.update(optimizer, gradients, state, params, value, also)
-        params = optax.apply_updates(params, updates)
-        collected.append(updates)
+    with jax.disable_jit():
+        for gradients, value in inputs:
+            updates, state = case.update(
+                optimizer, gradients, state, params, value, also
+            )
+            params = optax.apply_updates(params, updates)
+            collected.append(updates)
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *collected), state
 
 
