@@ -123,6 +123,11 @@ def root(square: jax.Array) -> jax.Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 
+def usable(gradient: jax.Array) -> jax.Array:
+    """Tell by element whether a gradient, in float32 at least, may be used."""
+    return jnp.abs(gradient) < _limit(gradient.dtype)  # false for NaN
+
+
 def average_weight(factor: Scalar, step: jax.Array) -> jax.Array:
     """Give the weight of the newest value in a moving average without bias.
 
@@ -147,18 +152,18 @@ def _guarded(rule, num_trees, where, scalars, gradient, *row):
         return gradient, *row[:num_trees]
     wide = computing_dtype(*(dtype_of(leaf) for leaf in (gradient, *row)))
     widened = [jnp.asarray(leaf).astype(wide) for leaf in (gradient, *row)]
-    usable = jnp.abs(widened[0]) < _limit(wide)  # false for NaN
+    used = usable(widened[0])
     if where is not True:
-        usable &= where
+        used &= where
     update, *states = rule(
         _cleaned(widened[0]),
-        lambda leaf, change: leaf + jnp.where(usable, change, 0),
+        lambda leaf, change: leaf + jnp.where(used, change, 0),
         *widened[1:],
         **{name: jnp.asarray(value).astype(wide) for name, value in scalars.items()},
     )
     # Multiplied rather than chosen: LLVM would branch around a division, and then not
     # vectorize the loop.
-    update = update * usable.astype(wide)
+    update = update * used.astype(wide)
     return _narrowed(update, dtype_of(gradient)), *(
         _narrowed(new, dtype_of(old))
         for new, old in zip(states, row[:num_trees], strict=True)

@@ -1,5 +1,8 @@
 """Which way: directions, and the optimizers made of a direction and a rate."""
 
+from adaptax.optimizers.adabelief import AdabeliefState as AdabeliefState
+from adaptax.optimizers.adabelief import adabelief as adabelief
+from adaptax.optimizers.adabelief import scale_by_adabelief as scale_by_adabelief
 from adaptax.optimizers.adagrad import AdagradState as AdagradState
 from adaptax.optimizers.adagrad import adagrad as adagrad
 from adaptax.optimizers.adagrad import scale_by_adagrad as scale_by_adagrad
@@ -8,16 +11,34 @@ from adaptax.optimizers.adam import adam as adam
 from adaptax.optimizers.adam import scale_by_adam as scale_by_adam
 from adaptax.optimizers.adamw import adamw as adamw
 from adaptax.optimizers.adamw import scale_by_adamw as scale_by_adamw
+from adaptax.optimizers.adan import AdanState as AdanState
+from adaptax.optimizers.adan import adan as adan
+from adaptax.optimizers.adan import scale_by_adan as scale_by_adan
+from adaptax.optimizers.ademamix import AdemamixState as AdemamixState
+from adaptax.optimizers.ademamix import ademamix as ademamix
+from adaptax.optimizers.ademamix import scale_by_ademamix as scale_by_ademamix
+from adaptax.optimizers.adopt import AdoptState as AdoptState
+from adaptax.optimizers.adopt import adopt as adopt
+from adaptax.optimizers.adopt import scale_by_adopt as scale_by_adopt
 from adaptax.optimizers.gradient_descent import gradient_descent as gradient_descent
 from adaptax.optimizers.gradient_descent import (
     scale_by_gradient_descent as scale_by_gradient_descent,
 )
+from adaptax.optimizers.lamb import lamb as lamb
+from adaptax.optimizers.lamb import scale_by_lamb as scale_by_lamb
 from adaptax.optimizers.lion import LionState as LionState
 from adaptax.optimizers.lion import lion as lion
 from adaptax.optimizers.lion import scale_by_lion as scale_by_lion
 from adaptax.optimizers.momentum import MomentumState as MomentumState
 from adaptax.optimizers.momentum import momentum as momentum
 from adaptax.optimizers.momentum import scale_by_momentum as scale_by_momentum
+from adaptax.optimizers.muon import MuonState as MuonState
+from adaptax.optimizers.muon import muon as muon
+from adaptax.optimizers.muon import scale_by_muon as scale_by_muon
+from adaptax.optimizers.nadam import nadam as nadam
+from adaptax.optimizers.nadam import scale_by_nadam as scale_by_nadam
+from adaptax.optimizers.radam import radam as radam
+from adaptax.optimizers.radam import scale_by_radam as scale_by_radam
 from adaptax.optimizers.rmsprop import RmspropState as RmspropState
 from adaptax.optimizers.rmsprop import rmsprop as rmsprop
 from adaptax.optimizers.rmsprop import scale_by_rmsprop as scale_by_rmsprop

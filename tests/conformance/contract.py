@@ -5,6 +5,7 @@ does not keep the point. `test_contract.py` holds the whole catalogue to it;
 `test_contract_has_teeth.py` shows each of them failing on a method that is broken.
 """
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -12,6 +13,7 @@ import io
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from unittest import mock
 
 import chex
 import flax.serialization
@@ -48,15 +50,28 @@ DTYPES = {
 """Trees of dtypes, and whether x64 is enabled."""
 
 
-def without_jit(check):
-    """Check without jit at all: `lax.cond` alone would be compiled at every call."""
+@contextlib.contextmanager
+def control_in_python():
+    """Branch and loop in Python, as `jax.disable_jit` does, but jit all the rest.
 
-    @functools.wraps(check)
-    def checked(case):
-        with jax.disable_jit():
-            check(case)
+    `lax.cond` and `lax.while_loop`, outside a program, are compiled at every call.
+    """
 
-    return checked
+    def cond(pred, true_fun, false_fun, *operands, **operand):
+        if isinstance(pred, jax.core.Tracer):
+            return programs["cond"](pred, true_fun, false_fun, *operands, **operand)
+        return (true_fun if pred else false_fun)(*operands, *operand.values())
+
+    def while_loop(cond_fun, body_fun, init_val):
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(init_val)):
+            return programs["while_loop"](cond_fun, body_fun, init_val)
+        while cond_fun(init_val):
+            init_val = body_fun(init_val)
+        return init_val
+
+    programs = {"cond": jax.lax.cond, "while_loop": jax.lax.while_loop}
+    with mock.patch.multiple(jax.lax, cond=cond, while_loop=while_loop):
+        yield
 
 
 def check_abstract_init(case):
@@ -136,7 +151,7 @@ def check_scan(case):
         _assert_close(params, scanned, 1e-5, f"step {index}")
 
 
-@without_jit
+@control_in_python()
 def check_extra_arguments(case):
     """8: What it does not know it ignores; what it needs and is not given it names."""
     optimizer, params = case.optimizer(), start()
@@ -160,7 +175,7 @@ def check_extra_arguments(case):
         chex.assert_trees_all_equal(optimizer.update(gradients, state, **told), plain)
 
 
-@without_jit
+@control_in_python()
 def check_seat(case):
     """9: Its seat takes numbers, functions and rates; a rate fits into every seat."""
     inputs, expected = _inputs(3), _updates(case, case.optimizer(), _inputs(3))
@@ -285,7 +300,7 @@ def check_sharding(case):
     _assert_close(params, first, 1e-5)
 
 
-@without_jit
+@control_in_python()
 def check_serialization(case):
     """12: The state survives flattening, saving and loading."""
     optimizer, params = case.optimizer(), start()
@@ -306,7 +321,7 @@ def check_serialization(case):
         chex.assert_trees_all_equal(again, expected)
 
 
-@without_jit
+@control_in_python()
 def check_learning_rate(case):
     """13: `learning_rate(state)` is the rate that was applied."""
     if case.entry.rate != "factor":
@@ -447,7 +462,7 @@ def check_donation(case):
     chex.assert_tree_all_finite(params)
 
 
-@without_jit
+@control_in_python()
 def check_leaves(case):
     """20: What is not trained passes through; empty trees work."""
     optimizer, ((gradients, value),) = case.optimizer(), _inputs(1)
@@ -601,7 +616,7 @@ def _run(case, optimizer, inputs, also=()):
     params, collected = start(), []
     optimizer = optax.with_extra_args_support(optimizer)
     state = optimizer.init(params)
-    with jax.disable_jit():
+    with control_in_python():
         for gradients, value in inputs:
             updates, state = case.update(
                 optimizer, gradients, state, params, value, also

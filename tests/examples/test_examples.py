@@ -126,7 +126,10 @@ def test_resuming_with_other_options_is_refused(whole_run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--optimizer", "adma"], "no optimizer 'adma'. There are: adagrad, adam,"),
+        (
+            ["--optimizer", "adma"],
+            "no optimizer 'adma'. There are: adabelief, adagrad,",
+        ),
         (["--schedule", "cosin"], "no schedule 'cosin'. There are:"),
         (["--learning-rate", "-1"], "learning_rate must be >= 0, got -1.0"),
         (["--learning-rate", "nan"], "learning_rate must be >= 0, got nan"),

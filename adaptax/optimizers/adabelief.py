@@ -1,0 +1,126 @@
+"""AdaBelief: an averaged gradient, divided by how far gradients stray from it.
+
+    m ← β₁ m + (1 − β₁) g,                    m̂ = m / (1 − β₁ᵗ)
+    s ← β₂ s + (1 − β₂) (g − m)² + ε₀,        ŝ = s / (1 − β₂ᵗ)
+    w ← w − α m̂ / (√ŝ + ε)
+
+Steps are long where the gradient is as its average says, and short where it is not.
+The state keeps m̂ and ŝ (see `average_weight`); g − m is with m itself, as published, so
+that the first step, when m̂ = g, is not divided by 0.
+
+Source: Zhuang, Tang, Ding, Tatikonda, Dvornek, Papademetris & Duncan (2020), "AdaBelief
+Optimizer: Adapting Stepsizes by the Belief in Observed Gradients", NeurIPS, Alg. 2,
+with its ε inside s called ε₀, as in Optax. ε₀ is added at every step, and so comes to
+ε₀ / (1 − β₂).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar
+from adaptax.coordinates import (
+    accumulators,
+    average_weight,
+    by_coordinate,
+    divide,
+    root,
+)
+from adaptax.rates import LearningRate, descend
+
+
+class AdabeliefState(NamedTuple):
+    """`mean` is m̂ and `mean_sq_error` ŝ, the mean square of g − m.
+
+    Both are shaped like the parameters, in the accumulator's dtype; `step` counts the
+    updates, from 0.
+    """
+
+    step: jax.Array
+    mean: optax.Updates
+    mean_sq_error: optax.Updates
+
+
+def scale_by_adabelief(
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-16,
+    eps_root: Scalar = 1e-16,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformation:
+    """Divide the averaged gradient by the root mean square of its errors.
+
+    Args:
+        b1: β₁, the averaging factor of the gradient, 0 <= β₁ < 1.
+        b2: β₂, that of the squared error, 0 <= β₂ < 1.
+        eps: ε >= 0, added outside the root.
+        eps_root: ε₀ >= 0, added to s at every step. It bounds the step where gradients
+            do not vary. Where the whole divisor is 0, so is the update.
+        accumulator_dtype: Of the averages; by default the parameters' own, float32 for
+            half precision.
+    """
+    checks.averaging_factor("b1", b1)
+    checks.averaging_factor("b2", b2)
+    checks.number("eps", eps, at_least=0)
+    checks.number("eps_root", eps_root, at_least=0)
+
+    def rule(g, add, mean, mean_sq_error, w1, w2, bias, floor, eps):
+        mean = add(mean, w1 * (g - mean))
+        error = g - bias * mean
+        mean_sq_error = add(mean_sq_error, w2 * (error**2 - mean_sq_error) + floor)
+        return divide(mean, root(mean_sq_error) + eps), mean, mean_sq_error
+
+    def init(params):
+        def zeros():
+            return accumulators(params, dtype=accumulator_dtype)
+
+        return AdabeliefState(counters.zero(), zeros(), zeros())
+
+    def update(updates, state, params=None):
+        del params
+        step = counters.increment(state.step)
+        updates, mean, mean_sq_error = by_coordinate(
+            rule,
+            updates,
+            state.mean,
+            state.mean_sq_error,
+            w1=average_weight(b1, step),
+            w2=average_weight(b2, step),
+            bias=_bias(b1, step),
+            floor=divide(jnp.asarray(eps_root), _bias(b2, step)),
+            eps=eps,
+        )
+        return updates, AdabeliefState(step, mean, mean_sq_error)
+
+    return optax.GradientTransformation(init, update)
+
+
+def adabelief(
+    learning_rate: LearningRate,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-16,
+    eps_root: Scalar = 1e-16,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """AdaBelief, ready to use; see `scale_by_adabelief` for the other arguments.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
+            unit.
+    """
+    direction = scale_by_adabelief(
+        b1, b2, eps, eps_root, accumulator_dtype=accumulator_dtype
+    )
+    return optax.chain(direction, descend(learning_rate))
+
+
+def _bias(factor: Scalar, step: jax.Array) -> jax.Array:
+    """Give 1 − bᵗ, by which an average that starts at 0 is too small."""
+    real = jnp.result_type(float)
+    return 1 - jnp.asarray(factor).astype(real) ** step.astype(real)

@@ -1,0 +1,138 @@
+"""Adan: Nesterov's momentum, of which the look ahead is an average of its own.
+
+    d = g − g′,                    with the gradient g′ before; d = 0 at first
+    m ← β₁ m + (1 − β₁) g,                      m̂ = m / (1 − β₁ᵗ)
+    y ← β₂ y + (1 − β₂) d,                      ŷ = y / (1 − β₂ᵗ)
+    v ← β₃ v + (1 − β₃) (g + β₂ d)²,            v̂ = v / (1 − β₃ᵗ)
+    w ← w − α ((m̂ + β₂ ŷ) / (√(v̂ + ε₀) + ε) + λ w)
+
+Source: Xie, Zhou, Li, Lin & Yan (2024), "Adan: Adaptive Nesterov Momentum Algorithm for
+Faster Optimizing Deep Models", IEEE TPAMI, Alg. 1, with the corrected averages of the
+authors' code. The paper's β are 1 minus these, and it divides the weights by 1 + λα
+instead of the decoupled decay. Optax 0.2.8 has 1 − β₂ where the difference is weighed
+by β₂.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar
+from adaptax.coordinates import (
+    accumulators,
+    average_weight,
+    by_coordinate,
+    divide,
+    root,
+)
+from adaptax.optimizers.weight_decay import with_weight_decay
+from adaptax.rates import LearningRate, descend
+
+
+class AdanState(NamedTuple):
+    """`mean` is m̂, `mean_change` ŷ, `mean_sq` v̂ and `gradient` g′.
+
+    All are shaped like the parameters, in the accumulator's dtype; `step` counts the
+    updates, from 0.
+    """
+
+    step: jax.Array
+    mean: optax.Updates
+    mean_change: optax.Updates
+    mean_sq: optax.Updates
+    gradient: optax.Updates
+
+
+def scale_by_adan(
+    b1: Scalar = 0.98,
+    b2: Scalar = 0.92,
+    b3: Scalar = 0.99,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformation:
+    """Add the averaged change of the gradient to its average, and divide by the size.
+
+    A first gradient that is not finite counts as 0 in the change after it.
+
+    Args:
+        b1: β₁, the averaging factor of the gradient, 0 <= β₁ < 1.
+        b2: β₂, that of its change, and the weight of the change, 0 <= β₂ < 1.
+        b3: β₃, that of the square, 0 <= β₃ < 1.
+        eps: ε >= 0, added outside the root.
+        eps_root: ε₀ >= 0, added inside the root. Where the whole divisor is 0, so is
+            the update.
+        accumulator_dtype: Of the averages and of the gradient before; by default the
+            parameters' own, float32 for half precision.
+    """
+    checks.averaging_factor("b1", b1)
+    checks.averaging_factor("b2", b2)
+    checks.averaging_factor("b3", b3)
+    checks.number("eps", eps, at_least=0)
+    checks.number("eps_root", eps_root, at_least=0)
+
+    def rule(g, add, mean, mean_change, mean_sq, before, **scalars):
+        w1, w2, w3, b2 = (scalars[name] for name in ("w1", "w2", "w3", "b2"))
+        change = scalars["later"] * (g - before)
+        mean = add(mean, w1 * (g - mean))
+        mean_change = add(mean_change, w2 * (change - mean_change))
+        mean_sq = add(mean_sq, w3 * ((g + b2 * change) ** 2 - mean_sq))
+        divisor = root(mean_sq + scalars["eps_root"]) + scalars["eps"]
+        direction = divide(mean + b2 * mean_change, divisor)
+        return direction, mean, mean_change, mean_sq, add(before, g - before)
+
+    def init(params):
+        def zeros():
+            return accumulators(params, dtype=accumulator_dtype)
+
+        return AdanState(counters.zero(), zeros(), zeros(), zeros(), zeros())
+
+    def update(updates, state, params=None):
+        del params
+        step = counters.increment(state.step)
+        updates, *trees = by_coordinate(
+            rule,
+            updates,
+            *state[1:],
+            w1=average_weight(b1, step),
+            w2=average_weight(b2, step),
+            w3=average_weight(b3, step),
+            b2=b2,
+            later=state.step > 0,
+            eps=eps,
+            eps_root=eps_root,
+        )
+        return updates, AdanState(step, *trees)
+
+    return optax.GradientTransformation(init, update)
+
+
+def adan(
+    learning_rate: LearningRate,
+    b1: Scalar = 0.98,
+    b2: Scalar = 0.92,
+    b3: Scalar = 0.99,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    weight_decay: Scalar = 0.0,
+    mask: Any = None,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Adan with decoupled weight decay; see `scale_by_adan` for the other arguments.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
+            unit.
+        weight_decay: λ >= 0, per unit of learning rate. Needs `params` at every update.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
+    """
+    direction = scale_by_adan(
+        b1, b2, b3, eps, eps_root, accumulator_dtype=accumulator_dtype
+    )
+    return optax.chain(
+        with_weight_decay(direction, weight_decay, mask), descend(learning_rate)
+    )

@@ -1,0 +1,105 @@
+"""ADOPT: Adam in another order, which converges with any β₂.
+
+    c = t^(1/4)                     t = 0, 1, 2, …
+    m ← β₁ m + (1 − β₁) clip(g / max(√v, ε), −c, c)
+    v ← β₂ v + (1 − β₂) g²          v ← g² at t = 0
+    w ← w − α m
+
+The gradient is divided before it enters the average, and by a v that does not yet know
+it. The first call moves nothing: it only sets v.
+
+Source: Taniguchi et al. (2024), "ADOPT: Modified Adam Can Converge with Any β₂ with the
+Optimal Rate", NeurIPS, Alg. 2, with the clip that the authors recommend. Optax has the
+same with a choice of clips, and one without.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar
+from adaptax.coordinates import accumulators, by_coordinate, divide, root
+from adaptax.rates import LearningRate, descend
+
+
+class AdoptState(NamedTuple):
+    """`mean` is m and `mean_sq` v; `step` counts the updates, from 0.
+
+    Both are shaped like the parameters, in the accumulator's dtype. m starts at 0 and
+    is not corrected for it.
+    """
+
+    step: jax.Array
+    mean: optax.Updates
+    mean_sq: optax.Updates
+
+
+def scale_by_adopt(
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.9999,
+    eps: Scalar = 1e-6,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformation:
+    """Average the gradients, each divided by the root mean square of those before it.
+
+    Args:
+        b1: β₁, the averaging factor of the divided gradient, 0 <= β₁ < 1.
+        b2: β₂, that of the squared gradient, 0 <= β₂ < 1.
+        eps: ε >= 0, the smallest divisor. With 0, a gradient whose predecessors were
+            all 0 counts as 0.
+        accumulator_dtype: Of m and v; by default the parameters' own, float32 for half
+            precision.
+    """
+    checks.averaging_factor("b1", b1)
+    checks.averaging_factor("b2", b2)
+    checks.number("eps", eps, at_least=0)
+
+    def rule(g, add, mean, mean_sq, b1, w2, clip, eps):
+        divided = divide(g, jnp.maximum(root(mean_sq), eps))
+        mean = add(mean, (1 - b1) * (jnp.clip(divided, -clip, clip) - mean))
+        return mean, mean, add(mean_sq, w2 * (g * g - mean_sq))
+
+    def init(params):
+        def zeros():
+            return accumulators(params, dtype=accumulator_dtype)
+
+        return AdoptState(counters.zero(), zeros(), zeros())
+
+    def update(updates, state, params=None):
+        del params
+        real = jnp.result_type(float)
+        updates, mean, mean_sq = by_coordinate(
+            rule,
+            updates,
+            state.mean,
+            state.mean_sq,
+            b1=b1,
+            w2=jnp.where(state.step > 0, 1 - jnp.asarray(b2).astype(real), 1),
+            clip=jnp.sqrt(jnp.sqrt(state.step.astype(real))),
+            eps=eps,
+        )
+        return updates, AdoptState(counters.increment(state.step), mean, mean_sq)
+
+    return optax.GradientTransformation(init, update)
+
+
+def adopt(
+    learning_rate: LearningRate,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.9999,
+    eps: Scalar = 1e-6,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """ADOPT, ready to use; see `scale_by_adopt` for the other arguments.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
+            unit.
+    """
+    direction = scale_by_adopt(b1, b2, eps, accumulator_dtype=accumulator_dtype)
+    return optax.chain(direction, descend(learning_rate))

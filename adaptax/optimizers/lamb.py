@@ -1,0 +1,100 @@
+"""LAMB: AdamW whose step is, in each leaf, a part of the length of the weights.
+
+    u = m̂ / (√(v̂ + ε₀) + ε) + λ w      with m̂ and v̂ as in Adam
+    w ← w − α ‖w‖ / ‖u‖ u              leaf by leaf, with the L2 norm
+
+So α is the part of its length by which a leaf moves at a step, whatever its size and
+that of its gradients, which is what large batches need.
+
+Source: You, Li, Reddi, Hseu, Kumar, Bhojanapalli, Song, Demmel, Keutzer & Hsieh (2020),
+"Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", ICLR, Alg. 2
+with φ(z) = z. λ is 0 by default, as in Optax; the authors train BERT with 0.01.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax.checks import Scalar
+from adaptax.leaves import computing_dtype, dtype_of, is_placeholder, is_trained
+from adaptax.optimizers.adam import scale_by_adam
+from adaptax.optimizers.weight_decay import with_weight_decay
+from adaptax.rates import LearningRate, descend
+
+
+def scale_by_lamb(
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-6,
+    eps_root: Scalar = 0.0,
+    weight_decay: Scalar = 0.0,
+    mask: Any = None,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Give AdamW's direction, in each leaf as long as the weights; needs `params`.
+
+    A leaf whose weights, or whose direction, are all 0 takes the direction as it is, or
+    it would never move; so does one with a norm that is not finite.
+
+    Args:
+        b1: See `scale_by_adam`.
+        b2: See `scale_by_adam`.
+        eps: See `scale_by_adam`.
+        eps_root: See `scale_by_adam`.
+        weight_decay: λ >= 0. The decay is a part of u.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
+        accumulator_dtype: See `scale_by_adam`.
+    """
+    adam = scale_by_adam(b1, b2, eps, eps_root, accumulator_dtype=accumulator_dtype)
+    direction = with_weight_decay(adam, weight_decay, mask)
+
+    def update(updates, state, params=None, **extra_args):
+        updates, state = direction.update(updates, state, params, **extra_args)
+        updates = jax.tree.map(_as_long, updates, params, is_leaf=is_placeholder)
+        return updates, state
+
+    return optax.GradientTransformationExtraArgs(direction.init, update)
+
+
+def lamb(
+    learning_rate: LearningRate,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-6,
+    eps_root: Scalar = 0.0,
+    weight_decay: Scalar = 0.0,
+    mask: Any = None,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """LAMB, ready to use; see `scale_by_lamb` for the other arguments.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes, as a part of the
+            length of each leaf.
+    """
+    direction = scale_by_lamb(
+        b1,
+        b2,
+        eps,
+        eps_root,
+        weight_decay,
+        mask,
+        accumulator_dtype=accumulator_dtype,
+    )
+    return optax.chain(direction, descend(learning_rate))
+
+
+def _as_long(update: Any, param: Any) -> Any:
+    """Scale an update to the length of a parameter, if both lengths are usable."""
+    if not is_trained(update) or not is_trained(param):
+        return update
+    wide = computing_dtype(dtype_of(update), dtype_of(param))
+    u, w = jnp.asarray(update).astype(wide), jnp.asarray(param).astype(wide)
+    ours, theirs = jnp.linalg.norm(u.ravel()), jnp.linalg.norm(w.ravel())
+    usable = (ours > 0) & (theirs > 0) & jnp.isfinite(ours) & jnp.isfinite(theirs)
+    ratio = jnp.where(usable, theirs, 1) / jnp.where(usable, ours, 1)
+    return (ratio * u).astype(dtype_of(update))

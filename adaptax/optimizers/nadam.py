@@ -1,0 +1,63 @@
+"""NAdam: Adam whose average is one step ahead, as Nesterov's momentum is.
+
+    m ← β₁ m + (1 − β₁) g,      v ← β₂ v + (1 − β₂) g²
+    m̂ = β₁ m / (1 − β₁ᵗ⁺¹) + (1 − β₁) g / (1 − β₁ᵗ),      v̂ = v / (1 − β₂ᵗ)
+    w ← w − α m̂ / (√(v̂ + ε₀) + ε)
+
+It is `adam(nesterov=True)`, under the name by which it is looked for.
+
+Source: Dozat (2016), "Incorporating Nesterov Momentum into Adam", ICLR workshop, with
+the constant momentum of Optax. PyTorch has his schedule of it, which rises to β₁ as
+β₁ (1 − 0.5 · 0.96^(t/250)): half of β₁ at first, all but 1 % of it after 24 000 steps.
+"""
+
+from typing import Any
+
+import optax
+
+from adaptax.checks import Scalar
+from adaptax.optimizers.adam import scale_by_adam
+from adaptax.rates import LearningRate, descend
+
+
+def scale_by_nadam(
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformation:
+    """Divide the averaged gradient, one step ahead, by its root mean square.
+
+    Args:
+        b1: See `scale_by_adam`.
+        b2: See `scale_by_adam`.
+        eps: See `scale_by_adam`.
+        eps_root: See `scale_by_adam`.
+        accumulator_dtype: See `scale_by_adam`.
+    """
+    return scale_by_adam(
+        b1, b2, eps, eps_root, nesterov=True, accumulator_dtype=accumulator_dtype
+    )
+
+
+def nadam(
+    learning_rate: LearningRate,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """NAdam, ready to use; see `scale_by_adam` for the other arguments.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
+            unit.
+    """
+    direction = scale_by_nadam(
+        b1, b2, eps, eps_root, accumulator_dtype=accumulator_dtype
+    )
+    return optax.chain(direction, descend(learning_rate))

@@ -1,0 +1,143 @@
+"""RAdam: Adam that waits until its root mean square can be trusted.
+
+    ρ∞ = 2 / (1 − β₂) − 1,      ρ = ρ∞ − 2 t β₂ᵗ / (1 − β₂ᵗ)
+    r = √( (ρ − 4) (ρ − 2) ρ∞ / ((ρ∞ − 4) (ρ∞ − 2) ρ) )
+    w ← w − α r m̂ / (√(v̂ + ε₀) + ε)     where ρ >= 5, with m̂ and v̂ as in Adam
+    w ← w − α m̂                         before
+
+ρ is the number of gradients that v̂ averages over, in effect: 1, 2, … at first. So it
+warms up by itself: the steps start at r near 0 and reach those of Adam.
+
+Source: Liu, Jiang, He, Chen, Liu, Gao & Han (2020), "On the Variance of the Adaptive
+Learning Rate and Beyond", ICLR, Alg. 2. There the threshold is 4; it is 5 by default as
+in the authors' code, Optax and PyTorch. With β₂ <= 0.6, ρ stays below 4 and v̂ is never
+used.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax import checks, counters
+from adaptax.checks import Scalar
+from adaptax.coordinates import (
+    accumulators,
+    average_weight,
+    by_coordinate,
+    divide,
+    root,
+)
+from adaptax.optimizers.adam import AdamState
+from adaptax.rates import LearningRate, descend
+
+
+def scale_by_radam(
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    threshold: Scalar = 5.0,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformation:
+    """Give Adam's direction times r, or the averaged gradient alone at first.
+
+    Args:
+        b1: See `scale_by_adam`.
+        b2: See `scale_by_adam`.
+        eps: See `scale_by_adam`.
+        eps_root: See `scale_by_adam`.
+        threshold: The ρ from which on v̂ is used, >= 4.
+        accumulator_dtype: See `scale_by_adam`.
+    """
+    checks.averaging_factor("b1", b1)
+    checks.averaging_factor("b2", b2)
+    checks.number("eps", eps, at_least=0)
+    checks.number("eps_root", eps_root, at_least=0)
+    checks.number("threshold", threshold, at_least=4)
+
+    def rule(g, add, mean, mean_sq, w1, w2, trusted, r, eps, eps_root):
+        mean = add(mean, w1 * (g - mean))
+        mean_sq = add(mean_sq, w2 * (g * g - mean_sq))
+        divisor = jnp.where(trusted > 0, root(mean_sq + eps_root) + eps, 1)
+        return r * divide(mean, divisor), mean, mean_sq
+
+    def init(params):
+        def zeros():
+            return accumulators(params, dtype=accumulator_dtype)
+
+        return AdamState(counters.zero(), zeros(), zeros(), ())
+
+    def update(updates, state, params=None):
+        del params
+        step = counters.increment(state.step)
+        length, rectification = _rectification(b2, step)
+        trusted = length >= jnp.asarray(threshold).astype(length.dtype)
+        updates, mean, mean_sq = by_coordinate(
+            rule,
+            updates,
+            state.mean,
+            state.mean_sq,
+            w1=average_weight(b1, step),
+            w2=average_weight(b2, step),
+            trusted=trusted,
+            r=jnp.where(trusted, rectification, 1),
+            eps=eps,
+            eps_root=eps_root,
+        )
+        return updates, AdamState(step, mean, mean_sq, ())
+
+    return optax.GradientTransformation(init, update)
+
+
+def radam(
+    learning_rate: LearningRate,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    threshold: Scalar = 5.0,
+    *,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """RAdam, ready to use; see `scale_by_radam` for the other arguments.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
+            unit.
+    """
+    direction = scale_by_radam(
+        b1, b2, eps, eps_root, threshold, accumulator_dtype=accumulator_dtype
+    )
+    return optax.chain(direction, descend(learning_rate))
+
+
+def _rectification(b2: Scalar, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Give ρ, and r where ρ >= 4.
+
+    As written, ρ is a difference of numbers near ρ∞, and in float32 with β₂ = 0.9999
+    off by 0.002 where it is 5. With L = −ln β₂ and C(x) = coth x − 1/x it is also
+    ρ = t + C(L/2) − t C(tL/2), and 1/ρ∞ = tanh(L/2).
+    """
+    real = jnp.result_type(float)
+    b2, t = jnp.asarray(b2).astype(real), step.astype(real)
+    half = -jnp.log(jnp.maximum(b2, jnp.finfo(real).tiny)) / 2
+    length = t + _coth_remainder(half) - t * _coth_remainder(t * half)
+    u = jnp.tanh(half)  # 1/ρ∞
+    enough = jnp.maximum(length, 4)
+    variance = divide(u, (1 - 4 * u) * (1 - 2 * u)) * (enough - 4) * (enough - 2)
+    return length, root(variance / enough)
+
+
+def _coth_remainder(x: jax.Array) -> jax.Array:
+    """Give coth x − 1/x for x >= 0, by its series where the difference would cancel."""
+    small = x < 0.3
+    square = jnp.where(small, x * x, 0)
+    factors = (1 / 3, -1 / 45, 2 / 945, -1 / 4725, 2 / 93555, -1382 / 638512875)
+    series = jnp.zeros_like(x)
+    for factor in reversed(factors):
+        series = series * square + factor
+    large = jnp.where(small, 1, x)
+    return jnp.where(small, series * x, 1 / jnp.tanh(large) - 1 / large)

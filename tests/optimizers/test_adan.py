@@ -1,0 +1,46 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from steps import PARAMS, assert_same_steps, gradients, updates_of
+
+import adaptax
+
+
+def test_where_b2_is_its_own_complement_it_is_that_of_optax():
+    with jax.numpy_dtype_promotion("standard"):
+        assert_same_steps(
+            adaptax.adan(0.1, b2=0.5, eps_root=1e-8, weight_decay=0.01),
+            optax.adan(0.1, b2=0.5, weight_decay=0.01),
+            rtol=2e-5,
+        )
+
+
+def test_the_change_is_weighed_by_b2():
+    direction = adaptax.scale_by_adan(b1=0.0, b2=0.75, b3=0.0, eps=0.0)
+    state = direction.init(np.float32(0))
+    for size in (1.0, 5.0):
+        update, state = direction.update(np.float32(size), state)
+    change = 5.0 - 1.0
+    mean_change = 0.25 * change / (1 - 0.75**2)
+    expected = (5 + 0.75 * mean_change) / (5 + 0.75 * change)
+    np.testing.assert_allclose(update, expected, rtol=1e-6)
+
+
+def test_equal_gradients_have_no_change_to_look_ahead_to():
+    (gradient,) = gradients(1)
+    given = [gradient] * 6
+    ours = updates_of(adaptax.scale_by_adan(b1=0.9, b3=0.999), given)
+    adams = updates_of(adaptax.scale_by_adam(b1=0.9, b2=0.999), given)
+    for update, adam in zip(ours, adams, strict=True):
+        np.testing.assert_allclose(update["matrix"], adam["matrix"], rtol=1e-5)
+
+
+def test_a_gradient_that_is_skipped_is_not_the_one_before():
+    direction = adaptax.scale_by_adan()
+    state = direction.init(PARAMS)
+    first, second = gradients(2)
+    _, state = direction.update(first, state)
+    bad = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), second)
+    _, state = direction.update(bad, state)
+    np.testing.assert_allclose(state.gradient["matrix"], first["matrix"])
