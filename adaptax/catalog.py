@@ -67,7 +67,9 @@ class Entry:
         rate: How its updates follow from `adaptax.learning_rate(state)`. "factor":
             they are that times a direction that does not depend on it. "inferred": the
             method makes the rate itself, and may weigh its sums by it; its reference
-            gives the rate beside each point. "none": there is none.
+            gives the rate beside each point. "path": likewise, and it multiplies the
+            whole way from the start, so that a step is as precise as the way is long.
+            "none": there is none.
         goals: The toy problems that it solves, by name.
     """
 
@@ -1148,7 +1150,7 @@ _WRAPPERS = (
         },
         "Cutkosky, Defazio & Mehta (2023)",
         needs=frozenset({"params"}),
-        rate="inferred",
+        rate="path",
         differs="optax.contrib.mechanize clips h and adds ε to m.",
         steady=None,
         goals={"quadratic": Goal(200, 1e-2)},
@@ -1238,7 +1240,7 @@ _WRAPPERS = (
         {"learning_rate": 1.0, "initial_scale": 0.05, "betas": (0.95, 0.999)},
         "Muppidi, Zhang & Yang (2024)",
         needs=frozenset({"params"}),
-        rate="inferred",
+        rate="path",
         differs="Optax has no TRAC.",
         steady=None,
         goals={"quadratic": Goal(200, 1e-2)},
