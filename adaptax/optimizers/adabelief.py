@@ -83,6 +83,7 @@ def scale_by_adabelief(
     def update(updates, state, params=None):
         del params
         step = counters.increment(state.step)
+        bias, sq_bias = _bias(b1, step), _bias(b2, step)
         updates, mean, mean_sq_error = by_coordinate(
             rule,
             updates,
@@ -90,8 +91,8 @@ def scale_by_adabelief(
             state.mean_sq_error,
             w1=average_weight(b1, step),
             w2=average_weight(b2, step),
-            bias=_bias(b1, step),
-            floor=divide(jnp.asarray(eps_root), _bias(b2, step)),
+            bias=bias,
+            floor=divide(jnp.asarray(eps_root).astype(sq_bias.dtype), sq_bias),
             eps=eps,
         )
         return updates, AdabeliefState(step, mean, mean_sq_error)

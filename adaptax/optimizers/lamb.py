@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from adaptax.checks import Scalar
+from adaptax.coordinates import root
 from adaptax.leaves import computing_dtype, dtype_of, is_placeholder, is_trained
 from adaptax.optimizers.adam import scale_by_adam
 from adaptax.optimizers.weight_decay import with_weight_decay
@@ -94,7 +95,7 @@ def _as_long(update: Any, param: Any) -> Any:
         return update
     wide = computing_dtype(dtype_of(update), dtype_of(param))
     u, w = jnp.asarray(update).astype(wide), jnp.asarray(param).astype(wide)
-    ours, theirs = jnp.linalg.norm(u.ravel()), jnp.linalg.norm(w.ravel())
+    ours, theirs = root(jnp.sum(u * u)), root(jnp.sum(w * w))
     usable = (ours > 0) & (theirs > 0) & jnp.isfinite(ours) & jnp.isfinite(theirs)
     ratio = jnp.where(usable, theirs, 1) / jnp.where(usable, ours, 1)
     return (ratio * u).astype(dtype_of(update))

@@ -5,9 +5,9 @@
     W ← W − α (√max(1, n/m) O + λ W)
 
 The iteration is Newton and Schulz's, with a = 3.4445, b = −4.7750 and c = 2.0315: it
-takes every singular value of U to somewhere between 0.7 and 1.2, so that a step of an
-m × n matrix goes about equally far in all directions. Leaves that are no matrices take
-the step of AdamW, at the same rate times `other_scale`.
+takes the singular values of U, if above 1/300 of ‖U‖, to between 0.68 and 1.21, so that
+a step of an m × n matrix goes about equally far in all directions. Leaves that are no
+matrices take the step of AdamW, at the same rate times `other_scale`.
 
 Source: Jordan, Jin, Boza, You, Cesista, Newhouse & Bernstein (2024), "Muon: An
 optimizer for hidden layers in neural networks"; Liu et al. (2025), "Muon is Scalable
@@ -30,6 +30,7 @@ from adaptax.coordinates import (
     average_weight,
     by_coordinate,
     divide,
+    root,
     usable,
 )
 from adaptax.leaves import computing_dtype, dtype_of, is_trained
@@ -170,6 +171,8 @@ def muon(
 ) -> optax.GradientTransformationExtraArgs:
     """Muon with decoupled weight decay; see `scale_by_muon` for the other arguments.
 
+    A matrix that is left as it is still decays, but for the elements at fault.
+
     Args:
         learning_rate: α, anything that `adaptax.descend` takes; for matrices it is
             about the change of their singular values.
@@ -255,7 +258,7 @@ def _orthogonal(matrix: jax.Array, eps: Scalar, steps: int, dtype: Any) -> jax.A
     a, b, c = _COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
-    x = divide(x, jnp.linalg.norm(x) + jnp.asarray(eps).astype(x.dtype))
+    x = divide(x, root(jnp.sum(x * x)) + jnp.asarray(eps).astype(x.dtype))
     x = x.astype(dtype or x.dtype)
     for _ in range(steps):
         square = x @ x.T

@@ -1,5 +1,6 @@
 """Reduce on plateau, where its peers go wrong and by what must not change it."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -19,18 +20,25 @@ TRACES = json.loads(
 )
 
 
+STRUCTURE = {"mode", "threshold_mode", "convention", "trend", "monitor"}
+
+
 def scales(metrics, **arguments):
-    """Give the scale that each metric leads to, from one scan."""
-    plateau = adaptax.reduce_on_plateau(**arguments)
+    """Give the scale that each metric leads to, from one scan, which is shared."""
+    structure = tuple((k, v) for k, v in arguments.items() if k in STRUCTURE)
+    numbers = {k: v for k, v in arguments.items() if k not in STRUCTURE}
+    return np.asarray(scan(np.float32(metrics), numbers, structure))
+
+
+@functools.partial(jax.jit, static_argnames="structure")
+def scan(metrics, numbers, structure):
+    plateau = adaptax.reduce_on_plateau(**numbers, **dict(structure))
 
     def step(state, metric):
         update, state = plateau.update(jnp.ones(()), state, value=metric)
         return state, update
 
-    metrics = jnp.asarray(np.asarray(metrics, np.float32))
-    return np.asarray(
-        jax.jit(lambda m: jax.lax.scan(step, plateau.init(()), m)[1])(metrics)
-    )
+    return jax.lax.scan(step, plateau.init(()), metrics)[1]
 
 
 METRICS = {
@@ -86,20 +94,8 @@ def test_any_metrics_and_waits_give_the_scales_of_the_rule(
         "cooldown": cooldown,
         "window": window,
     }
-    got = _scales_of_traced_arguments(np.float32(metrics), arguments)
     expected = list(reference(metrics, **arguments))
-    np.testing.assert_allclose(got, expected, rtol=1e-6)
-
-
-@jax.jit
-def _scales_of_traced_arguments(metrics, arguments):
-    plateau = adaptax.reduce_on_plateau(**arguments)
-
-    def step(state, metric):
-        update, state = plateau.update(jnp.ones(()), state, value=metric)
-        return state, update
-
-    return jax.lax.scan(step, plateau.init(()), metrics)[1]
+    np.testing.assert_allclose(scales(metrics, **arguments), expected, rtol=1e-6)
 
 
 def test_a_constant_negative_loss_is_a_plateau():
