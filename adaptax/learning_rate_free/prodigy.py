@@ -19,9 +19,8 @@ code does so on demand, as here; in Optax a zero first gradient, and in both one
 ends all training.
 
 Sums start at the first step whose gradient is not 0. As in the authors' code, a step at
-rate α = 0 is none. In half precision a step must be large enough to change a parameter
-at all, or x₀ − x stays 0 and d does not grow: keep the parameters in float32, or give
-d₀ as 1e-4, say.
+rate α = 0 is none. In half precision the first steps, d₀ long, change only parameters
+near 0, and d grows from what those tell; where none is near 0, d₀ must be larger.
 """
 
 from typing import Any, NamedTuple
