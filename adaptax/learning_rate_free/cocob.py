@@ -20,10 +20,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks, counters
+from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate, divide
-from adaptax.learning_rate_free import origin as origins
 from adaptax.learning_rate_free.whole_steps import given_params
 
 
@@ -84,7 +83,7 @@ def cocob(
         def filled(fill: Scalar = 0.0):
             return accumulators(params, fill, accumulator_dtype)
 
-        origin = origins.empty(params)
+        origin = snapshots.empty(params)
         step = counters.zero()
         return CocobState(step, filled(eps), filled(), filled(), filled(), origin)
 

@@ -24,10 +24,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks, counters
+from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate, divide
-from adaptax.learning_rate_free import origin as origins
 from adaptax.learning_rate_free.whole_steps import (
     chosen,
     given_params,
@@ -109,7 +108,7 @@ def dadapt_sgd(
             denominator=real(0.0),
             first_norm=real(0.0),
             sums=accumulators(params, dtype=accumulator_dtype),
-            origin=origins.empty(params),
+            origin=snapshots.empty(params),
             rate=held.init(),
         )
 
@@ -119,7 +118,7 @@ def dadapt_sgd(
         usable = is_usable(updates)
         counts = usable & (alpha > 0) & has_begun(updates, state.first_norm)
         first = state.step == 0
-        origin = origins.taken(first, params, state.origin)
+        origin = snapshots.take(first, params, state.origin)
         first_norm = jnp.where(first, global_norm(updates), state.first_norm)
         factor = divide(state.distance, first_norm)
         new_updates, sums = by_coordinate(

@@ -29,17 +29,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks, counters
+from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate, divide, root
-from adaptax.learning_rate_free import origin as origins
 from adaptax.learning_rate_free.whole_steps import (
     adam_correction,
     chosen,
     given_params,
     is_usable,
 )
-from adaptax.leaves import absolute_sum, inner_product
+from adaptax.leaves import absolute_sum, inner_product, is_placeholder, is_trained
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
 
@@ -169,7 +168,7 @@ def prodigy(
 
     def init(params):
         def zeros(every=1):
-            return origins.sliced(accumulators(params, dtype=accumulator_dtype), every)
+            return _sliced(accumulators(params, dtype=accumulator_dtype), every)
 
         return ProdigyState(
             step=counters.zero(),
@@ -182,7 +181,7 @@ def prodigy(
             sums=zeros(slice_p),
             mean=zeros(),
             mean_sq=zeros(),
-            origin=origins.sliced(origins.empty(params), slice_p),
+            origin=_sliced(snapshots.empty(params), slice_p),
             rate=held.init(),
         )
 
@@ -192,7 +191,7 @@ def prodigy(
         usable, step = is_usable(updates), counters.increment(state.step)
         d, factor = state.distance, state.distance * correction(step)
         weight = d / real(d0) * (d if safeguard_warmup else factor * alpha)
-        gradients = origins.sliced(updates, slice_p)
+        gradients = _sliced(updates, slice_p)
         _, sums = by_coordinate(
             add_up,
             gradients,
@@ -201,9 +200,9 @@ def prodigy(
             lost=lost(),
             weight=weight,
         )
-        here = origins.sliced(params, slice_p)
-        origin = origins.taken(state.step == 0, here, state.origin)
-        gained = inner_product(gradients, origins.way_back(origin, here))
+        here = _sliced(params, slice_p)
+        origin = snapshots.take(state.step == 0, here, state.origin)
+        gained = -inner_product(gradients, snapshots.difference(here, origin))
         gained *= d / real(d0) * factor * alpha
         numerator = state.numerator + gained - lost() * state.numerator
         denominator = absolute_sum(sums)
@@ -242,3 +241,16 @@ def prodigy(
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _sliced(tree: Any, every: int) -> Any:
+    """Take one element in so many of each trained leaf, flattened unless it is each."""
+    if every == 1:
+        return tree
+    return jax.tree.map(
+        lambda leaf: (
+            jnp.reshape(jnp.asarray(leaf), -1)[::every] if is_trained(leaf) else leaf
+        ),
+        tree,
+        is_leaf=is_placeholder,
+    )
