@@ -66,12 +66,14 @@ def global_norm(tree: optax.Updates) -> jax.Array:
     """Give the L2 norm over all trained leaves, a float32 scalar; 0 for an empty tree.
 
     Half precision is squared in float32. The norm is infinite where the sum of the
-    squares overflows.
+    squares overflows. Its derivative at 0, where it has none, is 0.
     """
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
     wide = computing_dtype(*map(dtype_of, leaves))
     squares = [jnp.sum(jnp.square(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
-    return jnp.sqrt(sum(squares, jnp.zeros((), wide))).astype(jnp.float32)
+    total = sum(squares, jnp.zeros((), wide))
+    root = jnp.sqrt(jnp.where(total == 0, 1, total))
+    return jnp.where(total == 0, 0, root).astype(jnp.float32)
 
 
 def inner_product(one: optax.Updates, other: optax.Updates) -> jax.Array:

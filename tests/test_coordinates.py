@@ -200,7 +200,7 @@ OPTIMIZERS = [entry for entry in catalog.ENTRIES if entry.family == "optimizer"]
 
 @pytest.mark.parametrize("entry", OPTIMIZERS, ids=lambda entry: entry.name)
 def test_the_derivative_of_an_update_by_the_gradient_is_finite_even_at_zero(entry):
-    optimizer = entry.factory(0.1)
+    optimizer = optax.with_extra_args_support(entry.factory(0.1))
     params = {"matrix": jnp.ones((1, 3)), "vector": jnp.ones(3)}
 
     @jax.jit
@@ -209,7 +209,7 @@ def test_the_derivative_of_an_update_by_the_gradient_is_finite_even_at_zero(entr
         state, total = optimizer.init(params), jnp.zeros(())
         given = {"matrix": gradient[None], "vector": gradient}
         for _ in range(2):
-            updates, state = optimizer.update(given, state, params)
+            updates, state = optimizer.update(given, state, params, value=1.0)
             total += sum(map(jnp.sum, jax.tree.leaves(updates)))
         return total
 

@@ -101,3 +101,10 @@ def test_an_inner_product_is_over_the_leaves_trained_in_both():
     assert product.dtype == jnp.float32
     assert product == 270_000
     assert leaves.inner_product({}, {}) == 0
+
+
+def test_the_derivative_of_the_norm_at_zero_is_zero():
+    np.testing.assert_array_equal(jax.grad(leaves.global_norm)(jnp.zeros(3)), 0)
+    np.testing.assert_allclose(
+        jax.grad(leaves.global_norm)(jnp.array([3.0, 4.0])), [0.6, 0.8], rtol=1e-6
+    )

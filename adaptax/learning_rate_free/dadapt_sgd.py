@@ -119,7 +119,8 @@ def dadapt_sgd(
         counts = usable & (alpha > 0) & has_begun(updates, state.first_norm)
         first = state.step == 0
         origin = snapshots.take(first, params, state.origin)
-        first_norm = jnp.where(first, global_norm(updates), state.first_norm)
+        norm = global_norm(snapshots.zeros_unless(usable, updates))
+        first_norm = jnp.where(first, norm, state.first_norm)
         factor = divide(state.distance, first_norm)
         new_updates, sums = by_coordinate(
             move,
