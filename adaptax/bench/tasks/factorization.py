@@ -1,0 +1,46 @@
+"""Matrix factorization: complete a matrix of rank 4 from a third of its entries.
+
+    loss = mean over the batch's entries (i, j) of (⟨u_i, v_j⟩ − y_ij)²
+
+The data are made: y = U Vᵀ + noise, with normal U (60 × 4) and V (40 × 4). The model
+has rank 6. Near its start, u = v = 0, the loss is flat.
+"""
+
+import jax
+import numpy as np
+
+from adaptax.bench.tasks.layers import split_examples
+from adaptax.bench.tasks.task import Problem, Task, shrink_batch
+
+ROWS, COLUMNS = 60, 40
+
+
+def _problem() -> Problem:
+    generator = np.random.default_rng(0)
+    left, right = generator.normal(size=(ROWS, 4)), generator.normal(size=(COLUMNS, 4))
+    matrix = left @ right.T / 2 + 0.1 * generator.normal(size=(ROWS, COLUMNS))
+    known = generator.permutation(ROWS * COLUMNS)[:1600]
+    row, column = np.divmod(known.astype(np.int32), np.int32(COLUMNS))
+    labels = matrix[row, column].astype(np.float32)
+    examples = {"row": row, "column": column, "labels": labels}
+    return Problem(*split_examples(examples, 400), batch_size=64)
+
+
+def _init(key):
+    left, right = jax.random.split(key)
+    return {
+        "left": 0.1 * jax.random.normal(left, (ROWS, 6)),
+        "right": 0.1 * jax.random.normal(right, (COLUMNS, 6)),
+    }
+
+
+def _loss(params, batch, key):
+    del key
+    left = jax.nn.one_hot(batch["row"], ROWS) @ params["left"]
+    right = jax.nn.one_hot(batch["column"], COLUMNS) @ params["right"]
+    return (((left * right).sum(-1) - batch["labels"]) ** 2).mean()
+
+
+FACTORIZATION = Task(
+    "factorization", 600, _init, _loss, _problem, shrink_batch, "small batch"
+)

@@ -1,0 +1,39 @@
+"""Layers of the small networks: plain functions of dicts of arrays."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def dense_params(key: jax.Array, inputs: int, outputs: int) -> dict[str, jax.Array]:
+    """Draw a kernel of variance 1/inputs (LeCun et al. 1998), with a bias of 0."""
+    kernel = jax.random.normal(key, (inputs, outputs)) / math.sqrt(inputs)
+    return {"kernel": kernel, "bias": jnp.zeros(outputs)}
+
+
+def dense(params: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
+    """Multiply by the kernel, over the last axis, and add the bias."""
+    outputs = inputs @ params["kernel"]
+    return outputs + jnp.broadcast_to(params["bias"], outputs.shape)
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Give the mean cross-entropy in nats, of logits (..., classes), labels (...)."""
+    # By a product with the one-hot labels, whose gradient needs no scatter.
+    chosen = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype) * logits
+    return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - chosen.sum(-1))
+
+
+def split_examples(
+    arrays: dict[str, np.ndarray], validation: int, seed: int = 0
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Shuffle examples and set some apart: (train, validation)."""
+    size = len(next(iter(arrays.values())))
+    order = np.random.default_rng(seed).permutation(size)
+    held, kept = order[:validation], order[validation:]
+    return (
+        {name: array[kept] for name, array in arrays.items()},
+        {name: array[held] for name, array in arrays.items()},
+    )

@@ -1,0 +1,44 @@
+"""The noisy quadratic: what minibatch noise and curvature do, and nothing else.
+
+    loss = mean over the batch's c of ½ Σ_i h_i (s x_i − c_i)²,   h from 1 to 1e-3
+
+The examples are c = 3 + ε with ε normal, of mean exactly 0 over the training set; the
+loss to be judged by is that at c = 3, whose minimum is 0. The held-out variant has an
+input scale s of 100.
+
+Source: Zhang et al. (2019), "Which Algorithmic Choices Matter at Which Batch Sizes?
+Insights From a Noisy Quadratic Model", NeurIPS.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adaptax.bench.tasks.task import Problem, Task, rescale_inputs
+
+DIMENSION = 100
+
+
+def _problem() -> Problem:
+    noise = np.random.default_rng(0).normal(size=(2000, DIMENSION))
+    centres = (3 + noise - noise.mean(axis=0)).astype(np.float32)
+    scales = np.ones(len(centres), np.float32)
+    train = {"inputs": scales, "centres": centres}
+    judge = {"inputs": scales[:1], "centres": np.full((1, DIMENSION), 3, np.float32)}
+    return Problem(train, judge, batch_size=16)
+
+
+def _init(key):
+    return {"x": jax.random.normal(key, (DIMENSION,))}
+
+
+def _loss(params, batch, key):
+    del key
+    curvature = jnp.logspace(0, -3, DIMENSION)
+    away = batch["inputs"][:, None] * params["x"][None] - batch["centres"]
+    return ((away**2).mean(0) * curvature).sum() / 2
+
+
+QUADRATIC = Task(
+    "quadratic", 400, _init, _loss, _problem, rescale_inputs, "inputs × 100"
+)

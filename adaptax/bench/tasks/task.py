@@ -1,0 +1,72 @@
+"""What a task of the tuning benchmark is: a loss, its data, and a held-out variant.
+
+A variant changes the data or the batch, never the network: `rescale_inputs`,
+`shrink_batch` and `corrupt_labels`. It asks whether a method's defaults carry over.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+
+class Problem(NamedTuple):
+    """The data of a task: examples along the first axis of every array.
+
+    `train` and `validation` are dicts of arrays with the same keys; a training step
+    draws `batch_size` examples of `train`, with replacement.
+    """
+
+    train: dict[str, np.ndarray]
+    validation: dict[str, np.ndarray]
+    batch_size: int
+
+
+class Task(NamedTuple):
+    """A thing to train.
+
+    `init(key)` gives the parameters, `loss(params, batch, key)` the mean loss over a
+    batch (the key is for losses that draw noise), `steps` the length of a run, and
+    `problem()` the data; `vary(problem)` is the held-out variant, `variant` its name.
+    """
+
+    name: str
+    steps: int
+    init: Callable[[jax.Array], Any]
+    loss: Callable[[Any, dict[str, jax.Array], jax.Array], jax.Array]
+    problem: Callable[[], Problem]
+    vary: Callable[[Problem], Problem]
+    variant: str
+
+    def variants(self) -> dict[str, Problem]:
+        """Give the problem and its held-out variant, by name."""
+        problem = self.problem()
+        return {"plain": problem, self.variant: self.vary(problem)}
+
+
+def rescale_inputs(problem: Problem, factor: float = 100.0) -> Problem:
+    """Multiply the inputs, of training and of validation, by a factor."""
+
+    def rescale(examples):
+        inputs = np.float32(factor) * examples["inputs"]
+        return examples | {"inputs": inputs}
+
+    return problem._replace(
+        train=rescale(problem.train), validation=rescale(problem.validation)
+    )
+
+
+def shrink_batch(problem: Problem, divisor: int = 4) -> Problem:
+    """Train on batches of a fraction of the size."""
+    return problem._replace(batch_size=problem.batch_size // divisor)
+
+
+def corrupt_labels(problem: Problem, share: float = 0.2) -> Problem:
+    """Exchange a share of the training labels for those of other training examples."""
+    generator = np.random.default_rng(1)
+    labels = problem.train["labels"]
+    chosen = generator.random(labels.shape) < share
+    other = generator.permutation(labels.reshape(-1)).reshape(labels.shape)
+    labels = np.where(chosen, other, labels)
+    return problem._replace(train=problem.train | {"labels": labels})

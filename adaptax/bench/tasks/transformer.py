@@ -1,0 +1,74 @@
+"""A transformer of one block that predicts the next character of a made text.
+
+Source: Vaswani et al. (2017), "Attention Is All You Need", NeurIPS, with the
+normalization before each part and a hidden layer twice as wide.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adaptax.bench.tasks.grammar import ALPHABET, write_text
+from adaptax.bench.tasks.layers import cross_entropy, dense, dense_params
+from adaptax.bench.tasks.task import Problem, Task, corrupt_labels
+
+CONTEXT = 16
+WIDTH = 16
+HEADS = 2
+
+
+def _problem() -> Problem:
+    def windows(length, seed):
+        text = write_text(length, seed)
+        cut = np.lib.stride_tricks.sliding_window_view(text, CONTEXT + 1)[::5]
+        return {"inputs": cut[:, :-1].copy(), "labels": cut[:, 1:].copy()}
+
+    return Problem(windows(20_000, 0), windows(330, 1), batch_size=8)
+
+
+def _init(key):
+    keys = jax.random.split(key, 7)
+    return {
+        "letters": 0.3 * jax.random.normal(keys[0], (len(ALPHABET), WIDTH)),
+        "places": 0.3 * jax.random.normal(keys[1], (CONTEXT, WIDTH)),
+        "attention": dense_params(keys[2], WIDTH, 3 * WIDTH),
+        "mixing": dense_params(keys[3], WIDTH, WIDTH),
+        "expand": dense_params(keys[4], WIDTH, 2 * WIDTH),
+        "contract": dense_params(keys[5], 2 * WIDTH, WIDTH),
+        "output": dense_params(keys[6], WIDTH, len(ALPHABET)),
+    }
+
+
+def _loss(params, batch, key):
+    del key
+    letters = jax.nn.one_hot(batch["inputs"], len(ALPHABET)) @ params["letters"]
+    hidden = letters + jnp.broadcast_to(params["places"], letters.shape)
+    hidden = hidden + dense(params["mixing"], _attended(params, _normalized(hidden)))
+    wide = jax.nn.relu(dense(params["expand"], _normalized(hidden)))
+    hidden = hidden + dense(params["contract"], wide)
+    logits = dense(params["output"], _normalized(hidden))
+    return cross_entropy(logits, batch["labels"])
+
+
+def _attended(params, hidden: jax.Array) -> jax.Array:
+    count = len(hidden)
+    mixed = dense(params["attention"], hidden)
+    by_head = mixed.reshape(count, CONTEXT, 3, HEADS, WIDTH // HEADS)
+    queries, keys, values = jnp.moveaxis(by_head, (2, 3), (0, 1))  # (H, N, T, D)
+    scores = jnp.einsum("hntd,hnsd->hnts", queries, keys) / math.sqrt(WIDTH // HEADS)
+    past = jnp.broadcast_to(jnp.tri(CONTEXT, dtype=bool), scores.shape)
+    weights = jax.nn.softmax(jnp.where(past, scores, -1e9), axis=-1)
+    read = jnp.einsum("hnts,hnsd->nthd", weights, values)
+    return read.reshape(count, CONTEXT, WIDTH)
+
+
+def _normalized(hidden: jax.Array) -> jax.Array:
+    centred = hidden - hidden.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+
+
+TRANSFORMER = Task(
+    "transformer", 600, _init, _loss, _problem, corrupt_labels, "label noise"
+)
