@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from adaptax.bench import mnist
+from adaptax.bench import mnist, tuning
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -12,11 +12,11 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m adaptax.bench", description=__doc__
     )
     benchmarks = parser.add_subparsers(required=True, metavar="NAME")
-    for module in (mnist,):
+    for module in (mnist, tuning):
         name = module.__name__.rpartition(".")[2]
         summary = (module.__doc__ or "").partition("\n")[0]
         command = benchmarks.add_parser(name, help=summary, description=summary)
-        command.add_argument("--out", type=Path, help="folder for NAME.json")
+        command.add_argument("--out", type=Path, help="folder for the results")
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     arguments = parser.parse_args(argv)

@@ -1,7 +1,8 @@
 """The methods of the tuning benchmark: how each is made of a rate and a horizon.
 
 A method's default rate is what it is run at "with nothing tuned"; the sweep multiplies
-it by 10^(k/2), k = −6 … 6. A method with a horizon is told the number of steps.
+the middle of its grid by 10^(k/2), k = −6 … 6. A method with a horizon is told the
+number of steps, and follows a schedule that ends there.
 """
 
 from collections.abc import Callable
@@ -12,19 +13,12 @@ import optax
 import adaptax
 
 
-def trained(opt_state: Any, params: Any) -> Any:
-    """Evaluate with the parameters that are trained."""
-    del opt_state
-    return params
-
-
 class Method(NamedTuple):
     """A way to train.
 
-    `make(rate, steps)` gives the optimizer; `rate` is the default, `centre` the middle
-    of the sweep if that is another, `None` where there is nothing to sweep; `horizon`
-    tells whether it needs to know the number of steps; `evaluated(state, params)` gives
-    the parameters to judge by.
+    `make(rate, steps)` gives the optimizer; `rate` is the default one and `centre` the
+    middle of the sweep, `None` where there is nothing to sweep. `horizon` says that it
+    needs `steps`. `evaluated(state, params)` gives the parameters to judge by.
     """
 
     name: str
@@ -32,13 +26,14 @@ class Method(NamedTuple):
     rate: float
     centre: float | None
     horizon: bool = False
-    evaluated: Callable[[Any, Any], Any] = trained
+    evaluated: Callable[[Any, Any], Any] = adaptax.eval_params
 
     def sweep(self) -> list[float]:
-        """List the 13 rates of the sweep, over 6 decades."""
+        """List the 13 rates of the sweep, over 6 decades, the default among them."""
         if self.centre is None:
             return []
-        return [self.centre * 10 ** (k / 2) for k in range(-6, 7)]
+        rates = (self.centre * 10 ** (k / 2) for k in range(-6, 7))
+        return [float(f"{rate:.3g}") for rate in rates]
 
 
 def warmed_cosine(peak: Any, steps: int) -> adaptax.rates.Schedule:
@@ -46,28 +41,145 @@ def warmed_cosine(peak: Any, steps: int) -> adaptax.rates.Schedule:
     return adaptax.cosine(peak, steps, warmup_steps=max(1, steps // 20))
 
 
-def _free(name, make, rate=1.0, **options) -> Method:
-    return Method(name, make, rate, rate, **options)
+def _method(name: str, make: Any, rate: float = 1.0, **options: Any) -> Method:
+    """Make a method that is swept around its default, and whose maker needs no steps."""
+    return Method(name, lambda rate, steps: make(rate), rate, rate, **options)
 
 
-def _adam_with(controller):
-    def make(rate, steps):
-        del steps
-        return optax.chain(
-            adaptax.scale_by_adam(), adaptax.rates.descend(rate, controller)
-        )
+def _with_horizon(name: str, make: Any, rate: float = 1.0) -> Method:
+    """Make a method that is told the number of steps."""
+    return Method(name, make, rate, rate, horizon=True)
 
-    return make
+
+def _swept_higher(method: Method) -> Method:
+    """Sweep Adam's rates from 1e-5 to 10: these networks are tiny."""
+    return method._replace(centre=10 * method.rate)
+
+
+def _adam_beside(controller: Any) -> Callable[[Any], optax.GradientTransformation]:
+    return lambda rate: optax.chain(
+        adaptax.scale_by_adam(), adaptax.rates.descend(rate, controller)
+    )
+
+
+def _three_phases(rate: Any, steps: int) -> adaptax.following.Controller:
+    """Warm up, hold while `reduce_on_plateau` listens, cool down in the last fifth."""
+    warm, cool = max(1, steps // 20), steps // 5
+    return adaptax.phases(
+        adaptax.schedules.linear(0.0, warm, end=rate),
+        adaptax.reduce_on_plateau(),
+        adaptax.schedules.linear(1.0, cool),
+        warm,
+        steps - cool,
+    )
+
+
+def _behind_gradient(estimate: Any) -> Callable[[Any], Any]:
+    return lambda rate: optax.chain(
+        adaptax.scale_by_gradient_descent(), adaptax.rates.descend(rate, estimate)
+    )
+
+
+def _behind_adam(estimate: Any) -> Callable[[Any], Any]:
+    return lambda rate: optax.chain(
+        adaptax.scale_by_adam(), adaptax.rates.descend(rate, estimate)
+    )
+
+
+def _averaged(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda rate: adaptax.iterate_average(make(rate))
 
 
 REFERENCES = (
-    Method("adamw", lambda rate, steps: adaptax.adamw(rate), 1e-3, 1e-2),
-    Method(
-        "adamw_cosine",
-        lambda rate, steps: adaptax.adamw(warmed_cosine(rate, steps)),
-        1e-3,
-        1e-2,
-        horizon=True,
+    _swept_higher(_method("adamw", adaptax.adamw, 1e-3)),
+    _swept_higher(
+        _with_horizon(
+            "adamw_cosine",
+            lambda rate, steps: adaptax.adamw(warmed_cosine(rate, steps)),
+            1e-3,
+        )
     ),
 )
 """Their sweeps, constant and cosine, are what the target of a task is made from."""
+
+FIXED = (
+    _with_horizon(
+        "nadamw_cosine",
+        lambda rate, steps: adaptax.adamw(warmed_cosine(rate, steps), nesterov=True),
+        0.03,
+    ),
+    _method("schedule_free_adamw", adaptax.schedule_free_adamw, 2.5e-3),
+    _method("schedule_free_radam", adaptax.schedule_free_radam, 2.5e-3),
+)
+"""Methods with a rate that was fixed once for all tasks."""
+
+FREE = (
+    _method("prodigy", adaptax.prodigy),
+    _method("dadapt_adam", adaptax.dadapt_adam),
+    _method("dog", _behind_gradient(adaptax.dog())),
+    _method("dowg", _behind_gradient(adaptax.dowg())),
+    _method("cdat", _behind_gradient(adaptax.cdat())),
+    _method("mechanic", lambda rate: adaptax.mechanic(adaptax.adamw(rate))),
+    _method("trac", lambda rate: adaptax.trac(adaptax.adamw(rate)), 1e-3),
+    _method("momo", adaptax.momo),
+    _method("momo_adam", adaptax.momo_adam, 1e-2),
+    Method("cocob", lambda rate, steps: adaptax.cocob(), 1.0, None),
+    _method("adamg", adaptax.adamg),
+)
+"""Methods that infer their rate; what is swept is the factor in front of it."""
+
+COMBINATIONS = (
+    _method("dog_average", _averaged(_behind_gradient(adaptax.dog()))),
+    _method("l_dog_average", _averaged(_behind_gradient(adaptax.l_dog()))),
+    _method("adam_dog", _behind_adam(adaptax.dog())),
+    _method("prodigy_average", _averaged(adaptax.prodigy)),
+    _with_horizon(
+        "prodigy_cosine",
+        lambda rate, steps: adaptax.prodigy(warmed_cosine(rate, steps)),
+    ),
+    _with_horizon(
+        "prodigy_phases",
+        lambda rate, steps: adaptax.prodigy(_three_phases(rate, steps)),
+    ),
+    _with_horizon(
+        "mechanic_cosine",
+        lambda rate, steps: adaptax.mechanic(
+            adaptax.adamw(warmed_cosine(rate, steps))
+        ),
+    ),
+    _with_horizon(
+        "momo_adam_cosine",
+        lambda rate, steps: adaptax.momo_adam(warmed_cosine(rate, steps)),
+        1e-2,
+    ),
+    _method("adam_bold_driver", _adam_beside(adaptax.bold_driver(decay=0.9)), 1e-3),
+    _method("adam_greedy", _adam_beside(adaptax.greedy(window=50)), 1e-3),
+    _with_horizon(
+        "adam_phases",
+        lambda rate, steps: adaptax.adamw(_three_phases(rate, steps)),
+        1e-3,
+    ),
+)
+"""Estimates and default Adam, with averages, schedules and controllers."""
+
+PEERS = (
+    _method("optax_prodigy", optax.contrib.prodigy),
+    _method("optax_dadapt_adamw", optax.contrib.dadapt_adamw),
+    _method("optax_dog", optax.contrib.dog),
+    _method("optax_dowg", optax.contrib.dowg),
+    _method("optax_mechanic", lambda rate: optax.contrib.mechanize(optax.adamw(rate))),
+    _method("optax_momo_adam", optax.contrib.momo_adam, 1e-2),
+    Method("optax_cocob", lambda rate, steps: optax.contrib.cocob(), 1.0, None),
+    _method(
+        "optax_schedule_free_adamw",
+        optax.contrib.schedule_free_adamw,
+        2.5e-3,
+        evaluated=optax.contrib.schedule_free_eval_params,
+    ),
+)
+"""Optax's own versions of the same."""
+
+METHODS = {
+    method.name: method
+    for method in (*REFERENCES, *FIXED, *FREE, *COMBINATIONS, *PEERS)
+}

@@ -47,13 +47,14 @@ class Population(NamedTuple):
         """Measure the time of a step of one seed, beside the others, without judging.
 
         Returns:
-            The median over the turns.
+            The median over the turns, of the processor's time in seconds, which other
+            processes on the machine do not lengthen.
         """
         taken = []
         for _ in range(turns):
-            start = time.perf_counter()
+            start = time.process_time()
             self._run(problem, [rate], seeds, steps, judged=False)
-            taken.append((time.perf_counter() - start) / (steps * seeds))
+            taken.append((time.process_time() - start) / (steps * seeds))
         return float(np.median(taken))
 
     def _run(self, problem, rates, seeds, steps, judged):

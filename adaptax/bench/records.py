@@ -11,7 +11,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-_PACKAGES = ("adaptax", "jax", "jaxlib", "optax", "flax", "numpy", "torch")
+_PACKAGES = (
+    "adaptax",
+    "jax",
+    "jaxlib",
+    "optax",
+    "flax",
+    "numpy",
+    "scikit-learn",
+    "torch",
+)
 
 
 def versions() -> dict[str, str]:
