@@ -6,6 +6,7 @@ number of steps, and follows a schedule that ends there.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import optax
@@ -36,13 +37,13 @@ class Method(NamedTuple):
         return [float(f"{rate:.3g}") for rate in rates]
 
 
-def warmed_cosine(peak: Any, steps: int) -> adaptax.rates.Schedule:
+def warmed_cosine(peak: Any, steps: int) -> adaptax.Schedule:
     """Rise to the peak over a twentieth of the steps, then fall to 0 as a cosine."""
     return adaptax.cosine(peak, steps, warmup_steps=max(1, steps // 20))
 
 
 def _method(name: str, make: Any, rate: float = 1.0, **options: Any) -> Method:
-    """Make a method that is swept around its default, and whose maker needs no steps."""
+    """Make a method that is swept around its default and needs no horizon."""
     return Method(name, lambda rate, steps: make(rate), rate, rate, **options)
 
 
@@ -56,13 +57,13 @@ def _swept_higher(method: Method) -> Method:
     return method._replace(centre=10 * method.rate)
 
 
-def _adam_beside(controller: Any) -> Callable[[Any], optax.GradientTransformation]:
+def _adam_at(other: Any) -> Callable[[Any], optax.GradientTransformation]:
     return lambda rate: optax.chain(
-        adaptax.scale_by_adam(), adaptax.rates.descend(rate, controller)
+        adaptax.scale_by_adam(), adaptax.descend(rate, other)
     )
 
 
-def _three_phases(rate: Any, steps: int) -> adaptax.following.Controller:
+def _three_phases(rate: Any, steps: int) -> adaptax.Controller:
     """Warm up, hold while `reduce_on_plateau` listens, cool down in the last fifth."""
     warm, cool = max(1, steps // 20), steps // 5
     return adaptax.phases(
@@ -74,15 +75,9 @@ def _three_phases(rate: Any, steps: int) -> adaptax.following.Controller:
     )
 
 
-def _behind_gradient(estimate: Any) -> Callable[[Any], Any]:
+def _gradient_at(estimate: Any) -> Callable[[Any], optax.GradientTransformation]:
     return lambda rate: optax.chain(
-        adaptax.scale_by_gradient_descent(), adaptax.rates.descend(rate, estimate)
-    )
-
-
-def _behind_adam(estimate: Any) -> Callable[[Any], Any]:
-    return lambda rate: optax.chain(
-        adaptax.scale_by_adam(), adaptax.rates.descend(rate, estimate)
+        adaptax.scale_by_gradient_descent(), adaptax.descend(rate, estimate)
     )
 
 
@@ -116,9 +111,9 @@ FIXED = (
 FREE = (
     _method("prodigy", adaptax.prodigy),
     _method("dadapt_adam", adaptax.dadapt_adam),
-    _method("dog", _behind_gradient(adaptax.dog())),
-    _method("dowg", _behind_gradient(adaptax.dowg())),
-    _method("cdat", _behind_gradient(adaptax.cdat())),
+    _method("dog", _gradient_at(adaptax.dog())),
+    _method("dowg", _gradient_at(adaptax.dowg())),
+    _method("cdat", _gradient_at(adaptax.cdat())),
     _method("mechanic", lambda rate: adaptax.mechanic(adaptax.adamw(rate))),
     _method("trac", lambda rate: adaptax.trac(adaptax.adamw(rate)), 1e-3),
     _method("momo", adaptax.momo),
@@ -129,9 +124,21 @@ FREE = (
 """Methods that infer their rate; what is swept is the factor in front of it."""
 
 COMBINATIONS = (
-    _method("dog_average", _averaged(_behind_gradient(adaptax.dog()))),
-    _method("l_dog_average", _averaged(_behind_gradient(adaptax.l_dog()))),
-    _method("adam_dog", _behind_adam(adaptax.dog())),
+    _method("dog_average", _averaged(_gradient_at(adaptax.dog()))),
+    _method("l_dog_average", _averaged(_gradient_at(adaptax.l_dog()))),
+    _method("adam_dog", _adam_at(adaptax.dog())),
+    _method("adam_dog_average", _averaged(_adam_at(adaptax.dog()))),
+    _with_horizon(
+        "adam_dog_cosine",
+        lambda rate, steps: _adam_at(adaptax.dog())(warmed_cosine(rate, steps)),
+    ),
+    _method("prodigy_debiased", partial(adaptax.prodigy, bias_correction=True)),
+    _with_horizon(
+        "prodigy_debiased_cosine",
+        lambda rate, steps: adaptax.prodigy(
+            warmed_cosine(rate, steps), bias_correction=True
+        ),
+    ),
     _method("prodigy_average", _averaged(adaptax.prodigy)),
     _with_horizon(
         "prodigy_cosine",
@@ -143,17 +150,15 @@ COMBINATIONS = (
     ),
     _with_horizon(
         "mechanic_cosine",
-        lambda rate, steps: adaptax.mechanic(
-            adaptax.adamw(warmed_cosine(rate, steps))
-        ),
+        lambda rate, steps: adaptax.mechanic(adaptax.adamw(warmed_cosine(rate, steps))),
     ),
     _with_horizon(
         "momo_adam_cosine",
         lambda rate, steps: adaptax.momo_adam(warmed_cosine(rate, steps)),
         1e-2,
     ),
-    _method("adam_bold_driver", _adam_beside(adaptax.bold_driver(decay=0.9)), 1e-3),
-    _method("adam_greedy", _adam_beside(adaptax.greedy(window=50)), 1e-3),
+    _method("adam_bold_driver", _adam_at(adaptax.bold_driver(decay=0.9)), 1e-3),
+    _method("adam_greedy", _adam_at(adaptax.greedy(window=50)), 1e-3),
     _with_horizon(
         "adam_phases",
         lambda rate, steps: adaptax.adamw(_three_phases(rate, steps)),

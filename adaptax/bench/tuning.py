@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
         for task in sorted(tasks, key=_cost)
         for method in names
     ]
-    out = arguments.out or Path("benchmarks/tuning-smoke" if smoke else "benchmarks")
+    out = arguments.out or Path("runs/tuning-smoke" if smoke else "runs/tuning")
     path = out / "tuning.jsonl"
     if arguments.restart:
         path.unlink(missing_ok=True)

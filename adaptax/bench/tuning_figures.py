@@ -39,7 +39,10 @@ def _profiles(results: Results) -> Figure:
     for axes, (clock, times) in zip(panels, clocks.items(), strict=True):
         ratios = protocol.ratios_to_fastest(times)
         for name in reversed(results.methods()):
-            style = {"color": colours.get(name, "0.85"), "zorder": 1 + (name in colours)}
+            style = {
+                "color": colours.get(name, "0.85"),
+                "zorder": 1 + (name in colours),
+            }
             label = name if name in colours else None
             axes.step(
                 taus,

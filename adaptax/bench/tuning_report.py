@@ -26,7 +26,9 @@ def write_report(
     results = evaluate(records, horizons)
     summary = summarize(results)
     scores = [_score_row(row) for row in summary]
-    table = Table(*scores[0], title="tuning")
+    table = Table(title="tuning")
+    for name in scores[0]:
+        table.add_column(name, no_wrap=name == "method")
     for row in scores:
         table.add_row(*row.values())
     Console().print(table)
@@ -96,10 +98,9 @@ def _ratio(one: float, other: float) -> float | None:
 def _score_row(row: Mapping[str, Any]) -> Row:
     return {
         "method": row["method"],
-        "score, steps": _number(row["score_steps"]),
-        "score, seconds": _number(row["score_seconds"]),
-        "of tuned AdamW's": _number(row["of_tuned_steps"]),
-        "(seconds)": _number(row["of_tuned_seconds"]),
+        "steps": _number(row["score_steps"]),
+        "seconds": _number(row["score_seconds"]),
+        "÷ tuned": _number(row["of_tuned_steps"]),
         "plain": _number(row["score_steps_plain"]),
         "held out": _number(row["score_steps_held_out"]),
         "reached": f"{row['reached']} of {row['problems']}",

@@ -86,9 +86,7 @@ def evaluate(
             taken = protocol.steps_to_target(runs, EVERY, target.loss)
             steps[name].append(taken)
             seconds[name].append(taken * step_seconds[place, method])
-    return Results(
-        places, curves, targets, dict(steps), dict(seconds), dict(bands)
-    )
+    return Results(places, curves, targets, dict(steps), dict(seconds), dict(bands))
 
 
 def _target(by_method, looks: int) -> Target:

@@ -8,7 +8,7 @@ it is. It ends when the process that started it ends, however that ends.
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
 _FLAGS = (
@@ -39,7 +39,7 @@ def map_unordered(
     """
     context = multiprocessing.get_context("spawn")
     queue, cores = iter(items), usable_cores()
-    busy: dict[Connection, Any] = {}
+    busy: dict[Any, Any] = {}
     started = []
     try:
         for index, item in zip(range(workers), queue, strict=False):
@@ -75,7 +75,7 @@ def map_unordered(
             process.join()
 
 
-def _work(connection: Connection, function: Callable[[Any], Any], core: int) -> None:
+def _work(connection: Any, function: Callable[[Any], Any], core: int) -> None:
     set_affinity = getattr(os, "sched_setaffinity", None)
     if set_affinity:  # before JAX makes its threads
         set_affinity(0, {core})

@@ -172,9 +172,7 @@ LOGISTIC = Task(
     rescale_inputs,
     "inputs × 100",
 )
-MLP = Task(
-    "mlp", 600, _mlp_init, _mlp_loss, _mlp_problem, shrink_batch, "small batch"
-)
+MLP = Task("mlp", 600, _mlp_init, _mlp_loss, _mlp_problem, shrink_batch, "small batch")
 CONVOLUTION = Task(
     "convolution",
     300,

@@ -1,0 +1,134 @@
+"""Every task of the tuning benchmark can be learnt, and its variant is another one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import adaptax
+from adaptax.bench.tasks import TASKS
+from adaptax.bench.tasks.grammar import ALPHABET, write_text
+from adaptax.bench.tasks.mnist1d import mnist1d
+
+RATES = {
+    "logistic": 0.1,
+    "factorization": 0.1,
+    "quadratic": 0.3,
+}
+PARAMETERS = {
+    "logistic": 410,
+    "mlp": 5034,
+    "convolution": 3818,
+    "gru": 1370,
+    "transformer": 2911,
+    "autoencoder": 4616,
+    "factorization": 600,
+    "quadratic": 100,
+}
+
+
+@pytest.fixture(params=TASKS.values(), ids=TASKS, scope="module")
+def task(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def variants(task):
+    return task.variants()
+
+
+def make_train(task, problem, steps):
+    """Compile (first loss, last loss) of a short run as a function of the key."""
+    optimizer = adaptax.adamw(RATES.get(task.name, 0.02))
+
+    def train(key, train, validation):
+        params = task.init(key)
+        size = len(jax.tree.leaves(train)[0])
+
+        def step(carry, index):
+            params, state = carry
+            draw = jax.random.fold_in(key, index)
+            rows = jax.random.randint(draw, (problem.batch_size,), 0, size)
+            batch = {name: array[rows] for name, array in train.items()}
+            gradients = jax.grad(task.loss)(params, batch, draw)
+            updates, state = optimizer.update(gradients, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        first = task.loss(params, validation, key)
+        carry = params, optimizer.init(params)
+        (params, _), _ = jax.lax.scan(step, carry, jnp.arange(steps))
+        return first, task.loss(params, validation, key)
+
+    return jax.jit(train)
+
+
+def test_loss_falls_under_adamw_and_the_key_decides_all(task, variants):
+    with jax.numpy_dtype_promotion("standard"):
+        problem = variants["plain"]
+        train = make_train(task, problem, 60)
+        first, last = train(jax.random.key(0), problem.train, problem.validation)
+        again = train(jax.random.key(0), problem.train, problem.validation)
+        other = train(jax.random.key(1), problem.train, problem.validation)
+    assert last < 0.9 * first
+    assert (first, last) == again
+    assert last != other[1]
+
+
+def test_held_out_variant_is_another_problem_of_the_same_shapes(task, variants):
+    plain, held_out = variants["plain"], variants[task.variant]
+    if task.variant == "small batch":
+        assert held_out.batch_size == plain.batch_size // 4
+        return
+    assert held_out.batch_size == plain.batch_size
+    shapes = [
+        {name: (array.shape, array.dtype) for name, array in one.train.items()}
+        for one in (plain, held_out)
+    ]
+    assert shapes[0] == shapes[1]
+    changed = [
+        name
+        for name in plain.train
+        if not np.array_equal(plain.train[name], held_out.train[name])
+    ]
+    assert changed == (["labels"] if task.variant == "label noise" else ["inputs"])
+    if task.variant == "label noise":
+        share = np.mean(plain.train["labels"] != held_out.train["labels"])
+        assert 0.12 < share < 0.2
+        labels = plain.validation["labels"], held_out.validation["labels"]
+        np.testing.assert_array_equal(*labels)
+
+
+def test_problem_is_the_same_every_time_and_examples_are_apart(task, variants):
+    again = task.problem()
+    for name, array in variants["plain"].train.items():
+        np.testing.assert_array_equal(array, again.train[name])
+    names = [len(array) for array in variants["plain"].train.values()]
+    assert len(set(names)) == 1
+
+
+def test_the_documented_numbers_of_parameters_are_true(task):
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == PARAMETERS[task.name]
+
+
+def test_mnist1d_is_balanced_standardized_and_tells_its_digits_apart():
+    signals, labels = mnist1d(500)
+    assert signals.shape == (500, 40)
+    np.testing.assert_array_equal(np.bincount(labels), 50)
+    assert signals.mean() == pytest.approx(0, abs=1e-5)
+    assert signals.std() == pytest.approx(1, abs=1e-5)
+    again, _ = mnist1d(500)
+    np.testing.assert_array_equal(signals, again)
+    assert not np.array_equal(signals, mnist1d(500, seed=1)[0])
+
+
+def test_text_is_of_the_grammar():
+    text = "".join(ALPHABET[index] for index in write_text(3000))
+    whole = text[: text.rindex(";")]
+    variables = dict.fromkeys("abcd", 0)
+    for statement in whole.split(";"):
+        name, formula = statement.split("=")
+        assert name in variables
+        assert isinstance(eval(formula, {"__builtins__": {}}, variables), int)
+    assert "((" in whole
