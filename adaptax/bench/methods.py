@@ -139,7 +139,6 @@ COMBINATIONS = (
             warmed_cosine(rate, steps), bias_correction=True
         ),
     ),
-    _method("prodigy_average", _averaged(adaptax.prodigy)),
     _with_horizon(
         "prodigy_cosine",
         lambda rate, steps: adaptax.prodigy(warmed_cosine(rate, steps)),
@@ -151,11 +150,6 @@ COMBINATIONS = (
     _with_horizon(
         "mechanic_cosine",
         lambda rate, steps: adaptax.mechanic(adaptax.adamw(warmed_cosine(rate, steps))),
-    ),
-    _with_horizon(
-        "momo_adam_cosine",
-        lambda rate, steps: adaptax.momo_adam(warmed_cosine(rate, steps)),
-        1e-2,
     ),
     _method("adam_bold_driver", _adam_at(adaptax.bold_driver(decay=0.9)), 1e-3),
     _method("adam_greedy", _adam_at(adaptax.greedy(window=50)), 1e-3),

@@ -44,5 +44,5 @@ def _loss(params, batch, key):
 
 
 AUTOENCODER = Task(
-    "autoencoder", 600, _init, _loss, _problem, rescale_inputs, "inputs × 100"
+    "autoencoder", 500, _init, _loss, _problem, rescale_inputs, "inputs × 100"
 )

@@ -172,7 +172,7 @@ LOGISTIC = Task(
     rescale_inputs,
     "inputs × 100",
 )
-MLP = Task("mlp", 600, _mlp_init, _mlp_loss, _mlp_problem, shrink_batch, "small batch")
+MLP = Task("mlp", 500, _mlp_init, _mlp_loss, _mlp_problem, shrink_batch, "small batch")
 CONVOLUTION = Task(
     "convolution",
     300,
@@ -183,5 +183,5 @@ CONVOLUTION = Task(
     "label noise",
 )
 GRU = Task(
-    "gru", 400, _gru_init, _gru_loss, _gru_problem, rescale_inputs, "inputs × 100"
+    "gru", 300, _gru_init, _gru_loss, _gru_problem, rescale_inputs, "inputs × 100"
 )

@@ -70,5 +70,5 @@ def _normalized(hidden: jax.Array) -> jax.Array:
 
 
 TRANSFORMER = Task(
-    "transformer", 600, _init, _loss, _problem, corrupt_labels, "label noise"
+    "transformer", 400, _init, _loss, _problem, corrupt_labels, "label noise"
 )
