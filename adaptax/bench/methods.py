@@ -59,7 +59,7 @@ def _swept_higher(method: Method) -> Method:
 
 def _adam_at(other: Any) -> Callable[[Any], optax.GradientTransformation]:
     return lambda rate: optax.chain(
-        adaptax.scale_by_adam(), adaptax.descend(rate, other)
+        adaptax.scale_by_adam(), adaptax.descend(other, rate)
     )
 
 
@@ -77,7 +77,7 @@ def _three_phases(rate: Any, steps: int) -> adaptax.Controller:
 
 def _gradient_at(estimate: Any) -> Callable[[Any], optax.GradientTransformation]:
     return lambda rate: optax.chain(
-        adaptax.scale_by_gradient_descent(), adaptax.descend(rate, estimate)
+        adaptax.scale_by_gradient_descent(), adaptax.descend(estimate, rate)
     )
 
 
@@ -121,7 +121,7 @@ FREE = (
     Method("cocob", lambda rate, steps: adaptax.cocob(), 1.0, None),
     _method("adamg", adaptax.adamg),
 )
-"""Methods that infer their rate; what is swept is the factor in front of it."""
+"""Methods that infer their rate; what is swept is a factor of it."""
 
 COMBINATIONS = (
     _method("dog_average", _averaged(_gradient_at(adaptax.dog()))),

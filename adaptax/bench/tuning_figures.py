@@ -61,11 +61,15 @@ def _bands(results: Results) -> Figure:
     names = [name for name in results.methods() if name in results.bands]
     figure = Figure(figsize=(8, 1.5 + 0.25 * len(names)), layout="constrained")
     axes = figure.subplots()
+    tasks = sorted({task for name in names for task in results.bands[name]})
+    for index, task in enumerate(tasks):
+        axes.plot([], [], color=f"C{index}", linewidth=2, label=task)
     for height, name in enumerate(reversed(names)):
-        for index, found in enumerate(results.bands[name].values()):
-            place = height + 0.3 - 0.6 * (index + 0.5) / len(results.bands[name])
+        for task, found in results.bands[name].items():
+            index = tasks.index(task)
+            place = height + 0.3 - 0.6 * (index + 0.5) / len(tasks)
             ends = np.array([found.low, found.high]) / METHODS[name].rate
-            axes.plot(ends, [place, place], color=f"C{index % 10}", linewidth=2)
+            axes.plot(ends, [place, place], color=f"C{index}", linewidth=2)
             axes.plot(found.best / METHODS[name].rate, place, ".", color="0.2", ms=3)
     axes.axvline(1, color="0.8", zorder=0)
     axes.set(
@@ -74,6 +78,7 @@ def _bands(results: Results) -> Figure:
         yticks=range(len(names)),
         yticklabels=list(reversed(names)),
     )
+    figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 

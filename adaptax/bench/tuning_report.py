@@ -103,7 +103,7 @@ def _score_row(row: Mapping[str, Any]) -> Row:
         "÷ tuned": _number(row["of_tuned_steps"]),
         "plain": _number(row["score_steps_plain"]),
         "held out": _number(row["score_steps_held_out"]),
-        "reached": f"{row['reached']} of {row['problems']}",
+        "reached": f"{row['reached']}/{row['problems']}",
         "band": _number(row["band_decades"]),
     }
 

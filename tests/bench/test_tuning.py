@@ -7,7 +7,9 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from adaptax.bench.__main__ import main
@@ -136,6 +138,24 @@ def test_every_method_is_made_of_a_traced_rate():
             params,
         )
         assert method.centre is None or method.rate in method.sweep()
+
+
+@pytest.mark.parametrize("name", ["dog_average", "adam_dog", "cdat", "prodigy"])
+def test_the_factor_of_an_inferred_rate_has_its_effect(name):
+    method, params, gradient = METHODS[name], jnp.ones(3), jnp.array([1.0, -2.0, 3.0])
+
+    def move(rate):
+        optimizer = optax.with_extra_args_support(method.make(rate, 40))
+        state = optimizer.init(params)
+        updates, _ = optimizer.update(
+            gradient, state, params, grad_fn=lambda point: gradient * point
+        )
+        return updates
+
+    with jax.numpy_dtype_promotion("standard"):
+        whole, half = jax.jit(move)(1.0), jax.jit(move)(0.5)
+    np.testing.assert_allclose(half, whole / 2, rtol=1e-5)
+    assert np.abs(whole).max() > 0
 
 
 def test_tuned_adamw_has_the_time_and_the_target_of_its_best_configuration():
