@@ -279,3 +279,99 @@ def test_what_is_no_rate_is_refused(rate):
     with pytest.raises((TypeError, ValueError), match="learning_rate"):
         adaptax.adam(rate)
     optax.adam(rate)  # accepted: None climbs
+
+
+# Methods that infer their rate
+
+
+def run(optimizer, gradients, params=None, value=1.0):
+    """Update along given gradients in one program; give the last parameters."""
+    optimizer = optax.with_extra_args_support(optimizer)
+    params = jnp.ones(2) if params is None else params
+    update, state = jax.jit(optimizer.update), optimizer.init(params)
+    for gradient in gradients:
+        updates, state = update(gradient, state, params, value=jnp.float32(value))
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+INFERRING = {
+    "prodigy": (lambda: adaptax.prodigy(d0=0.01), lambda: optax.contrib.prodigy()),
+    "dadapt_adam": (
+        lambda: adaptax.dadapt_adam(d0=0.01),
+        lambda: optax.contrib.dadapt_adamw(),
+    ),
+    "dog": (
+        lambda: adaptax.gradient_descent(adaptax.dog(reps_rel=0.01)),
+        lambda: optax.contrib.dog(1.0, init_step=("distance", 0.01)),
+    ),
+    "dowg": (
+        lambda: adaptax.gradient_descent(adaptax.dowg(reps_rel=0.01)),
+        lambda: optax.contrib.dowg(1.0),
+    ),
+}
+STEP = jnp.asarray([1.0, -1.0])
+
+
+@pytest.mark.parametrize("name", ["prodigy", "dadapt_adam"])
+def test_a_first_gradient_of_zero_does_not_end_training(name):
+    ours, theirs = (make() for make in INFERRING[name])
+    moved, _ = run(ours, [jnp.zeros(2), STEP, STEP])
+    assert np.all(np.isfinite(moved))
+    assert np.all(moved != 1)
+    assert np.all(np.isnan(run(theirs, [jnp.zeros(2), STEP, STEP])[0]))
+
+
+@pytest.mark.parametrize("name", INFERRING)
+def test_one_nan_in_a_gradient_does_not_end_training(name):
+    ours, theirs = (make() for make in INFERRING[name])
+    poisoned = [STEP, STEP.at[0].set(jnp.nan), STEP, STEP]
+    before, _ = run(ours, poisoned[:2])
+    after, _ = run(ours, poisoned)
+    assert np.all(np.isfinite(after))
+    assert np.all(after != before)
+    assert not np.all(np.isfinite(run(theirs, poisoned)[0]))
+
+
+@pytest.mark.parametrize("make", ["momo", "momo_adam"])
+def test_a_loss_that_is_nan_does_not_end_training_with_momo(make):
+    ours, theirs = getattr(adaptax, make)(), getattr(optax.contrib, make)()
+    np.testing.assert_array_equal(run(ours, [STEP], value=np.nan)[0], 1.0)
+    assert np.all(np.isnan(run(theirs, [STEP], value=np.nan)[0]))
+
+
+def test_the_sum_of_squares_goes_on_past_256_in_bfloat16():
+    weights, step = jnp.ones(1, jnp.bfloat16), jnp.ones(1, jnp.bfloat16)
+    _, ours = run(adaptax.dog(), [step] * 300, weights)
+    _, theirs = run(optax.contrib.dog(1.0), [step] * 300, weights)
+    assert float(ours.sum_sq) == pytest.approx(300)
+    assert float(theirs[1].sum_sq_norm_grads) == 256
+
+
+@pytest.mark.parametrize("name", ["prodigy", "dog", "dowg"])
+def test_parameters_and_state_can_be_donated_together(name):
+    def donated(optimizer):
+        params = jnp.ones(2)
+        state = optimizer.init(params)
+        step = jax.jit(
+            lambda params, state: optimizer.update(STEP, state, params),
+            donate_argnums=(0, 1),
+        )
+        return jax.block_until_ready(step(params, state))
+
+    ours, theirs = (make() for make in INFERRING[name])
+    donated(ours)
+    with pytest.raises((ValueError, RuntimeError), match="donate"):
+        donated(theirs)
+
+
+def test_what_to_evaluate_is_found_inside_a_chain():
+    ours = optax.chain(optax.clip(1.0), adaptax.schedule_free_sgd(0.1))
+    theirs = optax.chain(
+        optax.clip(1.0), optax.contrib.schedule_free(optax.sgd(0.1), 0.1)
+    )
+    params, state = run(ours, [STEP] * 3)
+    assert np.all(adaptax.eval_params(state, params) != params)
+    params, state = run(theirs, [STEP] * 3)
+    with pytest.raises((AttributeError, ValueError, TypeError)):
+        optax.contrib.schedule_free_eval_params(state, params)
