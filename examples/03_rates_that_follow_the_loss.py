@@ -286,6 +286,7 @@ def parse(argv):
 def main(argv=None):
     """Run, and leave a table on the screen, results and a figure in --out."""
     arguments, console = parse(argv), Console()
+    arguments.out.mkdir(parents=True, exist_ok=True)
     digits = bundled_digits(0)
     if arguments.smoke:
         digits = type(digits)(*(array[:256] for array in digits))
@@ -298,7 +299,6 @@ def main(argv=None):
         if "nothing" in name
     )
     print_table(console, results, well_tuned)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     record = {
         "well_tuned": well_tuned,
         "accuracies": {
