@@ -53,7 +53,10 @@ def _profiles(results: Results) -> Figure:
             )
         axes.set(xlabel=f"τ, in {clock} of the fastest", xlim=(1, protocol.LIMIT))
     panels[0].set(ylabel="share of problems solved within τ", ylim=(0, 1.02))
-    figure.legend(loc="outside right upper", fontsize="small", reverse=True)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside right upper", fontsize="small", reverse=True
+    )
     return figure
 
 
@@ -105,6 +108,7 @@ def _curves(results: Results) -> Figure:
             axes.set(yscale="log", ylim=(target.loss / 1.3, None))
     for axes in panels[len(results.places) :]:
         axes.remove()
+    figure.suptitle("Validation loss by step; dotted, the target", fontsize="medium")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5)
     return figure
