@@ -5,6 +5,8 @@ known when the transformation is built. What is known, such as its type and its 
 is checked all the same.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -124,6 +126,23 @@ def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """Check that a structural argument is one of a few names."""
     listed = ", ".join(repr(choice) for choice in allowed)
     require(value in allowed, f"{name} must be one of {listed}, got {value!r}.")
+
+
+def given_params(params: Any, who: str, also: str = "") -> Any:
+    """Give the parameters that `update` was given.
+
+    Args:
+        params: What was given.
+        who: What needs them, for the message.
+        also: The other arguments that it needs, as they stand in a call.
+
+    Raises:
+        ValueError: If they are missing.
+    """
+    if params is None:
+        call = f"tx.update(grads, state, params{also})"
+        raise ValueError(f"{who} needs the parameters: call {call}.")
+    return params
 
 
 def rate(name: str, value: object) -> None:

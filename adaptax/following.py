@@ -198,13 +198,14 @@ def _needed(
     return {
         name: read_metric(extra_args, name)
         if name == "value"
-        else _read_extra(extra_args, name)
+        else read_extra(extra_args, name)
         for name in names
         if name != "params"
     }
 
 
-def _read_extra(extra_args: dict[str, Any], name: str) -> Any:
+def read_extra(extra_args: dict[str, Any], name: str) -> Any:
+    """Read an extra argument of `update`; `TypeError` if it is missing."""
     if extra_args.get(name) is None:
         raise TypeError(
             f"the extra argument `{name}` is missing: call "
@@ -218,7 +219,7 @@ def read_metric(extra_args: dict[str, Any], monitor: str | None) -> jax.Array | 
     name = OBSERVED if OBSERVED in extra_args else monitor
     if name is None:
         return None
-    metric = jnp.asarray(_read_extra(extra_args, name))
+    metric = jnp.asarray(read_extra(extra_args, name))
     label = "metric" if name == OBSERVED else name
     if jnp.issubdtype(metric.dtype, jnp.complexfloating):
         raise TypeError(f"{label} must be real, got dtype {metric.dtype}.")

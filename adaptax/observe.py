@@ -138,10 +138,7 @@ def monitor(
         return MonitorState(*norms, invalid=counters.zero(), inner_state=inner_state)
 
     def update(updates, state, params=None, **extra_args):
-        if params is None:
-            raise ValueError(
-                "monitor needs the parameters: call tx.update(grads, state, params)."
-            )
+        params = checks.given_params(params, "monitor")
         gradient_norm = global_norm(updates)
         updates, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args

@@ -129,11 +129,7 @@ def reject_increase(
         )
 
     def update(updates, state, params=None, **extra_args):
-        if params is None:
-            raise ValueError(
-                "reject_increase needs the parameters: call "
-                "tx.update(grads, state, params, value=...)."
-            )
+        params = checks.given_params(params, "reject_increase", also=", value=...")
         value = jnp.asarray(read_metric(extra_args, "value"))
         first, finite = state.accepted == 0, jnp.isfinite(value)
         value = jnp.where(finite, value, 0)

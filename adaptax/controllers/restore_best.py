@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import counters, snapshots
+from adaptax import checks, counters, snapshots
 from adaptax.controllers.evaluations import UNSEEN
 from adaptax.controllers.reduce_on_plateau import reduce_on_plateau
 from adaptax.following import Controller
@@ -105,11 +105,7 @@ def restore_best(
         )
 
     def update(updates, state, params=None, **extra_args):
-        if params is None:
-            raise ValueError(
-                "restore_best needs the parameters: call "
-                "tx.update(grads, state, params, value=...)."
-            )
+        params = checks.given_params(params, "restore_best", also=", value=...")
         stepped, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )

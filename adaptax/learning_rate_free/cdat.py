@@ -23,6 +23,7 @@ import optax
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.coordinates import divide
+from adaptax.following import read_extra
 from adaptax.learning_rate_free.estimates import finite, infer
 from adaptax.leaves import dtype_of, inner_product, is_placeholder, is_trained
 from adaptax.scalars import real
@@ -75,13 +76,8 @@ def cdat(
         del params
         return CdatState(*(real(0.0) for _ in range(3)), skipped=counters.zero())
 
-    def advance(state, updates, params, grad_fn=None, **extra_args):
-        del extra_args
-        if grad_fn is None:
-            raise TypeError(
-                "this estimate needs the extra argument `grad_fn`: call "
-                "tx.update(grads, state, params, grad_fn=...)."
-            )
+    def advance(state, updates, params, **extra_args):
+        grad_fn = read_extra(extra_args, "grad_fn")
         slope, curvature = _along(grad_fn, params, updates)
         new, kept = 1 - real(decay), real(decay)
         slope = kept * state.slope + new * jnp.maximum(slope, 0)

@@ -23,7 +23,6 @@ import optax
 from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate, divide
-from adaptax.learning_rate_free.whole_steps import given_params
 
 
 class CocobState(NamedTuple):
@@ -89,7 +88,7 @@ def cocob(
 
     def update(updates, state, params=None, **extra_args):
         del extra_args
-        params = given_params(params, "cocob")
+        params = checks.given_params(params, "cocob")
         updates, *trees = by_coordinate(
             rule,
             updates,

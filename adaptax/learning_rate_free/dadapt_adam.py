@@ -33,12 +33,12 @@ from adaptax.coordinates import accumulators, by_coordinate, divide, root
 from adaptax.learning_rate_free.whole_steps import (
     adam_correction,
     chosen,
-    given_params,
     grown,
     has_begun,
     is_usable,
+    preconditioned,
 )
-from adaptax.leaves import absolute_sum, inner_product, is_trained
+from adaptax.leaves import absolute_sum, inner_product
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
 
@@ -123,13 +123,7 @@ def dadapt_adam(
 
     def projected(updates, state):
         """Give ⟨g, s / (√v + ε)⟩."""
-
-        def scaled(sums, mean_sq):
-            if not is_trained(sums):
-                return sums
-            return divide(sums, root(mean_sq) + jnp.asarray(eps).astype(sums.dtype))
-
-        return inner_product(updates, jax.tree.map(scaled, state.sums, state.mean_sq))
+        return inner_product(updates, preconditioned(state.sums, state.mean_sq, eps))
 
     def init(params):
         def zeros():
@@ -149,7 +143,7 @@ def dadapt_adam(
         )
 
     def update(updates, state, params=None, **extra_args):
-        params = given_params(params, "dadapt_adam")
+        params = checks.given_params(params, "dadapt_adam")
         alpha, rate = held.read(state.rate, **extra_args)
         usable, step = is_usable(updates), counters.increment(state.step)
         counts = usable & (alpha > 0) & has_begun(updates, state.denominator)

@@ -29,7 +29,6 @@ from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate, divide
 from adaptax.learning_rate_free.whole_steps import (
     chosen,
-    given_params,
     grown,
     has_begun,
     is_usable,
@@ -132,7 +131,7 @@ def dadapt_lion(
         )
 
     def update(updates, state, params=None, **extra_args):
-        params = given_params(params, "dadapt_lion")
+        params = checks.given_params(params, "dadapt_lion")
         alpha, rate = held.read(state.rate, **extra_args)
         usable, factor = is_usable(updates), state.distance
         counts = usable & (alpha > 0) & has_begun(updates, state.denominator)

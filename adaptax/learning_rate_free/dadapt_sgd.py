@@ -29,7 +29,6 @@ from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate, divide
 from adaptax.learning_rate_free.whole_steps import (
     chosen,
-    given_params,
     grown,
     has_begun,
     is_usable,
@@ -113,7 +112,7 @@ def dadapt_sgd(
         )
 
     def update(updates, state, params=None, **extra_args):
-        params = given_params(params, "dadapt_sgd")
+        params = checks.given_params(params, "dadapt_sgd")
         alpha, rate = held.read(state.rate, **extra_args)
         usable = is_usable(updates)
         counts = usable & (alpha > 0) & has_begun(updates, state.first_norm)

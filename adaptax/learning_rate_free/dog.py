@@ -15,7 +15,7 @@ Dynamic Step Size Schedule", ICML (arXiv 2302.12022). `optax.contrib.dog` keeps 
 in the parameters' dtype, where in bfloat16 they stop at 256.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,11 +93,7 @@ def dog(
 
     def advance(state, updates, params, **extra_args):
         del extra_args
-        first = state.step == 0
-        start = snapshots.take(first, params, state.start)
-        guess = real(reps_rel) * (1 + global_norm(params))
-        moved = global_norm(snapshots.difference(params, start))
-        distance = jnp.where(first, guess, jnp.maximum(state.distance, moved))
+        start, distance = distance_covered(state, params, reps_rel)
         sum_sq = state.sum_sq + global_norm(updates) ** 2
         rate = divide(distance, root(sum_sq + real(eps)))
         step = counters.increment(state.step)
@@ -181,6 +177,15 @@ def l_dog(
         )
 
     return infer(init, advance, scale)
+
+
+def distance_covered(state: Any, params: Any, reps_rel: Any) -> tuple[Any, jax.Array]:
+    """Give w_0, and r̄ of a step, for a state with `step`, `start` and `distance`."""
+    first = state.step == 0
+    start = snapshots.take(first, params, state.start)
+    guess = real(reps_rel) * (1 + global_norm(params))
+    moved = global_norm(snapshots.difference(params, start))
+    return start, jnp.where(first, guess, jnp.maximum(state.distance, moved))
 
 
 def _by_leaf(function, scalars, *trees):

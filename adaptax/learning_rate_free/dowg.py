@@ -15,12 +15,12 @@ as such; here it is relative to w_0, as in DoG. `optax.contrib.dowg` adds an ε 
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
 from adaptax.coordinates import divide, root
+from adaptax.learning_rate_free.dog import distance_covered
 from adaptax.learning_rate_free.estimates import finite, infer
 from adaptax.leaves import global_norm
 from adaptax.scalars import real
@@ -72,11 +72,7 @@ def dowg(reps_rel: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
 
     def advance(state, updates, params, **extra_args):
         del extra_args
-        first = state.step == 0
-        start = snapshots.take(first, params, state.start)
-        guess = real(reps_rel) * (1 + global_norm(params))
-        moved = global_norm(snapshots.difference(params, start))
-        distance = jnp.where(first, guess, jnp.maximum(state.distance, moved))
+        start, distance = distance_covered(state, params, reps_rel)
         weighted_sum = state.weighted_sum + (distance * global_norm(updates)) ** 2
         rate = distance * divide(distance, root(weighted_sum))
         step = counters.increment(state.step)

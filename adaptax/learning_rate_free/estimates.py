@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from adaptax import counters, snapshots
+from adaptax import checks, counters, snapshots
 from adaptax.rates import scale_updates
 
 
@@ -37,10 +37,7 @@ def infer(
         return init(params)
 
     def update(updates, state, params=None, **extra_args):
-        if params is None:
-            raise ValueError(
-                "this estimate needs the params: call tx.update(grads, state, params)."
-            )
+        params = checks.given_params(params, "this estimate")
         after, usable = advance(state, updates, params, **extra_args)
         skipped = counters.increment(state.skipped, where=~usable)
         after = snapshots.chosen(usable, after, state)._replace(skipped=skipped)

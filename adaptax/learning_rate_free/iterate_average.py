@@ -84,11 +84,7 @@ def iterate_average(
         return (1 + order) / (step + order)
 
     def update(updates, state, params=None, **extra_args):
-        if params is None:
-            raise ValueError(
-                "iterate_average needs the params: call "
-                "tx.update(grads, state, params)."
-            )
+        params = checks.given_params(params, "iterate_average")
         updates, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )

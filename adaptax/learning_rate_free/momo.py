@@ -25,7 +25,7 @@ from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, average_weight, by_coordinate
 from adaptax.learning_rate_free import truncated_model
 from adaptax.learning_rate_free.truncated_model import ModelState
-from adaptax.learning_rate_free.whole_steps import given_params, is_usable
+from adaptax.learning_rate_free.whole_steps import is_usable
 from adaptax.leaves import inner_product
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
@@ -100,7 +100,7 @@ def momo(
         return MomoState(truncated_model.initial(lower_bound, held.init()), mean)
 
     def update(updates, state, params=None, **extra_args):
-        params = given_params(params, "momo")
+        params = checks.given_params(params, "momo")
         value = truncated_model.read_loss(extra_args)
         alpha, rate = held.read(state.model.rate, **extra_args)
         usable = is_usable(updates) & jnp.isfinite(value)

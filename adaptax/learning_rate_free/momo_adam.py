@@ -16,7 +16,6 @@ there one NaN of a loss ends all training.
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -31,8 +30,8 @@ from adaptax.coordinates import (
 )
 from adaptax.learning_rate_free import truncated_model
 from adaptax.learning_rate_free.truncated_model import ModelState
-from adaptax.learning_rate_free.whole_steps import given_params, is_usable
-from adaptax.leaves import inner_product, is_trained
+from adaptax.learning_rate_free.whole_steps import is_usable, preconditioned
+from adaptax.leaves import inner_product
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
 
@@ -95,11 +94,6 @@ def momo_adam(
         direction = divide(mean, root(mean_sq) + eps)
         return (-(step_size * direction + decayed * w) / (1 + decayed),)
 
-    def preconditioned(mean, mean_sq):
-        if not is_trained(mean):
-            return mean
-        return divide(mean, root(mean_sq) + jnp.asarray(eps).astype(mean.dtype))
-
     def init(params):
         def zeros():
             return accumulators(params, dtype=accumulator_dtype)
@@ -108,7 +102,7 @@ def momo_adam(
         return MomoAdamState(model, zeros(), zeros())
 
     def update(updates, state, params=None, **extra_args):
-        params = given_params(params, "momo_adam")
+        params = checks.given_params(params, "momo_adam")
         value = truncated_model.read_loss(extra_args)
         alpha, rate = held.read(state.model.rate, **extra_args)
         usable = is_usable(updates) & jnp.isfinite(value)
@@ -127,7 +121,7 @@ def momo_adam(
         after = truncated_model.averaged(
             model, w1, value, inner_product(updates, params)
         )
-        norm_sq = inner_product(mean, jax.tree.map(preconditioned, mean, mean_sq))
+        norm_sq = inner_product(mean, preconditioned(mean, mean_sq, eps))
         decayed = alpha * real(weight_decay)
         step_size, after = truncated_model.truncated(
             after,

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import counters, snapshots
+from adaptax import checks, counters, snapshots
 from adaptax.coordinates import accumulators
 from adaptax.leaves import (
     computing_dtype,
@@ -72,10 +72,7 @@ def scale_path(
         )
 
     def update(updates, state, params=None, **extra_args):
-        if params is None:
-            raise ValueError(
-                f"{name} needs the params: call tx.update(grads, state, params)."
-            )
+        params = checks.given_params(params, name)
         stepped, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )

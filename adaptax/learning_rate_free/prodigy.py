@@ -35,7 +35,6 @@ from adaptax.coordinates import accumulators, by_coordinate, divide, root
 from adaptax.learning_rate_free.whole_steps import (
     adam_correction,
     chosen,
-    given_params,
     is_usable,
 )
 from adaptax.leaves import absolute_sum, inner_product, is_placeholder, is_trained
@@ -186,7 +185,7 @@ def prodigy(
         )
 
     def update(updates, state, params=None, **extra_args):
-        params = given_params(params, "prodigy")
+        params = checks.given_params(params, "prodigy")
         alpha, rate = held.read(state.rate, **extra_args)
         usable, step = is_usable(updates), counters.increment(state.step)
         d, factor = state.distance, state.distance * correction(step)

@@ -34,6 +34,7 @@ from adaptax.coordinates import (
 from adaptax.learning_rate_free.evaluation import averaged
 from adaptax.leaves import is_trained
 from adaptax.rates import LearningRate, as_rate, as_schedule, seat
+from adaptax.rectification import rectification
 
 
 class ScheduleFreeState(NamedTuple):
@@ -108,10 +109,7 @@ def schedule_free(
         )
 
     def update(updates, state, params=None, **extra_args):
-        if params is None:
-            raise ValueError(
-                "schedule_free needs the params: call tx.update(grads, state, params)."
-            )
+        params = checks.given_params(params, "schedule_free")
         stepped, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )
@@ -262,7 +260,7 @@ def schedule_free_radam(
             half precision.
     """
     checks.averaging_factor("b2", b2)
-    rectified = optax.chain(as_rate(learning_rate), as_schedule(_rectification(b2)))
+    rectified = optax.chain(as_rate(learning_rate), as_schedule(_rectified(b2)))
     return schedule_free_adamw(
         rectified,
         b1,
@@ -275,15 +273,10 @@ def schedule_free_radam(
     )
 
 
-def _rectification(b2: Scalar):
+def _rectified(b2: Scalar):
     def rectify(step):
-        real = jnp.result_type(float)
-        t, b = step.astype(real) + 1, jnp.asarray(b2).astype(real)
-        largest = 2 / (1 - b) - 1
-        length = largest - 2 * t * b**t / (1 - b**t)
-        square = (length - 4) * (length - 2) * largest
-        square = divide(square, (largest - 4) * (largest - 2) * length)
-        return jnp.where(length > 4, root(square), 0)
+        length, factor = rectification(b2, step + 1)
+        return jnp.where(length > 4, factor, 0)
 
     return rectify
 

@@ -13,7 +13,8 @@ import optax
 
 from adaptax import scalars
 from adaptax.checks import Scalar
-from adaptax.leaves import global_norm
+from adaptax.coordinates import divide, root
+from adaptax.leaves import global_norm, is_trained
 
 _LARGEST_NORM = 1e15  # below the size from which `by_coordinate` uses no element
 
@@ -43,17 +44,15 @@ def chosen(condition: jax.Array, new: Any, old: Any) -> Any:
     )
 
 
-def given_params(params: optax.Params | None, method: str) -> optax.Params:
-    """Give the parameters that `update` was given.
+def preconditioned(tree: Any, mean_sq: Any, eps: Scalar) -> Any:
+    """Divide a tree by √v + ε; what is not trained stays as it is."""
 
-    Raises:
-        ValueError: If there are none.
-    """
-    if params is None:
-        raise ValueError(
-            f"{method} needs the params: call tx.update(grads, state, params)."
-        )
-    return params
+    def leaf(own, square):
+        if not is_trained(own):
+            return own
+        return divide(own, root(square) + jnp.asarray(eps).astype(own.dtype))
+
+    return jax.tree.map(leaf, tree, mean_sq)
 
 
 def adam_correction(b1: Scalar, b2: Scalar, step: jax.Array) -> jax.Array:

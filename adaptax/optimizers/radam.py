@@ -16,7 +16,6 @@ used.
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -31,6 +30,7 @@ from adaptax.coordinates import (
 )
 from adaptax.optimizers.adam import AdamState
 from adaptax.rates import LearningRate, descend
+from adaptax.rectification import rectification
 
 
 def scale_by_radam(
@@ -73,7 +73,7 @@ def scale_by_radam(
     def update(updates, state, params=None):
         del params
         step = counters.increment(state.step)
-        length, rectification = _rectification(b2, step)
+        length, factor = rectification(b2, step)
         trusted = length >= jnp.asarray(threshold).astype(length.dtype)
         updates, mean, mean_sq = by_coordinate(
             rule,
@@ -83,7 +83,7 @@ def scale_by_radam(
             w1=average_weight(b1, step),
             w2=average_weight(b2, step),
             trusted=trusted,
-            r=jnp.where(trusted, rectification, 1),
+            r=jnp.where(trusted, factor, 1),
             eps=eps,
             eps_root=eps_root,
         )
@@ -112,32 +112,3 @@ def radam(
         b1, b2, eps, eps_root, threshold, accumulator_dtype=accumulator_dtype
     )
     return optax.chain(direction, descend(learning_rate))
-
-
-def _rectification(b2: Scalar, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Give ρ, and r where ρ >= 4.
-
-    As written, ρ is a difference of numbers near ρ∞, and in float32 with β₂ = 0.9999
-    off by 0.002 where it is 5. With L = −ln β₂ and C(x) = coth x − 1/x it is also
-    ρ = t + C(L/2) − t C(tL/2), and 1/ρ∞ = tanh(L/2).
-    """
-    real = jnp.result_type(float)
-    b2, t = jnp.asarray(b2).astype(real), step.astype(real)
-    half = -jnp.log(jnp.maximum(b2, jnp.finfo(real).tiny)) / 2
-    length = t + _coth_remainder(half) - t * _coth_remainder(t * half)
-    u = jnp.tanh(half)  # 1/ρ∞
-    enough = jnp.maximum(length, 4)
-    variance = divide(u, (1 - 4 * u) * (1 - 2 * u)) * (enough - 4) * (enough - 2)
-    return length, root(variance / enough)
-
-
-def _coth_remainder(x: jax.Array) -> jax.Array:
-    """Give coth x − 1/x for x >= 0, by its series where the difference would cancel."""
-    small = x < 0.3
-    square = jnp.where(small, x * x, 0)
-    factors = (1 / 3, -1 / 45, 2 / 945, -1 / 4725, 2 / 93555, -1382 / 638512875)
-    series = jnp.zeros_like(x)
-    for factor in reversed(factors):
-        series = series * square + factor
-    large = jnp.where(small, 1, x)
-    return jnp.where(small, series * x, 1 / jnp.tanh(large) - 1 / large)

@@ -43,11 +43,7 @@ def with_weight_decay(
         return (u + weight_decay * chosen * w,)
 
     def update(updates, state, params=None, **extra_args):
-        if params is None:
-            raise ValueError(
-                "weight decay needs the parameters: "
-                "call tx.update(grads, state, params)."
-            )
+        params = checks.given_params(params, "weight decay")
         directions, state = direction.update(updates, state, params, **extra_args)
         reads = (directions, params, _chosen(mask, params))
         (updates,) = by_coordinate(
