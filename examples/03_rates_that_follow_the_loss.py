@@ -12,6 +12,7 @@ rescued where its test accuracy ends within one point of that run's.
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -286,7 +287,10 @@ def parse(argv):
 def main(argv=None):
     """Run, and leave a table on the screen, results and a figure in --out."""
     arguments, console = parse(argv), Console()
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"Cannot write to --out: {error}")
     digits = bundled_digits(0)
     if arguments.smoke:
         digits = type(digits)(*(array[:256] for array in digits))

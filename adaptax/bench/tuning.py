@@ -49,9 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument("--tasks", nargs="+", choices=TASKS, metavar="TASK")
     parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD")
-    parser.add_argument("--seeds", type=int, help=f"{SEEDS} by default")
+    parser.add_argument("--seeds", type=_positive, help=f"{SEEDS} by default")
     parser.add_argument(
-        "--workers", type=int, help="processes, by default one for each core"
+        "--workers", type=_positive, help="processes, by default one for each core"
     )
     parser.add_argument(
         "--smoke", action="store_true", help="a tenth of the steps, a few of the units"
@@ -63,14 +63,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _positive(text: str) -> int:
+    """Read an option that counts something, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}.")
+    return int(text)
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Run what the journal does not have yet, and report on all of it."""
     smoke = arguments.smoke
     tasks = arguments.tasks or (_SMOKE_TASKS if smoke else tuple(TASKS))
     methods = arguments.methods or (_SMOKE_METHODS if smoke else tuple(METHODS))
     seeds = arguments.seeds or (2 if smoke else SEEDS)
-    if seeds < 1:
-        raise SystemExit(f"--seeds must be >= 1, got {seeds}.")
     names = dict.fromkeys([*(method.name for method in REFERENCES), *methods])
     units = [
         Unit(task, method, seeds, horizon(task, smoke))
@@ -90,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
     }
     try:
         journal = Journal(path, conditions)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from None
     _run_units(units, journal, arguments.workers or len(usable_cores()))
     records = [record for unit in units for record in journal.units[unit.label]]

@@ -1,5 +1,6 @@
 """The tuning benchmark from the command line: smoke, resuming after a kill, refusal."""
 
+import argparse
 import json
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import optax
 import pytest
 
+from adaptax.bench import tuning
 from adaptax.bench.__main__ import main
 from adaptax.bench.methods import METHODS, Method
 from adaptax.bench.populations import EVERY, compile_population
@@ -202,3 +204,13 @@ def test_a_method_is_swept_over_six_decades():
     rates = Method("x", lambda rate, steps: None, 0.01, 0.01).sweep()
     assert len(rates) == 13
     assert rates[-1] / rates[0] == pytest.approx(1e6)
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--workers"])
+@pytest.mark.parametrize("count", ["0", "-1", "1.5", "many"])
+def test_an_option_that_counts_nothing_is_refused(option, count, capsys):
+    parser = argparse.ArgumentParser()
+    tuning.add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"{option}={count}"])
+    assert f"{option}: must be a whole number >= 1" in capsys.readouterr().err
