@@ -1,0 +1,425 @@
+"""Execution: the members of a population, trained side by side, in turn, or spread out.
+
+A plan says how. `width` members go side by side in one `vmap`; such groups follow each
+other in a loop; and several such loops, `lanes`, run at once, on the processor's cores
+or on the devices of a mesh. The number of steps is an argument of the program, so that
+one compilation serves any number of steps, members that stopped, and members that
+were replaced.
+
+A member whose loss is not finite has diverged: its losses are NaN from then on. A group
+that has diverged as a whole is not trained any more; side by side with others, a member
+is carried along without effect on them.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from adaptax.tuning.trials import Shared, Trial
+
+BUFFER = 128
+"""The largest number of steps in a call of the compiled program."""
+
+_SECONDS_PER_CALL = 0.5
+_STEPS_PER_CALL = 16  # where several processes must agree on it
+
+
+class Plan(NamedTuple):
+    """How to run a population.
+
+    `width` members are side by side in one `vmap`. `lanes` loops over such groups run
+    at once: threads without a mesh, devices with one.
+    """
+
+    width: int
+    lanes: int
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        how = "one by one" if self.width == 1 else f"{self.width} side by side"
+        return how if self.lanes == 1 else f"{how}, {self.lanes} at once"
+
+    def lane_length(self, members: int) -> int:
+        """Give the members of a lane, those that fill up its last group included."""
+        share = -(-members // self.lanes)
+        return -(-share // self.width) * self.width
+
+    def fitted(self, members: int, mesh: Mesh | None) -> "Plan":
+        """Give the plan for fewer members: no lane is empty, no group is too wide."""
+        lanes = self.lanes if mesh is not None else min(self.lanes, members)
+        return Plan(min(self.width, -(-members // lanes)), lanes)
+
+
+class Compilation(NamedTuple):
+    """A program that was compiled: what it does, for groups of which width, how long."""
+
+    name: str
+    width: int
+    seconds: float
+
+
+class Programs:
+    """The compiled programs of a trial, each compiled once for the shapes it is given.
+
+    `compilations` lists them.
+    """
+
+    def __init__(self, trial: Trial, key: jax.Array, mesh: Mesh | None = None):
+        """Put the data where the members will be; compile nothing yet.
+
+        Args:
+            trial: What the members run.
+            key: The key of all randomness.
+            mesh: The devices to spread the members over, those of other processes
+                included; `None` for the default device.
+        """
+        self.trial, self.mesh = trial, mesh
+        self.key_type = jax.random.key_impl(key)
+        self.key_data = np.asarray(jax.random.key_data(key))
+        self.data = self.placed(trial.data, spread=False)
+        self.compilations: list[Compilation] = []
+        self._compiled: dict[Any, Any] = {}
+
+    def get(self, name: str, width: int, *arguments: Any) -> Any:
+        """Give the compiled program of that name for arguments of these shapes."""
+        leaves, structure = jax.tree.flatten(arguments)
+        shapes = tuple((jnp.shape(leaf), str(jnp.result_type(leaf))) for leaf in leaves)
+        known = (name, width, structure, shapes)
+        if known not in self._compiled:
+            start = time.perf_counter()
+            program = self._jitted(name, width).lower(*arguments).compile()
+            taken = time.perf_counter() - start
+            self._compiled[known] = program
+            self.compilations.append(Compilation(name, width, taken))
+        return self._compiled[known]
+
+    def placed(self, tree: Any, spread: bool = True) -> Any:
+        """Put arrays on the devices: spread along their first axis, or whole on each."""
+        if self.mesh is None:
+            return jax.tree.map(jnp.asarray, tree)
+        sharding = NamedSharding(self.mesh, P(self.mesh.axis_names) if spread else P())
+
+        def place(leaf):
+            host = np.asarray(leaf)  # every process has the whole of it
+            return jax.make_array_from_callback(
+                host.shape, sharding, lambda index: host[index]
+            )
+
+        return jax.tree.map(place, tree)
+
+    def function(self, name: str, width: int) -> Any:
+        """Give the function that is compiled under that name, for one lane."""
+        return partial(_FUNCTIONS[name], self, width)
+
+    def _jitted(self, name: str, width: int) -> Any:
+        function = self.function(name, width)
+        donated = (1,) if name == "train" else ()
+        if self.mesh is None:
+            return jax.jit(function, donate_argnums=donated)
+        each, same = P(self.mesh.axis_names), P()
+        if name != "gather":  # that one moves states from device to device
+            inputs = {
+                "begin": (each, each, same, same),
+                "train": (each, each, each, same, same, same),
+                "judge": (each, each, same, same),
+            }[name]
+            function = jax.shard_map(
+                function,
+                mesh=self.mesh,
+                in_specs=inputs,
+                out_specs=each,
+                check_vma=False,
+            )
+        spread, whole = NamedSharding(self.mesh, each), NamedSharding(self.mesh, same)
+        # What the host reads goes to every process.
+        outputs = {"train": (spread, whole), "judge": whole}.get(name, spread)
+        return jax.jit(function, out_shardings=outputs, donate_argnums=donated)
+
+
+class Population:
+    """The members of a trial while they are trained: mutable, on the side of the host.
+
+    `alive` tells for each member whether it is still trained, and `step` how many steps
+    have been taken. What members do to each other happens between calls.
+    """
+
+    def __init__(self, programs: Programs, plan: Plan, hparams: Any, seeds: Any):
+        """Start the members.
+
+        Args:
+            programs: What they run.
+            plan: How they are run.
+            hparams: A pytree of arrays with a leading axis of members.
+            seeds: Whole numbers >= 0 of shape (members,). With equal seeds, members
+                start from equal parameters and draw equal batches.
+        """
+        self.programs = programs
+        self._lay_out(plan, len(seeds))
+        self.step = 0
+        self.alive = np.ones(self.members, bool)
+        self.hparams = hparams
+        seeds = self._lanes(np.asarray(seeds, np.uint32))
+        fixed = (programs.key_data, programs.data)
+        self._states = self._at_once(
+            "begin",
+            [
+                (hparams, seeds, *fixed)
+                for hparams, seeds in zip(self._lane_hparams, seeds, strict=True)
+            ],
+        )
+
+    @property
+    def hparams(self) -> Any:
+        """The members' hyperparameters, on the host; they can be set at any time."""
+        return self._hparams
+
+    @hparams.setter
+    def hparams(self, hparams: Any) -> None:
+        self._hparams = jax.tree.map(np.asarray, hparams)
+        self._lane_hparams = self._lanes(self._hparams)
+
+    def run(self, num_steps: int) -> Iterator[np.ndarray]:
+        """Train the members that are alive, in calls of about half a second.
+
+        Yields:
+            The losses of some steps, float32 (members, steps): NaN where a member was
+            not alive.
+        """
+        alone = jax.process_count() == 1  # several must agree on the pace
+        pace = 1 if alone else _STEPS_PER_CALL
+        while num_steps > 0:
+            steps = min(num_steps, pace, BUFFER)
+            start = time.perf_counter()
+            losses = self.advance(steps)
+            taken = time.perf_counter() - start
+            if alone:
+                pace = max(1, min(8 * steps, int(_SECONDS_PER_CALL * steps / taken)))
+            num_steps -= steps
+            yield losses
+
+    def advance(self, steps: int) -> np.ndarray:
+        """Train the members that are alive for at most `BUFFER` steps; see `run`."""
+        alive = self._lanes(self.alive, filler=False)
+        fixed = (self.programs.data, np.int32(self.step), np.int32(steps))
+        arguments = [
+            (*lane, *fixed)
+            for lane in zip(self._lane_hparams, self._states, alive, strict=True)
+        ]
+        self._states = []  # given away
+        results = self._at_once("train", arguments)
+        self._states = [states for states, _ in results]
+        losses = self._joined([losses for _, losses in results])[:, :steps]
+        self.alive &= np.isfinite(losses).all(axis=1)
+        self.step += steps
+        return losses
+
+    def judge(self) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
+        """Judge the members: give scores, if the trial has any, and a dict of metrics.
+
+        They are NaN for members that are not alive.
+        """
+        if self.programs.trial.evaluate is None:
+            return None, {}
+        fixed = (self.programs.data, np.int32(self.step))
+        lanes = zip(self._lane_hparams, self._states, strict=True)
+        results = self._at_once("judge", [(*lane, *fixed) for lane in lanes])
+        joined = jax.tree.map(lambda *parts: self._joined(parts), *results)
+        return jax.tree.map(lambda found: np.where(self.alive, found, np.nan), joined)
+
+    def replace(self, parents: np.ndarray) -> None:
+        """Let member i go on from the state and hyperparameters of member parents[i].
+
+        Args:
+            parents: Of shape (members,); there may be fewer or more than before.
+        """
+        states = self._states
+        self._lay_out(self._wanted, len(parents))
+        places = self._lanes(np.asarray(parents, np.int32))
+        self._states = self.programs.get("gather", 0, states, places)(states, places)
+        self.alive = self.alive[parents]
+        self.hparams = jax.tree.map(lambda leaf: leaf[parents], self._hparams)
+
+    def saved(self) -> dict[str, np.ndarray]:
+        """Give the arrays of the states by name, each with a leading axis of members."""
+        lanes = [_without_keys(states) for states in self._states]
+        joined = jax.tree.map(lambda *parts: self._joined(parts), *lanes)
+        return {
+            jax.tree_util.keystr(path): leaf
+            for path, leaf in jax.tree.leaves_with_path(joined)
+        }
+
+    def restore(self, arrays: dict[str, np.ndarray], step: int) -> None:
+        """Put back what `saved` gave, for as many members, after `step` steps."""
+        like = _without_keys(self._states[0])
+        lanes = zip(
+            *(
+                self._lanes(arrays[jax.tree_util.keystr(path)])
+                for path, _ in jax.tree.leaves_with_path(like)
+            ),
+            strict=True,
+        )
+        structure = jax.tree.structure(like)
+        self._states = [
+            _with_keys(jax.tree.unflatten(structure, leaves), self._states[0])
+            for leaves in lanes
+        ]
+        self.step = step
+
+    def _lay_out(self, plan: Plan, members: int) -> None:
+        self._wanted, self.members = plan, members
+        self.plan = plan.fitted(members, self.programs.mesh)
+
+    def _lanes(self, tree: Any, filler: bool = True) -> list[Any]:
+        """Split arrays with an axis of members into lanes; a mesh takes them as one.
+
+        The last member fills up, or `False` does.
+        """
+        places = np.arange(self.plan.lane_length(self.members) * self.plan.lanes)
+
+        def fill(leaf):
+            whole = leaf[np.minimum(places, self.members - 1)]
+            return whole if filler else whole & (places < self.members)
+
+        whole = jax.tree.map(fill, tree)
+        if self.programs.mesh is not None:
+            return [self.programs.placed(whole)]
+        parts = self.plan.lanes
+        return [
+            jax.tree.map(lambda leaf, part=part: np.split(leaf, parts)[part], whole)
+            for part in range(parts)
+        ]
+
+    def _joined(self, lanes: Any) -> np.ndarray:
+        """Put the lanes' arrays together again, on the host."""
+        if jax.process_count() > 1:
+            lanes = [multihost_utils.process_allgather(lane, tiled=True) for lane in lanes]
+        return np.concatenate([np.asarray(lane) for lane in lanes])[: self.members]
+
+    def _at_once(self, name: str, arguments: list[Any]) -> list[Any]:
+        """Run a program for all lanes at the same time."""
+        program = self.programs.get(name, self.plan.width, *arguments[0])
+        if len(arguments) == 1:
+            return [jax.block_until_ready(program(*arguments[0]))]
+
+        def run(lane):
+            return jax.block_until_ready(program(*lane))
+
+        with ThreadPoolExecutor(len(arguments)) as pool:
+            return list(pool.map(run, arguments))
+
+
+def _begin(programs, width, hparams, seeds, key_data, data):
+    del width
+    key = jax.random.wrap_key_data(key_data, impl=programs.key_type)
+    init = _with_shared(programs.trial.init, data, jnp.int32(0))
+
+    def one(hparams, seed):
+        return init(hparams, jax.random.fold_in(key, seed))
+
+    return jax.vmap(one)(hparams, seeds)
+
+
+def _train(programs, width, hparams, states, alive, data, step, num_steps):
+    advance = programs.trial.advance
+
+    def take_step(index, hparams, state):
+        now = _with_shared(advance, data, step + index)
+        state, losses = now(hparams, state, 1)
+        return state, losses[0].astype(jnp.float32)
+
+    def train(group):
+        """Train members side by side, or a single one, without an axis of members."""
+        hparams, states, alive = group
+
+        def unfinished(carry):
+            index, _, alive, _ = carry
+            return (index < num_steps) & jnp.any(alive)
+
+        def body(carry):
+            index, states, alive, losses = carry
+            one = partial(take_step, index)
+            states, loss = (jax.vmap(one) if alive.ndim else one)(hparams, states)
+            loss = jnp.where(alive, loss, jnp.nan)
+            losses = jax.lax.dynamic_update_index_in_dim(losses, loss, index, -1)
+            return index + 1, states, alive & jnp.isfinite(loss), losses
+
+        losses = jnp.full((*alive.shape, BUFFER), jnp.nan, jnp.float32)
+        carry = (jnp.int32(0), states, alive, losses)
+        _, states, _, losses = jax.lax.while_loop(unfinished, body, carry)
+        return states, losses
+
+    return _in_groups(train, width, (hparams, states, alive))
+
+
+def _judge(programs, width, hparams, states, data, step):
+    evaluate = _with_shared(programs.trial.evaluate, data, step)
+
+    def one(hparams, state):
+        found = evaluate(hparams, state)
+        score, metrics = found if isinstance(found, tuple) else (found, {})
+        return jax.tree.map(lambda x: jnp.asarray(x).astype(jnp.float32), (score, metrics))
+
+    def judge(group):
+        hparams, states = group
+        return (one if width == 1 else jax.vmap(one))(hparams, states)
+
+    return _in_groups(judge, width, (hparams, states))
+
+
+def _gather(programs, width, lanes, places):
+    del programs, width
+    whole = jax.tree.map(lambda *parts: jnp.concatenate(parts), *lanes)
+    return [jax.tree.map(lambda leaf, at=at: leaf[at], whole) for at in places]
+
+
+_FUNCTIONS = {"begin": _begin, "train": _train, "judge": _judge, "gather": _gather}
+
+
+def _in_groups(function, width, members):
+    """Apply a function to groups of members, one group after the other.
+
+    A group of one is given without its axis of members.
+    """
+    length = len(jax.tree.leaves(members)[0])
+    if width == 1:
+        return jax.lax.map(function, members)
+    if width == length:
+        return function(members)
+    grouped = jax.tree.map(
+        lambda leaf: leaf.reshape(-1, width, *leaf.shape[1:]), members
+    )
+    results = jax.lax.map(function, grouped)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), results)
+
+
+def _with_shared(function, data, step):
+    """Give a trial's function what its members share, if it has data."""
+    if data is None:
+        return function
+    return partial(function, shared=Shared(data, step))
+
+
+def _without_keys(tree):
+    def plain(leaf):
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(leaf) if is_key else leaf
+
+    return jax.tree.map(plain, tree)
+
+
+def _with_keys(tree, like):
+    def typed(leaf, like):
+        if not jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+            return jnp.asarray(leaf)
+        return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like))
+
+    return jax.tree.map(typed, tree, like)

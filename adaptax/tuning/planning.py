@@ -1,0 +1,181 @@
+"""Planning: the fastest way to run a population, found by trying, within the memory.
+
+Side by side is right for tiny networks and for accelerators, one after the other for
+larger networks on a processor; a few steps of each tell. Trying another way ends where
+it would take longer than the run itself.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from adaptax.checks import require
+from adaptax.tuning.execution import BUFFER, Plan, Population, Programs
+
+Strategy = str | int | Plan
+"""`"auto"`, `"vmap"`, `"map"`, the members to put side by side, or a plan."""
+
+_SHARE_OF_MEMORY = 0.6
+_COPIES = 3  # of the states: before a call, after it, and one being saved or replaced
+
+
+class Planned(NamedTuple):
+    """A plan, and the seconds a step of a member took under each plan that was tried.
+
+    `wave` is how many members fit into the memory together.
+    """
+
+    plan: Plan
+    wave: int
+    tried: dict[Plan, float]
+
+
+def usable_lanes(mesh: Mesh | None) -> int:
+    """Count the loops that can run at once: a mesh's devices, or the processor's cores.
+
+    Without a mesh, an accelerator runs one.
+    """
+    if mesh is not None:
+        return mesh.size
+    if jax.default_backend() != "cpu":
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def make_plan(
+    programs: Programs, strategy: Strategy, hparams: Any, seeds: Any, num_steps: int
+) -> Planned:
+    """Choose how to run a population.
+
+    Args:
+        programs: Of the trial.
+        strategy: "vmap" puts all members side by side, "map" runs one after the other
+            on every core, a number puts as many side by side, "auto" tries.
+        hparams: The members', with a leading axis.
+        seeds: The members', of shape (members,).
+        num_steps: How long the run will be.
+
+    Raises:
+        ValueError: If the strategy is none of these, or not even one member fits into
+            the memory.
+    """
+    members, mesh = len(seeds), programs.mesh
+    lanes = usable_lanes(mesh)
+    fit = members_that_fit(programs, hparams, seeds)
+    wave = min(members, fit)
+    wave = -(-members // -(-members // wave))  # waves of one size
+    share = -(-wave // lanes)
+    side_by_side = Plan(wave, 1) if mesh is None else Plan(share, lanes)
+    if isinstance(strategy, Plan):
+        return Planned(strategy, wave, {})
+    if isinstance(strategy, int) and not isinstance(strategy, bool):
+        require(strategy >= 1, f"strategy must be >= 1 members, got {strategy}.")
+        return Planned(Plan(strategy, lanes), wave, {})
+    require(
+        strategy in ("auto", "vmap", "map"),
+        'strategy must be "auto", "vmap", "map" or a number of members, '
+        f"got {strategy!r}.",
+    )
+    if strategy == "vmap":
+        return Planned(side_by_side, wave, {})
+    if strategy == "map":
+        return Planned(Plan(1, lanes), wave, {})
+    candidates = [Plan(1, lanes), Plan(share, lanes), side_by_side]
+    if share > 16:
+        candidates.insert(1, Plan(8, lanes))
+    if jax.default_backend() != "cpu":
+        candidates.reverse()
+    candidates = list(dict.fromkeys(plan.fitted(wave, mesh) for plan in candidates))
+    first = jax.tree.map(lambda leaf: np.asarray(leaf)[:wave], (hparams, seeds))
+    tried = _try(programs, candidates, *first, num_steps * members)
+    return Planned(min(tried, key=lambda plan: tried[plan]), wave, tried)
+
+
+def members_that_fit(programs: Programs, hparams: Any, seeds: Any) -> int:
+    """Estimate how many members fit into the free memory at once."""
+    needed = _COPIES * state_bytes(programs, hparams, seeds) + 4 * BUFFER
+    free = _SHARE_OF_MEMORY * free_bytes()
+    if programs.mesh is not None:
+        free *= programs.mesh.size if jax.default_backend() != "cpu" else 1
+    require(
+        needed <= free,
+        f"a single member needs some {needed / 2**20:.0f} MiB, and {free / 2**20:.0f} "
+        "MiB may be used. Train a smaller model.",
+    )
+    return int(free // needed)
+
+
+def state_bytes(programs: Programs, hparams: Any, seeds: Any) -> int:
+    """Count the bytes of one member's state."""
+    one = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], (hparams, seeds))
+    states = jax.eval_shape(
+        lambda *arguments: programs.function("begin", 1)(*arguments),
+        *one,
+        programs.key_data,
+        programs.data,
+    )
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
+
+
+def free_bytes() -> float:
+    """Give the memory that is free: of the accelerator, or of the machine."""
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in statistics:
+        return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        table = dict(line.split(":", 1) for line in lines)
+        found.append(1024 * float(table["MemAvailable"].split()[0]))
+        folder = Path("/sys/fs/cgroup")
+        limit = float((folder / "memory.max").read_text())
+        found.append(limit - float((folder / "memory.current").read_text()))
+    except (OSError, ValueError, KeyError):
+        pass
+    if not found:  # not Linux
+        found.append(2.0**32)
+    return min(found)
+
+
+def _try(
+    programs: Programs, candidates: list[Plan], hparams: Any, seeds: Any, work: int
+) -> dict[Plan, float]:
+    """Measure the seconds a step of a member takes, until it is not worth the time."""
+    tried: dict[Plan, float] = {}
+    start = time.perf_counter()
+    for plan in candidates:
+        population = Population(programs, plan, hparams, seeds)
+        if plan.width == 1:  # a few tell for all
+            population.alive[4 * plan.lanes :] = False
+        population.advance(1)
+        tried[plan] = min(_seconds(population) for _ in range(3))
+        spent = _agreed(time.perf_counter() - start)
+        if min(tried.values()) * work < spent / len(tried):
+            break
+    return tried
+
+
+def _seconds(population: Population) -> float:
+    alive = max(1, int(population.alive.sum()))
+    steps, taken = 1, 0.0
+    while taken < 0.02 and steps < BUFFER:
+        steps *= 2
+        start = time.perf_counter()
+        population.advance(steps)
+        taken = _agreed(time.perf_counter() - start)
+    return taken / steps / alive
+
+
+def _agreed(seconds: float) -> float:
+    """Give what the first process measured, so that all decide alike."""
+    if jax.process_count() == 1:
+        return seconds
+    return float(multihost_utils.broadcast_one_to_all(np.float32(seconds)))

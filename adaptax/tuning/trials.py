@@ -1,0 +1,305 @@
+"""Trials: one training run as pure functions, to be run many at a time.
+
+    init(hparams, key)                → state
+    advance(hparams, state, n)        → state, losses (n,)
+    evaluate(hparams, state)          → score, or (score, metrics)
+
+A trial is to training what a `GradientTransformation` is to updates. The tools run it
+for many hyperparameters and seeds in one program. `trial` makes one of plain functions,
+`nnx_trial` of a Flax NNX model.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax import checks
+from adaptax.checks import require
+from adaptax.learning_rate_free import eval_params
+from adaptax.tuning.shuffling import batch_indices
+
+
+class Shared(NamedTuple):
+    """What the members of a population have in common.
+
+    `data` is the trial's, once in memory for all of them; `step` is the number of steps
+    that they have taken, an int32 scalar that is not batched under `vmap`.
+    """
+
+    data: Any
+    step: jax.Array
+
+
+class Trial(NamedTuple):
+    """One training run as pure functions.
+
+    `init(hparams, key)` gives the state before the first step. `advance(hparams, state,
+    num_steps)` trains for a number of steps that is static, and gives the state and the
+    loss of each step, of shape (num_steps,); a steps and then b steps must be the same
+    as a + b. `evaluate(hparams, state)` gives the score, a scalar that is to be small,
+    or a pair of it and a dict of other scalars; without it, the score is the mean loss
+    of the last tenth of the steps.
+
+    `hparams` is any pytree of scalars, usually a dict. They are traced: what changes
+    the shape of an array cannot be one of them.
+
+    Where `data`, a pytree of arrays, is given, the three functions must take one
+    argument more, by the name `shared`, a `Shared`. It should have a default, so that
+    the trial can be run by hand.
+    """
+
+    init: Callable[..., Any]
+    advance: Callable[..., tuple[Any, jax.Array]]
+    evaluate: Callable[..., Any] | None = None
+    data: Any = None
+
+
+class TrialState(NamedTuple):
+    """The state of a trial that `trial` made.
+
+    `model_state` is what the loss hands on besides parameters, such as the statistics
+    of batch normalization; `aux` holds the latest step's auxiliary outputs. Both are
+    `()` where there is nothing of the kind.
+    """
+
+    params: Any
+    opt_state: Any
+    model_state: Any
+    aux: Any
+    key: jax.Array
+    step: jax.Array
+
+
+def trial(
+    init_params: Callable[[jax.Array], Any],
+    loss: Callable[..., Any],
+    optimizer: Callable[[Any], optax.GradientTransformation],
+    data: Any,
+    batch_size: int | None = None,
+    *,
+    evaluate: Callable[..., Any] | None = None,
+    eval_data: Any = None,
+    batches: str = "separate",
+    has_state: bool = False,
+    has_key: bool = False,
+    has_aux: bool = False,
+) -> Trial:
+    """Make a trial of plain functions.
+
+    Args:
+        init_params: `init_params(key)` gives the parameters; with `has_state`, a pair
+            of them and the model's state.
+        loss: `loss(params, batch)` gives the mean loss of a batch, a real scalar. With
+            `has_state` it is `loss(params, model_state, batch)` and gives `(loss,
+            model_state)`. With `has_key` it is given a key for the step as the last
+            argument.
+        optimizer: `optimizer(hparams)` gives the optimizer, any that Optax takes. Its
+            update is told `value`, `grad`, `value_fn` and `grad_fn`.
+        data: A pytree of arrays with one leading axis of examples.
+        batch_size: Examples to a step, drawn in shuffled epochs; `None` takes them all.
+        evaluate: `evaluate(params, eval_data)`, or `evaluate(params, model_state,
+            eval_data)`, gives the score, which is to be small, or `(score, metrics)`
+            with a dict of scalars. It is given the parameters that `eval_params` finds.
+        eval_data: A pytree of arrays, for `evaluate`. Without `evaluate`, the score is
+            the loss on them as a single batch.
+        batches: "separate": each run draws its own, by its key, and those of one seed
+            the same; "shared": all runs are shown the same ones, which `vmap` can do
+            much faster. Static, like all that follow.
+        has_state: Whether there is a model state.
+        has_key: Whether the loss is random, as with dropout.
+        has_aux: Whether the loss gives, in place of its model state or beside it, a
+            dict of scalars: `(loss, aux)` or `(loss, (model_state, aux))`. The last
+            step's are among a result's metrics.
+
+    Raises:
+        ValueError: If the arrays of the data differ in their number of examples, or the
+            batch is larger.
+        TypeError: If an argument is not of the kind that is needed.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import adaptax
+    >>> x = jnp.linspace(-1, 1, 64)
+    >>> line = adaptax.trial(
+    ...     init_params=lambda key: jnp.zeros(()),
+    ...     loss=lambda w, batch: jnp.mean((w * batch["x"] - batch["y"]) ** 2),
+    ...     optimizer=lambda hparams: adaptax.adam(hparams["learning_rate"]),
+    ...     data={"x": x, "y": 3 * x},
+    ...     batch_size=16,
+    ... )
+    >>> hparams = {"learning_rate": 0.1}
+    >>> state, losses = line.advance(hparams, line.init(hparams, jax.random.key(0)), 100)
+    >>> losses.shape, bool(losses[-1] < 1e-2 * losses[0])
+    ((100,), True)
+    """
+    for name, function in (
+        ("init_params", init_params),
+        ("loss", loss),
+        ("optimizer", optimizer),
+    ):
+        _require_callable(name, function)
+    if evaluate is not None:
+        _require_callable("evaluate", evaluate)
+        require(
+            eval_data is not None,
+            "evaluate needs eval_data, got None. Pass the held-out data, or () for a "
+            "function that needs none.",
+        )
+    checks.one_of("batches", batches, ("separate", "shared"))
+    size = num_examples(data)
+    if batch_size is not None:
+        checks.length("batch_size", batch_size)
+        require(
+            batch_size <= size,
+            f"batch_size must be <= the number of examples, got {batch_size} > {size}. "
+            "None takes them all.",
+        )
+    if evaluate is None and eval_data is not None:
+        require(
+            not has_key,
+            "a random loss cannot be the score: pass evaluate, a function that gives "
+            "the score without a key.",
+        )
+    judged = evaluate is not None or eval_data is not None
+    everything = (data, eval_data)
+    stream_key = jax.random.key(0)
+
+    def begin(key):
+        made = init_params(key)
+        return made if has_state else (made, ())
+
+    def batch_at(state, step, arrays):
+        if batch_size is None:
+            return arrays
+        key = stream_key if batches == "shared" else state.key
+        rows = batch_indices(step, size, batch_size, jax.random.fold_in(key, 0))
+        return jax.tree.map(lambda array: jnp.asarray(array)[rows], arrays)
+
+    def measure(params, model_state, batch, key):
+        """Give the loss, and the pair of the model's state and the auxiliary dict."""
+        arguments = (params, model_state, batch) if has_state else (params, batch)
+        found = loss(*arguments, key) if has_key else loss(*arguments)
+        value, rest = found if has_state or has_aux else (found, ())
+        if has_state and has_aux:
+            model_state, aux = rest
+        elif has_state:
+            model_state, aux = rest, ()
+        else:
+            aux = rest
+        return _as_loss(value), (model_state, jax.tree.map(_as_float32, aux))
+
+    def init(hparams, key, shared=None):
+        shared = shared or Shared(everything, jnp.int32(0))
+        params, model_state = begin(jax.random.fold_in(key, 0))
+        state = TrialState(
+            params,
+            _optimizer(optimizer, hparams).init(params),
+            model_state,
+            (),
+            jax.random.fold_in(key, 1),
+            jnp.zeros((), jnp.int32),
+        )
+        batch = batch_at(state, state.step, shared.data[0])
+        aux = jax.eval_shape(measure, params, model_state, batch, key)[1][1]
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), aux)
+        return state._replace(aux=nothing)
+
+    def take_step(hparams, state, shared):
+        step = shared.step if batches == "shared" else state.step
+        batch = batch_at(state, step, shared.data[0])
+        noise = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
+
+        def value_fn(params):
+            return measure(params, state.model_state, batch, noise)[0]
+
+        (value, (model_state, aux)), grads = jax.value_and_grad(measure, has_aux=True)(
+            state.params, state.model_state, batch, noise
+        )
+        updates, opt_state = _optimizer(optimizer, hparams).update(
+            grads,
+            state.opt_state,
+            state.params,
+            value=value,
+            grad=grads,
+            value_fn=value_fn,
+            grad_fn=jax.grad(value_fn),
+        )
+        params = optax.apply_updates(state.params, updates)
+        state = TrialState(
+            params, opt_state, model_state, aux, state.key, state.step + 1
+        )
+        return state, value.astype(jnp.float32)
+
+    def advance(hparams, state, num_steps, shared=None):
+        shared = shared or Shared(everything, state.step)
+
+        def on_step(state, offset):
+            now = shared._replace(step=shared.step + offset)
+            return take_step(hparams, state, now)
+
+        return jax.lax.scan(on_step, state, jnp.arange(num_steps, dtype=jnp.int32))
+
+    def judge(hparams, state, shared=None):
+        del hparams
+        held_out = everything[1] if shared is None else shared.data[1]
+        params = eval_params(state.opt_state, state.params)
+        if evaluate is None:
+            return measure(params, state.model_state, held_out, None)[0]
+        arguments = (params, state.model_state) if has_state else (params,)
+        return evaluate(*arguments, held_out)
+
+    return Trial(init, advance, judge if judged else None, everything)
+
+
+def num_examples(data: Any) -> int:
+    """Count the examples of a pytree of arrays, and check that all agree."""
+    sizes = {}
+    for path, leaf in jax.tree.leaves_with_path(data):
+        name = jax.tree_util.keystr(path)
+        require(
+            jnp.ndim(leaf) > 0,
+            f"data{name} must have a leading axis of examples, got a scalar.",
+        )
+        sizes[f"data{name}"] = leaf.shape[0]
+    require(
+        bool(sizes) and min(sizes.values()) > 0,
+        "data must have arrays with at least one example, got none.",
+    )
+    listed = ", ".join(f"{count} in {name}" for name, count in sizes.items())
+    require(
+        len(set(sizes.values())) == 1,
+        f"the arrays of data must have as many examples each, got {listed}.",
+    )
+    return next(iter(sizes.values()))
+
+
+def _optimizer(make: Callable[[Any], Any], hparams: Any) -> Any:
+    made = make(hparams)
+    if not isinstance(made, optax.GradientTransformation):
+        raise TypeError(
+            "optimizer must be a function of the hyperparameters that gives an Optax "
+            f"transformation, got {type(made).__name__}. Write optimizer=lambda "
+            'hparams: adaptax.adam(hparams["learning_rate"]).'
+        )
+    return optax.with_extra_args_support(made)
+
+
+def _as_loss(value: Any) -> jax.Array:
+    value = jnp.asarray(value)
+    require(
+        value.shape == () and jnp.issubdtype(value.dtype, jnp.floating),
+        f"loss must give a real scalar, got {value.dtype} of shape {value.shape}. "
+        "Take the mean over the batch.",
+    )
+    return value
+
+
+def _as_float32(value: Any) -> jax.Array:
+    return jnp.asarray(value).astype(jnp.float32)
+
+
+def _require_callable(name: str, value: Any) -> None:
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {value!r}.")
