@@ -60,7 +60,7 @@ class Plan(NamedTuple):
 
 
 class Compilation(NamedTuple):
-    """A program that was compiled: what it does, for groups of which width, how long."""
+    """A program that was compiled, for groups of which width, in how long."""
 
     name: str
     width: int
@@ -103,7 +103,7 @@ class Programs:
         return self._compiled[known]
 
     def placed(self, tree: Any, spread: bool = True) -> Any:
-        """Put arrays on the devices: spread along their first axis, or whole on each."""
+        """Put arrays on the devices: split along their first axis, or whole on each."""
         if self.mesh is None:
             return jax.tree.map(jnp.asarray, tree)
         sharding = NamedSharding(self.mesh, P(self.mesh.axis_names) if spread else P())
@@ -148,8 +148,8 @@ class Programs:
 class Population:
     """The members of a trial while they are trained: mutable, on the side of the host.
 
-    `alive` tells for each member whether it is still trained, and `step` how many steps
-    have been taken. What members do to each other happens between calls.
+    `alive` tells for each member whether it is trained on, and may be set; `step` is
+    how many steps have been taken. What members do to each other happens between calls.
     """
 
     def __init__(self, programs: Programs, plan: Plan, hparams: Any, seeds: Any):
@@ -163,19 +163,15 @@ class Population:
                 start from equal parameters and draw equal batches.
         """
         self.programs = programs
-        self._lay_out(plan, len(seeds))
-        self.step = 0
+        self.members, self.step = len(seeds), 0
         self.alive = np.ones(self.members, bool)
+        self._wanted = plan
+        self._lay_out(np.arange(self.members))
         self.hparams = hparams
         seeds = self._lanes(np.asarray(seeds, np.uint32))
         fixed = (programs.key_data, programs.data)
-        self._states = self._at_once(
-            "begin",
-            [
-                (hparams, seeds, *fixed)
-                for hparams, seeds in zip(self._lane_hparams, seeds, strict=True)
-            ],
-        )
+        lanes = zip(self._lane_hparams, seeds, strict=True)
+        self._states = self._at_once("begin", [(*lane, *fixed) for lane in lanes])
 
     @property
     def hparams(self) -> Any:
@@ -208,17 +204,15 @@ class Population:
 
     def advance(self, steps: int) -> np.ndarray:
         """Train the members that are alive for at most `BUFFER` steps; see `run`."""
-        alive = self._lanes(self.alive, filler=False)
         fixed = (self.programs.data, np.int32(self.step), np.int32(steps))
-        arguments = [
-            (*lane, *fixed)
-            for lane in zip(self._lane_hparams, self._states, alive, strict=True)
-        ]
+        alive = self._split(self._spread(self.alive) & (self._residents >= 0))
+        lanes = zip(self._lane_hparams, self._states, alive, strict=True)
+        arguments = [(*lane, *fixed) for lane in lanes]
         self._states = []  # given away
         results = self._at_once("train", arguments)
         self._states = [states for states, _ in results]
         losses = self._joined([losses for _, losses in results])[:, :steps]
-        self.alive &= np.isfinite(losses).all(axis=1)
+        self.alive = self.alive & np.isfinite(losses).all(axis=1)
         self.step += steps
         return losses
 
@@ -235,21 +229,37 @@ class Population:
         joined = jax.tree.map(lambda *parts: self._joined(parts), *results)
         return jax.tree.map(lambda found: np.where(self.alive, found, np.nan), joined)
 
-    def replace(self, parents: np.ndarray) -> None:
+    def replace(self, parents: Any) -> None:
         """Let member i go on from the state and hyperparameters of member parents[i].
 
         Args:
             parents: Of shape (members,); there may be fewer or more than before.
         """
-        states = self._states
-        self._lay_out(self._wanted, len(parents))
-        places = self._lanes(np.asarray(parents, np.int32))
-        self._states = self.programs.get("gather", 0, states, places)(states, places)
+        parents = np.asarray(parents)
+        sources = self._places[parents]
+        self.members = len(parents)
         self.alive = self.alive[parents]
+        self._lay_out(np.arange(self.members))
+        self._move(sources)
         self.hparams = jax.tree.map(lambda leaf: leaf[parents], self._hparams)
 
+    def pack(self) -> None:
+        """Put the members that are alive together, so that the others cost nothing.
+
+        Those are lost, unless it is the same program that trains the rest.
+        """
+        living = np.flatnonzero(self.alive)
+        shrinks = self.plan.width == self.plan.lane_length(self.members)
+        order = living if shrinks else np.argsort(~self.alive, kind="stable")
+        if not len(living):
+            return
+        sources = self._places
+        self._lay_out(order, keep_plan=not shrinks)
+        self._move(sources)
+        self.hparams = self._hparams
+
     def saved(self) -> dict[str, np.ndarray]:
-        """Give the arrays of the states by name, each with a leading axis of members."""
+        """Give the arrays of the states by name, with a leading axis of members."""
         lanes = [_without_keys(states) for states in self._states]
         joined = jax.tree.map(lambda *parts: self._joined(parts), *lanes)
         return {
@@ -260,13 +270,10 @@ class Population:
     def restore(self, arrays: dict[str, np.ndarray], step: int) -> None:
         """Put back what `saved` gave, for as many members, after `step` steps."""
         like = _without_keys(self._states[0])
-        lanes = zip(
-            *(
-                self._lanes(arrays[jax.tree_util.keystr(path)])
-                for path, _ in jax.tree.leaves_with_path(like)
-            ),
-            strict=True,
-        )
+        named = [
+            jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(like)
+        ]
+        lanes = zip(*(self._lanes(arrays[name]) for name in named), strict=True)
         structure = jax.tree.structure(like)
         self._states = [
             _with_keys(jax.tree.unflatten(structure, leaves), self._states[0])
@@ -274,45 +281,66 @@ class Population:
         ]
         self.step = step
 
-    def _lay_out(self, plan: Plan, members: int) -> None:
-        self._wanted, self.members = plan, members
-        self.plan = plan.fitted(members, self.programs.mesh)
+    def _lay_out(self, order: np.ndarray, keep_plan: bool = False) -> None:
+        """Give each member in the order a place, lane by lane in turn.
 
-    def _lanes(self, tree: Any, filler: bool = True) -> list[Any]:
-        """Split arrays with an axis of members into lanes; a mesh takes them as one.
-
-        The last member fills up, or `False` does.
+        `_places` has the place of each member, or −1; `_residents` the member at each
+        place, or −1.
         """
-        places = np.arange(self.plan.lane_length(self.members) * self.plan.lanes)
+        if not keep_plan:
+            self.plan = self._wanted.fitted(len(order), self.programs.mesh)
+        length = self.plan.lane_length(len(order))
+        turn = np.arange(len(order))
+        self._places = np.full(self.members, -1)
+        self._places[order] = turn % self.plan.lanes * length + turn // self.plan.lanes
+        self._residents = np.full(length * self.plan.lanes, -1)
+        self._residents[self._places[order]] = order
 
-        def fill(leaf):
-            whole = leaf[np.minimum(places, self.members - 1)]
-            return whole if filler else whole & (places < self.members)
+    def _move(self, sources: np.ndarray) -> None:
+        """Fill the places: member i's state comes from the old place sources[i]."""
+        froms = np.where(self._residents < 0, 0, sources[self._residents])
+        places = self._split(froms.astype(np.int32))
+        arguments = (self._states, places)
+        self._states = self.programs.get("gather", 0, *arguments)(*arguments)
 
-        whole = jax.tree.map(fill, tree)
+    def _lanes(self, tree: Any) -> list[Any]:
+        """Lay out arrays with an axis of members, lane by lane."""
+        return self._split(jax.tree.map(self._spread, tree))
+
+    def _spread(self, leaf: np.ndarray) -> np.ndarray:
+        """Give each place its member's value; an empty one repeats the first member."""
+        return leaf[np.maximum(self._residents, 0)]
+
+    def _split(self, tree: Any) -> list[Any]:
+        """Split arrays with an axis of places into lanes; a mesh takes them whole."""
         if self.programs.mesh is not None:
-            return [self.programs.placed(whole)]
-        parts = self.plan.lanes
+            return [self.programs.placed(tree)]
+        parts = range(self.plan.lanes)
         return [
-            jax.tree.map(lambda leaf, part=part: np.split(leaf, parts)[part], whole)
-            for part in range(parts)
+            jax.tree.map(lambda leaf, i=part: np.split(leaf, len(parts))[i], tree)
+            for part in parts
         ]
 
     def _joined(self, lanes: Any) -> np.ndarray:
-        """Put the lanes' arrays together again, on the host."""
+        """Give an array with an axis of members, on the host; NaN or 0 for the lost."""
         if jax.process_count() > 1:
-            lanes = [multihost_utils.process_allgather(lane, tiled=True) for lane in lanes]
-        return np.concatenate([np.asarray(lane) for lane in lanes])[: self.members]
+            lanes = [multihost_utils.process_allgather(x, tiled=True) for x in lanes]
+        whole = np.concatenate([np.asarray(lane) for lane in lanes])
+        found = whole[self._places]
+        lost = self._places < 0
+        if lost.any():
+            found[lost] = np.nan if np.issubdtype(found.dtype, np.floating) else 0
+        return found
 
     def _at_once(self, name: str, arguments: list[Any]) -> list[Any]:
         """Run a program for all lanes at the same time."""
         program = self.programs.get(name, self.plan.width, *arguments[0])
-        if len(arguments) == 1:
-            return [jax.block_until_ready(program(*arguments[0]))]
 
         def run(lane):
             return jax.block_until_ready(program(*lane))
 
+        if len(arguments) == 1:
+            return [run(arguments[0])]
         with ThreadPoolExecutor(len(arguments)) as pool:
             return list(pool.map(run, arguments))
 
@@ -366,7 +394,9 @@ def _judge(programs, width, hparams, states, data, step):
     def one(hparams, state):
         found = evaluate(hparams, state)
         score, metrics = found if isinstance(found, tuple) else (found, {})
-        return jax.tree.map(lambda x: jnp.asarray(x).astype(jnp.float32), (score, metrics))
+        return jax.tree.map(
+            lambda x: jnp.asarray(x).astype(jnp.float32), (score, metrics)
+        )
 
     def judge(group):
         hparams, states = group

@@ -88,14 +88,12 @@ def make_plan(
         return Planned(side_by_side, wave, {})
     if strategy == "map":
         return Planned(Plan(1, lanes), wave, {})
-    candidates = [Plan(1, lanes), Plan(share, lanes), side_by_side]
-    if share > 16:
-        candidates.insert(1, Plan(8, lanes))
-    if jax.default_backend() != "cpu":
-        candidates.reverse()
-    candidates = list(dict.fromkeys(plan.fitted(wave, mesh) for plan in candidates))
-    first = jax.tree.map(lambda leaf: np.asarray(leaf)[:wave], (hparams, seeds))
-    tried = _try(programs, candidates, *first, num_steps * members)
+    widths = (1, 8, share) if jax.default_backend() == "cpu" else (share, 32, 1)
+    candidates = [Plan(min(width, share), lanes) for width in widths]
+    candidates = list(dict.fromkeys([*candidates, side_by_side]))
+    hparams = jax.tree.map(lambda leaf: np.asarray(leaf)[:wave], hparams)
+    work = num_steps * members
+    tried = _try(programs, candidates, hparams, np.asarray(seeds)[:wave], work)
     return Planned(min(tried, key=lambda plan: tried[plan]), wave, tried)
 
 

@@ -43,7 +43,7 @@ def permuted(indices: jax.Array, size: int, key: jax.Array) -> jax.Array:
 def batch_indices(
     step: jax.Array, size: int, batch_size: int, key: jax.Array
 ) -> jax.Array:
-    """Give the examples of a step: an epoch shows each at most once, then is reshuffled.
+    """Give the examples of a step: each at most once an epoch, then shuffled again.
 
     Args:
         step: The step from 0, an int32 scalar.

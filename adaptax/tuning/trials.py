@@ -130,7 +130,9 @@ def trial(
     ...     batch_size=16,
     ... )
     >>> hparams = {"learning_rate": 0.1}
-    >>> state, losses = line.advance(hparams, line.init(hparams, jax.random.key(0)), 100)
+    >>> state, losses = line.advance(
+    ...     hparams, line.init(hparams, jax.random.key(0)), 100
+    ... )
     >>> losses.shape, bool(losses[-1] < 1e-2 * losses[0])
     ((100,), True)
     """
@@ -180,14 +182,10 @@ def trial(
     def measure(params, model_state, batch, key):
         """Give the loss, and the pair of the model's state and the auxiliary dict."""
         arguments = (params, model_state, batch) if has_state else (params, batch)
-        found = loss(*arguments, key) if has_key else loss(*arguments)
-        value, rest = found if has_state or has_aux else (found, ())
-        if has_state and has_aux:
-            model_state, aux = rest
-        elif has_state:
-            model_state, aux = rest, ()
-        else:
-            aux = rest
+        found: Any = loss(*arguments, key) if has_key else loss(*arguments)
+        value, aux = found if has_state or has_aux else (found, ())
+        if has_state:
+            model_state, aux = aux if has_aux else (aux, ())
         return _as_loss(value), (model_state, jax.tree.map(_as_float32, aux))
 
     def init(hparams, key, shared=None):
