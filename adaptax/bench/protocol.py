@@ -16,7 +16,6 @@ with Performance Profiles", Mathematical Programming 91.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -91,51 +90,3 @@ def profile(ratios: np.ndarray, taus: np.ndarray) -> np.ndarray:
 def score(ratios: np.ndarray) -> float:
     """Integrate ρ over τ from 1 to the limit, exactly, and divide by the range."""
     return float(np.clip((LIMIT - ratios) / (LIMIT - 1), 0, 1).mean())
-
-
-class Band(NamedTuple):
-    """The rates, from `low` to `high`, that are nearly as good as the `best`.
-
-    `open` says that the band reaches an end of the grid, so that it may be wider.
-    """
-
-    best: float
-    low: float
-    high: float
-    open: bool
-
-    @property
-    def decades(self) -> float:
-        """The width, log₁₀(high/low)."""
-        return float(np.log10(self.high / self.low))
-
-
-def band(rates: Sequence[float], losses: Sequence[float]) -> Band | None:
-    """Find the band around the best rate; `None` where no loss is finite.
-
-    Args:
-        rates: Ascending.
-        losses: The median best at each rate. Next to one that is infinite the band ends
-            at the grid's point.
-    """
-    places, heights = np.log10(np.asarray(rates)), np.asarray(losses, float)
-    if not np.isfinite(heights).any():
-        return None
-    middle = int(np.argmin(heights))
-    ceiling = heights[middle] + TOLERANCE * abs(heights[middle])
-
-    def edge(step: int) -> tuple[float, bool]:
-        here = middle
-        while 0 <= here + step < len(heights) and heights[here + step] <= ceiling:
-            here += step
-        beyond = here + step
-        if not 0 <= beyond < len(heights):
-            return places[here], True
-        if not np.isfinite(heights[beyond]):
-            return places[here], False
-        part = (ceiling - heights[here]) / (heights[beyond] - heights[here])
-        return places[here] + part * (places[beyond] - places[here]), False
-
-    (low, low_open), (high, high_open) = edge(-1), edge(1)
-    ends = low_open or high_open
-    return Band(float(rates[middle]), float(10**low), float(10**high), ends)

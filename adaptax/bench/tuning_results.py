@@ -9,6 +9,7 @@ import numpy as np
 from adaptax.bench import protocol
 from adaptax.bench.methods import METHODS, REFERENCES
 from adaptax.bench.populations import EVERY
+from adaptax.tuning.bands import Band, band
 
 TUNED = "tuned AdamW"
 
@@ -37,7 +38,7 @@ class Results(NamedTuple):
     targets: dict[Place, Target]
     steps: dict[str, list[float]]
     seconds: dict[str, list[float]]
-    bands: dict[str, dict[str, protocol.Band]]
+    bands: dict[str, dict[str, Band]]
 
     def methods(self) -> list[str]:
         """List the methods, the best score in steps first."""
@@ -80,7 +81,7 @@ def evaluate(
                 losses = [
                     protocol.median_best(by_rate[rate][:, :looks]) for rate in rates
                 ]
-                if found := protocol.band(rates, losses):
+                if found := band(rates, losses, protocol.TOLERANCE):
                     bands[name][place[0]] = found
         for name, (runs, method) in measured.items():
             taken = protocol.steps_to_target(runs, EVERY, target.loss)

@@ -183,7 +183,9 @@ def trial(
         """Give the loss, and the pair of the model's state and the auxiliary dict."""
         arguments = (params, model_state, batch) if has_state else (params, batch)
         found: Any = loss(*arguments, key) if has_key else loss(*arguments)
-        value, aux = found if has_state or has_aux else (found, ())
+        if not (has_state or has_aux):
+            found = (found, ())
+        value, aux = found
         if has_state:
             model_state, aux = aux if has_aux else (aux, ())
         return _as_loss(value), (model_state, jax.tree.map(_as_float32, aux))
