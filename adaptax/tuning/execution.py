@@ -126,7 +126,7 @@ class Programs:
         if self.mesh is None:
             return jax.jit(function, donate_argnums=donated)
         each, same = P(self.mesh.axis_names), P()
-        if name != "gather":  # that one moves states from device to device
+        if name not in ("gather", "pick"):  # they move states from device to device
             inputs = {
                 "begin": (each, each, same, same),
                 "train": (each, each, each, same, same, same),
@@ -141,7 +141,8 @@ class Programs:
             )
         spread, whole = NamedSharding(self.mesh, each), NamedSharding(self.mesh, same)
         # What the host reads goes to every process.
-        outputs = {"train": (spread, whole), "judge": whole}.get(name, spread)
+        outputs = {"train": (spread, whole), "judge": whole, "pick": whole}
+        outputs = outputs.get(name, spread)
         return jax.jit(function, out_shardings=outputs, donate_argnums=donated)
 
 
@@ -258,27 +259,23 @@ class Population:
         self._move(sources)
         self.hparams = self._hparams
 
+    def state(self, member: int) -> Any:
+        """Give a copy of the state of one member."""
+        lane, row = 0, int(self._places[member])
+        if self.programs.mesh is None:
+            lane, row = divmod(row, self.plan.lane_length(self.members))
+        arguments = (self._states[lane], np.int32(row))
+        return self.programs.get("pick", 0, *arguments)(*arguments)
+
     def saved(self) -> dict[str, np.ndarray]:
         """Give the arrays of the states by name, with a leading axis of members."""
-        lanes = [_without_keys(states) for states in self._states]
-        joined = jax.tree.map(lambda *parts: self._joined(parts), *lanes)
-        return {
-            jax.tree_util.keystr(path): leaf
-            for path, leaf in jax.tree.leaves_with_path(joined)
-        }
+        lanes = [to_arrays(states) for states in self._states]
+        return {name: self._joined([lane[name] for lane in lanes]) for name in lanes[0]}
 
     def restore(self, arrays: dict[str, np.ndarray], step: int) -> None:
         """Put back what `saved` gave, for as many members, after `step` steps."""
-        like = _without_keys(self._states[0])
-        named = [
-            jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(like)
-        ]
-        lanes = zip(*(self._lanes(arrays[name]) for name in named), strict=True)
-        structure = jax.tree.structure(like)
-        self._states = [
-            _with_keys(jax.tree.unflatten(structure, leaves), self._states[0])
-            for leaves in lanes
-        ]
+        like = self._states[0]
+        self._states = [from_arrays(like, lane) for lane in self._lanes(arrays)]
         self.step = step
 
     def _lay_out(self, order: np.ndarray, keep_plan: bool = False) -> None:
@@ -411,7 +408,18 @@ def _gather(programs, width, lanes, places):
     return [jax.tree.map(lambda leaf, at=at: leaf[at], whole) for at in places]
 
 
-_FUNCTIONS = {"begin": _begin, "train": _train, "judge": _judge, "gather": _gather}
+def _pick(programs, width, states, row):
+    del programs, width
+    return jax.tree.map(lambda leaf: leaf[row], states)
+
+
+_FUNCTIONS = {
+    "begin": _begin,
+    "train": _train,
+    "judge": _judge,
+    "gather": _gather,
+    "pick": _pick,
+}
 
 
 def _in_groups(function, width, members):
@@ -438,18 +446,26 @@ def _with_shared(function, data, step):
     return partial(function, shared=Shared(data, step))
 
 
-def _without_keys(tree):
+def to_arrays(state: Any) -> dict[str, Any]:
+    """Give the arrays of a state by the names of their places; keys as their data."""
+
     def plain(leaf):
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         return jax.random.key_data(leaf) if is_key else leaf
 
-    return jax.tree.map(plain, tree)
+    return {
+        jax.tree_util.keystr(path): plain(leaf)
+        for path, leaf in jax.tree.leaves_with_path(state)
+    }
 
 
-def _with_keys(tree, like):
-    def typed(leaf, like):
+def from_arrays(like: Any, arrays: dict[str, Any]) -> Any:
+    """Undo `to_arrays`, for a state of the same structure and types as another."""
+
+    def typed(path, like):
+        array = arrays[jax.tree_util.keystr(path)]
         if not jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-            return jnp.asarray(leaf)
-        return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like))
+            return jnp.asarray(array)
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like))
 
-    return jax.tree.map(typed, tree, like)
+    return jax.tree.map_with_path(typed, like)

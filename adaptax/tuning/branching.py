@@ -1,0 +1,318 @@
+"""Branching: try several rates from one state, and go on from the best.
+
+    stage:  K branches from one state train n steps, each with its own hyperparameters
+            the loss that each would have at the end of the stage is forecast
+            the branch with the least forecast trains on to the end of the stage
+
+    forecast: ℓ(t) ≈ a e^{−bt} + c,  a >= 0 and b > 0,  fitted to the branch's losses
+
+Source: Jin et al. (2021), "AutoLRS: Automatic Learning-Rate Schedule by Bayesian
+Optimization on the Fly" (arXiv 2105.10762), sections 3 and 4. There the rates are tried
+one after the other, chosen by Bayesian optimization, outliers are removed by splines,
+and the stage begins anew with the best rate; here the rates are tried at once, the fit
+is to means of the losses, and the best branch itself goes on.
+"""
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from adaptax import checks, spaces
+from adaptax.checks import require
+from adaptax.rates import Schedule
+from adaptax.tuning import records
+from adaptax.tuning.checkpoints import Checkpoint
+from adaptax.tuning.execution import Population
+from adaptax.tuning.planning import Strategy
+from adaptax.tuning.rate_tables import held
+from adaptax.tuning.records import flatten_names, group, prefixed, unflatten_names
+from adaptax.tuning.sessions import Session, fit_together, stream
+from adaptax.tuning.sweep import best_so_far
+from adaptax.tuning.trials import Trial
+
+_KIND = "adaptax branches"
+_MEANS = 20
+_SPEEDS = np.geomspace(0.1, 100.0, 60)
+
+
+@dataclass(frozen=True)
+class BranchResult:
+    """What branching found.
+
+    `hparams` has leading axes (stages, branches); `explored` is (stages, branches,
+    explore steps): the losses of the branches; `forecasts` (stages, branches) the
+    losses that they promised, infinite for what diverged; `chosen` (stages,) the
+    branch that went on; `losses` (steps,) those of the run itself. `stage_steps` is the
+    length of a stage. `state` is the trial's state at the end, `None` after `load`.
+    """
+
+    hparams: Any
+    explored: np.ndarray
+    forecasts: np.ndarray
+    chosen: np.ndarray
+    losses: np.ndarray
+    stage_steps: int
+    about: dict[str, Any]
+    state: Any = None
+
+    @property
+    def best(self) -> Any:
+        """The hyperparameters of the run, with a leading axis of stages."""
+        rows = np.arange(len(self.chosen)), self.chosen
+        return jax.tree.map(lambda leaf: leaf[rows], self.hparams)
+
+    @property
+    def cost(self) -> float:
+        """The steps of all branches, as a multiple of those of the run itself."""
+        stages, branches, explore_steps = self.explored.shape
+        extra = stages * (branches - 1) * explore_steps
+        return 1 + extra / len(self.losses)
+
+    def schedule(self, name: str = "learning_rate") -> Schedule:
+        """Give a hyperparameter of the run as a schedule, constant for each stage."""
+        values = flatten_names(self.best)
+        require(name in values, f"name must be one of {list(values)}, got {name!r}.")
+        return held(values[name], self.stage_steps)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the result, without the state, to one npz file."""
+        arrays = {
+            "explored": self.explored,
+            "forecasts": self.forecasts,
+            "chosen": self.chosen,
+            "losses": self.losses,
+            "stage_steps": np.asarray(self.stage_steps),
+            **prefixed("hparams", flatten_names(self.hparams)),
+        }
+        records.save_arrays(path, _KIND, arrays, self.about)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "BranchResult":
+        """Read what `save` wrote; hyperparameters come back as nested dicts."""
+        arrays, about = records.load_arrays(path, _KIND)
+        names = ("explored", "forecasts", "chosen", "losses")
+        return cls(
+            unflatten_names(group(arrays, "hparams")),
+            *(arrays[name] for name in names),
+            int(arrays["stage_steps"]),
+            about,
+        )
+
+
+def branch(
+    trial: Trial,
+    space: dict[str, Any],
+    *,
+    stages: int,
+    stage_steps: int,
+    explore_steps: int | None = None,
+    branches: int = 10,
+    forecast: bool = True,
+    key: Any = 0,
+    strategy: Strategy = "auto",
+    mesh: Mesh | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> BranchResult:
+    """Train one run that tries several rates at the beginning of each stage.
+
+    Args:
+        trial: What to train.
+        space: A dict of axes from `adaptax.spaces`: grids give the same branches at
+            every stage, random axes are drawn anew.
+        stages: How many times to branch.
+        stage_steps: Steps of a stage, those of the branches included.
+        explore_steps: Steps of the branches; by default a tenth of the stage.
+        branches: How many, if an axis is random.
+        forecast: Whether to judge a branch by the loss that it promises for the end of
+            the stage, or else by the mean of its last tenth. Static.
+        key: See `sweep`, as for the arguments below.
+        strategy: See `sweep`.
+        mesh: See `sweep`.
+        checkpoint: See `sweep`; saved between stages.
+        progress: See `sweep`.
+
+    Raises:
+        ValueError: If an argument is out of its range, all branches do not fit into the
+            memory together, or the folder has a checkpoint of other arguments.
+        FloatingPointError: If every branch of a stage diverges.
+        OSError: If the folder cannot be written, or another process is using it.
+    """
+    checks.length("stages", stages)
+    checks.length("stage_steps", stage_steps, at_least=2)
+    if explore_steps is None:
+        explore_steps = max(1, stage_steps // 10)
+    checks.length("explore_steps", explore_steps)
+    checks.at_most("explore_steps", explore_steps, "stage_steps", stage_steps)
+    checks.length("branches", branches)
+    samples = branches if spaces.is_random(space) else None
+    hparams = [
+        spaces.members(space, samples, stream(key, f"stage {stage}"))
+        for stage in range(stages)
+    ]
+    count = len(jax.tree.leaves(hparams[0])[0])
+    session = Session(
+        "branching",
+        trial,
+        key=key,
+        mesh=mesh,
+        checkpoint=checkpoint,
+        progress=progress,
+        total=stages * (stage_steps + (count - 1) * explore_steps),
+        about={
+            "hparams": hparams,
+            "stage_steps": stage_steps,
+            "explore_steps": explore_steps,
+            "forecast": forecast,
+        },
+    )
+    with session:
+        seeds = np.zeros(count, np.uint32)
+        planned = session.plan(strategy, hparams[0], seeds, stages * explore_steps)
+        fit_together("branches", count, planned.wave)
+        population = Population(session.programs, planned.plan, hparams[0], seeds)
+        run = _Run(session, population, hparams, explore_steps, stage_steps, forecast)
+        while run.stage < stages:
+            run.train_stage()
+        return run.result()
+
+
+def forecasts_of(losses: np.ndarray, horizon: int) -> np.ndarray:
+    """Forecast losses at a later step by fitting a e^{−bt} + c to each curve.
+
+    The curve is first reduced to the means of at most 20 stretches. For each of 60
+    speeds b, a and c follow by least squares; where a < 0, so that the curve rises, the
+    forecast is the mean of the last stretch.
+
+    Args:
+        losses: (members, steps).
+        horizon: The step, from the curve's beginning, to forecast for; >= steps.
+
+    Returns:
+        (members,); infinite where a loss is not finite.
+    """
+    steps = losses.shape[1]
+    parts = np.array_split(np.arange(steps), min(_MEANS, steps))
+    times = np.array([part.mean() for part in parts]) / horizon
+    return np.array([_forecast(curve, parts, times) for curve in losses])
+
+
+def _forecast(curve: np.ndarray, parts: list[np.ndarray], times: np.ndarray) -> float:
+    means = np.array([curve[part].mean() for part in parts], np.float64)
+    if not np.isfinite(means).all():
+        return np.inf
+    last = float(means[-1])
+    if len(means) < 3:
+        return last
+    best, found = np.square(means - means.mean()).sum(), last
+    for speed in _SPEEDS:
+        shape = np.exp(-speed * times)
+        columns = np.stack([shape, np.ones_like(shape)], axis=1)
+        (height, floor), *_ = np.linalg.lstsq(columns, means, rcond=None)
+        error = np.square(columns @ (height, floor) - means).sum()
+        if height >= 0 and error < best:
+            best, found = error, float(floor + height * np.exp(-speed))
+    return found
+
+
+class _Run:
+    """The run so far, and the population that is all branches or one."""
+
+    def __init__(
+        self,
+        session: Session,
+        population: Population,
+        hparams: list[Any],
+        explore_steps: int,
+        stage_steps: int,
+        forecast: bool,
+    ):
+        self.session, self.population, self.hparams = session, population, hparams
+        self.explore_steps, self.stage_steps = explore_steps, stage_steps
+        self.forecast, self.stage = forecast, 0
+        shape = (len(hparams), population.members)
+        self.explored = np.full((*shape, explore_steps), np.nan, np.float32)
+        self.forecasts = np.full(shape, np.inf, np.float32)
+        self.chosen = np.zeros(len(hparams), np.int32)
+        self.losses = np.full(len(hparams) * stage_steps, np.nan, np.float32)
+        if session.resumed is not None:
+            self._resume(session.resumed)
+
+    def train_stage(self) -> None:
+        """Branch, choose, and train the chosen one to the end of the stage."""
+        population, stage = self.population, self.stage
+        population.hparams = self.hparams[stage]
+        explored = self.explored[stage]
+        begun = population.step
+        for losses in population.run(self.explore_steps):
+            done = slice(
+                population.step - begun - losses.shape[1], population.step - begun
+            )
+            explored[:, done] = losses
+            best = best_so_far(losses, population.hparams)
+            self.session.report(losses.size, best)
+        self.forecasts[stage] = self._promises(explored)
+        chosen = int(np.argmin(self.forecasts[stage]))
+        if not np.isfinite(self.forecasts[stage, chosen]):
+            raise FloatingPointError(
+                f"every branch of stage {stage} has diverged: lower the bounds of space."
+            )
+        self.chosen[stage] = chosen
+        self.losses[begun : begun + self.explore_steps] = explored[chosen]
+        branches = population.members
+        population.replace([chosen])
+        for losses in population.run(self.stage_steps - self.explore_steps):
+            self.losses[population.step - losses.shape[1] : population.step] = losses[0]
+            best = best_so_far(losses, population.hparams)
+            self.session.report(losses.size, best)
+        if not population.alive[0]:
+            raise FloatingPointError(
+                f"the branch chosen in stage {stage} diverged later: lower the bounds of "
+                "space, or raise explore_steps."
+            )
+        population.replace([0] * branches)
+        self.stage += 1
+        self.session.save(self.stage, self._arrays, {"step": population.step})
+
+    def _promises(self, explored: np.ndarray) -> np.ndarray:
+        if self.forecast:
+            return forecasts_of(explored, self.stage_steps)
+        last = explored[:, self.explore_steps - -(-self.explore_steps // 10) :]
+        return np.where(np.isfinite(explored).all(axis=1), last.mean(axis=1), np.inf)
+
+    def result(self) -> BranchResult:
+        """Give what was found."""
+        return BranchResult(
+            jax.tree.map(lambda *rows: np.stack(rows), *self.hparams),
+            self.explored,
+            self.forecasts,
+            self.chosen,
+            self.losses,
+            self.stage_steps,
+            self.session.about(),
+            self.population.state(0),
+        )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "explored": self.explored,
+            "forecasts": self.forecasts,
+            "chosen": self.chosen,
+            "losses": self.losses,
+            **prefixed("states", self.population.saved()),
+        }
+
+    def _resume(self, checkpoint: Checkpoint) -> None:
+        arrays, self.stage = checkpoint.arrays, checkpoint.step
+        self.explored = arrays["explored"].copy()
+        self.forecasts = arrays["forecasts"].copy()
+        self.chosen, self.losses = arrays["chosen"].copy(), arrays["losses"].copy()
+        self.population.restore(group(arrays, "states"), checkpoint.notes["step"])
+        done = np.isfinite(self.explored).sum() + self.stage * (
+            self.stage_steps - self.explore_steps
+        )
+        self.session.report(int(done))

@@ -1,0 +1,417 @@
+"""Population based training: runs that copy the better ones and vary what they copied.
+
+    every interval:  judge all;  the worst copy the state of better ones (exploit);
+                     what was copied has its hyperparameters changed (explore)
+
+The hyperparameters that the best member and its ancestors had, one interval after the
+other, are a schedule: `PopulationResult.schedule`.
+
+Source: Jaderberg et al. (2017), "Population Based Training of Neural Networks" (arXiv
+1711.09846), section 4: truncation or tournament selection; perturb or resample. All
+members reach the end of an interval together, as in synchronous variants.
+"""
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from adaptax import checks, spaces
+from adaptax.checks import require
+from adaptax.rates import Schedule
+from adaptax.tuning import records
+from adaptax.tuning.checkpoints import Checkpoint
+from adaptax.tuning.execution import Population, from_arrays, to_arrays
+from adaptax.tuning.planning import Strategy
+from adaptax.tuning.rate_tables import held
+from adaptax.tuning.records import flatten_names, group, prefixed, unflatten_names
+from adaptax.tuning.sessions import Session, fit_together, stream
+from adaptax.tuning.sweep import best_so_far
+from adaptax.tuning.trials import Trial
+
+_KIND = "adaptax population"
+
+
+@dataclass(frozen=True)
+class PopulationResult:
+    """What population based training found.
+
+    `hparams` has leading axes (intervals, members); `scores` is (intervals, members),
+    at the end of each interval, small is good, infinite where a member diverged;
+    `parents` (intervals, members) says from which member of the interval before a
+    member was copied, itself if it was not; `losses` is (members, steps); `metrics` has
+    arrays like `scores`. `interval` is in steps. `state` is the trial's state of the
+    best member at the end, `None` after `load`.
+    """
+
+    hparams: Any
+    losses: np.ndarray
+    scores: np.ndarray
+    parents: np.ndarray
+    metrics: dict[str, np.ndarray]
+    interval: int
+    about: dict[str, Any]
+    state: Any = None
+
+    @property
+    def best_member(self) -> int:
+        """The member with the least score at the end; the first of equal ones."""
+        return int(np.argmin(self.scores[-1]))
+
+    def ancestry(self, member: int | None = None) -> np.ndarray:
+        """Give the member whose run it was, for each interval, of a run that survived.
+
+        Args:
+            member: One of the last interval; `None` for the best.
+        """
+        path = [self.best_member if member is None else member]
+        for parents in self.parents[:0:-1]:
+            path.append(int(parents[path[-1]]))
+        return np.array(path[::-1])
+
+    def lived(self, member: int | None = None) -> Any:
+        """Give the hyperparameters that a run had, with a leading axis of intervals."""
+        rows = np.arange(len(self.parents)), self.ancestry(member)
+        return jax.tree.map(lambda leaf: leaf[rows], self.hparams)
+
+    def schedule(
+        self, name: str = "learning_rate", member: int | None = None
+    ) -> Schedule:
+        """Give a hyperparameter as the run had it, constant for each interval.
+
+        Args:
+            name: A hyperparameter, by its path.
+            member: See `ancestry`.
+
+        Returns:
+            A schedule; after the last interval it stays where it is.
+        """
+        values = flatten_names(self.lived(member))
+        require(name in values, f"name must be one of {list(values)}, got {name!r}.")
+        return held(values[name], self.interval)
+
+    def curve(self, member: int | None = None) -> np.ndarray:
+        """Give the losses of a run through all its ancestors, of shape (steps,)."""
+        path = np.repeat(self.ancestry(member), self.interval)
+        steps = self.losses.shape[1]
+        return self.losses[path[:steps], np.arange(steps)]
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Give one flat dict for each interval and member, as for a data frame."""
+        values = flatten_names(self.hparams) | prefixed("metrics", self.metrics)
+        return [
+            {
+                "interval": interval,
+                "member": member,
+                "parent": int(self.parents[interval, member]),
+                "score": float(self.scores[interval, member]),
+                **{
+                    name: value[interval, member].item()
+                    for name, value in values.items()
+                },
+            }
+            for interval in range(len(self.scores))
+            for member in range(self.scores.shape[1])
+        ]
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the result, without the state, to one npz file."""
+        arrays = {
+            "losses": self.losses,
+            "scores": self.scores,
+            "parents": self.parents,
+            "interval": np.asarray(self.interval),
+            **prefixed("hparams", flatten_names(self.hparams)),
+            **prefixed("metrics", self.metrics),
+        }
+        records.save_arrays(path, _KIND, arrays, self.about)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "PopulationResult":
+        """Read what `save` wrote; hyperparameters come back as nested dicts."""
+        arrays, about = records.load_arrays(path, _KIND)
+        return cls(
+            unflatten_names(group(arrays, "hparams")),
+            arrays["losses"],
+            arrays["scores"],
+            arrays["parents"],
+            group(arrays, "metrics"),
+            int(arrays["interval"]),
+            about,
+        )
+
+
+class PopulationDiverged(RuntimeError):
+    """Every member has diverged; `result` is what the intervals before gave."""
+
+    def __init__(self, message: str, result: PopulationResult):
+        """Keep the result."""
+        super().__init__(message)
+        self.result = result
+
+
+def population_based_training(
+    trial: Trial,
+    space: dict[str, Any],
+    *,
+    num_steps: int,
+    interval: int,
+    members: int = 20,
+    exploit: str = "truncation",
+    fraction: float = 0.2,
+    factors: tuple[float, float] = (0.8, 1.2),
+    resample: float = 0.25,
+    key: Any = 0,
+    strategy: Strategy = "auto",
+    mesh: Mesh | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> PopulationResult:
+    """Train a population in which bad members go on from copies of good ones.
+
+    At the end of each interval a member's score is its evaluation, or the mean of its
+    losses in the interval. Equal scores are ordered by index. One that has diverged is
+    always replaced.
+
+    Args:
+        trial: What to train. Its hyperparameters must act at every step: a number given
+            to an adaptax optimizer or controller does.
+        space: A dict of axes from `adaptax.spaces` and of constants. First values are
+            drawn from it, and so are later ones if they are resampled; its bounds hold
+            for perturbed ones.
+        num_steps: Steps of each member.
+        interval: Steps from one exchange to the next.
+        members: How many; ignored if the space is made of grids alone, which give
+            theirs.
+        exploit: "truncation": the worst `fraction` copy random ones of the best
+            `fraction`. "tournament": each meets a random other one, and copies it if
+            that is better. Static.
+        fraction: q in (0, 0.5].
+        factors: Perturbation multiplies by one of the two.
+        resample: The probability in [0, 1] that a hyperparameter of a copy is drawn
+            anew instead of perturbed.
+        key: See `sweep`, as for the arguments below.
+        strategy: See `sweep`.
+        mesh: See `sweep`.
+        checkpoint: See `sweep`.
+        progress: See `sweep`.
+
+    Raises:
+        PopulationDiverged: If no member is left; it has the result so far.
+        ValueError: If an argument is out of its range, all members do not fit into the
+            memory together, or the folder has a checkpoint of other arguments.
+        OSError: If the folder cannot be written, or another process is using it.
+    """
+    checks.length("num_steps", num_steps)
+    checks.length("interval", interval)
+    checks.length("members", members)
+    checks.one_of("exploit", exploit, ("truncation", "tournament"))
+    checks.number("fraction", fraction, above=0, at_most=0.5)
+    checks.number("resample", resample, at_least=0, at_most=1)
+    for factor in factors:
+        checks.number("factors", factor, above=0)
+    samples = members if spaces.is_random(space) else None
+    hparams = spaces.members(space, samples, stream(key, "space"))
+    count = len(jax.tree.leaves(hparams)[0])
+    session = Session(
+        "population based training",
+        trial,
+        key=key,
+        mesh=mesh,
+        checkpoint=checkpoint,
+        progress=progress,
+        total=count * num_steps,
+        about={
+            "hparams": hparams,
+            "num_steps": num_steps,
+            "interval": interval,
+            "rules": repr((exploit, fraction, factors, resample)),
+        },
+    )
+    rules = _Rules(space, exploit, fraction, factors, resample, stream(key, "rules"))
+    with session:
+        seeds = np.arange(count)
+        planned = session.plan(strategy, hparams, seeds, num_steps)
+        fit_together("members", count, planned.wave)
+        population = Population(session.programs, planned.plan, hparams, seeds)
+        run = _Run(session, population, rules, num_steps, interval)
+        while population.step < num_steps:
+            run.go_on()
+        return run.result()
+
+
+class _Rules(NamedTuple):
+    """How members copy each other and vary what they copied."""
+
+    space: Any
+    exploit: str
+    fraction: float
+    factors: tuple[float, float]
+    resample: float
+    key: jax.Array
+
+    def parents(self, scores: np.ndarray, interval: int) -> np.ndarray:
+        """Choose from whom each member goes on; at least one score is finite."""
+        generator = self._generator(interval)
+        members, finite = np.arange(len(scores)), np.isfinite(scores)
+        if self.exploit == "tournament":
+            apart = generator.integers(1, max(2, len(scores)), len(scores))
+            others = (members + apart) % len(scores)
+            parents = np.where(scores[others] < scores, others, members)
+            best = members[finite]
+        else:
+            order = np.argsort(scores, kind="stable")
+            few = max(1, int(self.fraction * len(scores)))
+            best = order[:few][finite[order[:few]]]
+            parents = members.copy()
+            if len(scores) > 1:
+                parents[order[-few:]] = generator.choice(best, few)
+        lost = ~np.isfinite(scores[parents])
+        parents[lost] = generator.choice(best, int(lost.sum()))
+        return parents
+
+    def explored(self, hparams: Any, copied: np.ndarray, interval: int) -> Any:
+        """Vary the hyperparameters of the members that were copied."""
+        generator = self._generator(interval + 2**31)
+        axes, structure = jax.tree.flatten(self.space, is_leaf=spaces.is_axis)
+        values = structure.flatten_up_to(hparams)
+        varied = []
+        for index, (axis, now) in enumerate(zip(axes, values, strict=True)):
+            factors = generator.choice(np.asarray(self.factors, np.float32), len(now))
+            anew = generator.random(len(now)) < self.resample
+            if not spaces.is_axis(axis):
+                varied.append(now)
+                continue
+            key = jax.random.fold_in(jax.random.fold_in(self.key, interval), index)
+            drawn = axis.draw(key, len(now))
+            moved = np.where(anew, drawn, axis.perturbed(now, factors, key))
+            varied.append(np.where(copied, moved, now).astype(now.dtype))
+        return jax.tree.unflatten(structure, varied)
+
+    def _generator(self, number: int) -> np.random.Generator:
+        words = np.asarray(jax.random.key_data(self.key)).tolist()
+        return np.random.default_rng([*words, number])
+
+
+class _Run:
+    """A population and its history, on the host."""
+
+    def __init__(
+        self,
+        session: Session,
+        population: Population,
+        rules: _Rules,
+        num_steps: int,
+        interval: int,
+    ):
+        self.session, self.population, self.rules = session, population, rules
+        self.num_steps, self.interval = num_steps, interval
+        members = population.members
+        self.losses = np.full((members, num_steps), np.nan, np.float32)
+        self.hparams = [population.hparams]
+        self.parents = [np.arange(members)]
+        self.scores: list[np.ndarray] = []
+        self.metrics: list[dict[str, np.ndarray]] = []
+        self.best: Any = None
+        if session.resumed is not None:
+            self._resume(session.resumed)
+
+    def go_on(self) -> None:
+        """Train to the end of the interval, judge, exploit and explore."""
+        population, begun = self.population, len(self.scores) * self.interval
+        end = min(begun + self.interval, self.num_steps)
+        for losses in population.run(end - population.step):
+            done = slice(population.step - losses.shape[1], population.step)
+            self.losses[:, done] = losses
+            best = best_so_far(losses, population.hparams)
+            self.session.report(losses.size, best)
+            notes = {"step": population.step}
+            self.session.save(population.step, self._arrays, notes)
+        found, metrics = population.judge()
+        if found is None:
+            found = self.losses[:, begun:end].mean(axis=1)
+        scores = np.where(population.alive & np.isfinite(found), found, np.inf)
+        if not np.isfinite(scores).any():
+            raise PopulationDiverged(
+                f"all members have diverged by step {end}. Lower the bounds of the "
+                "space; the error has the result of the intervals before.",
+                self.result(),
+            )
+        self.scores.append(scores.astype(np.float32))
+        self.metrics.append(metrics)
+        self.best = population.state(int(np.argmin(scores)))
+        if end < self.num_steps:
+            self._exchange(scores)
+
+    def _exchange(self, scores: np.ndarray) -> None:
+        population, interval = self.population, len(self.scores)
+        parents = self.rules.parents(scores, interval)
+        copied = parents != np.arange(len(parents))
+        population.replace(parents)
+        population.hparams = self.rules.explored(population.hparams, copied, interval)
+        self.parents.append(parents)
+        self.hparams.append(population.hparams)
+
+    def result(self) -> PopulationResult:
+        """Give what the finished intervals found."""
+        intervals = len(self.scores)
+        if not intervals:
+            intervals, self.scores = 1, [np.full(self.population.members, np.inf)]
+        names = self.metrics[0] if self.metrics else {}
+        return PopulationResult(
+            jax.tree.map(lambda *rows: np.stack(rows), *self.hparams[:intervals]),
+            self.losses,
+            np.stack(self.scores),
+            np.stack(self.parents[:intervals]),
+            {name: np.stack([row[name] for row in self.metrics]) for name in names},
+            self.interval,
+            self.session.about(num_steps=self.num_steps),
+            self.best,
+        )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        rows = {
+            "hparams": [flatten_names(hparams) for hparams in self.hparams],
+            "metrics": self.metrics,
+        }
+        return {
+            "losses": self.losses,
+            "parents": np.stack(self.parents),
+            "scores": np.array(self.scores),
+            "alive": self.population.alive,
+            **prefixed("states", self.population.saved()),
+            **prefixed("best", to_arrays(self.best)),
+            **{
+                f"{name}/{index}/{key}": value
+                for name, history in rows.items()
+                for index, row in enumerate(history)
+                for key, value in row.items()
+            },
+        }
+
+    def _resume(self, checkpoint: Checkpoint) -> None:
+        arrays, population = checkpoint.arrays, self.population
+        self.losses = arrays["losses"].copy()
+        self.parents, self.scores = list(arrays["parents"]), list(arrays["scores"])
+        metrics = group(arrays, "metrics")
+        self.metrics = [group(metrics, str(i)) for i in range(len(self.scores))]
+        hparams = group(arrays, "hparams")
+        self.hparams = [
+            _like(population.hparams, group(hparams, str(i)))
+            for i in range(len(self.parents))
+        ]
+        population.hparams = self.hparams[-1]
+        population.restore(group(arrays, "states"), checkpoint.notes["step"])
+        population.alive = arrays["alive"].copy()
+        if self.scores:
+            self.best = from_arrays(population.state(0), group(arrays, "best"))
+        self.session.report(int(np.isfinite(self.losses).sum()))
+
+
+def _like(hparams: Any, named: dict[str, np.ndarray]) -> Any:
+    """Put values that `flatten_names` named back into their structure."""
+    leaves = [named[name] for name in flatten_names(hparams)]
+    return jax.tree.unflatten(jax.tree.structure(hparams), leaves)

@@ -1,0 +1,179 @@
+"""Sessions: what every tool does around its programs: plan, show, save, resume."""
+
+import hashlib
+import json
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from adaptax import checks
+from adaptax.checks import require
+from adaptax.tuning.checkpoints import Checkpoints
+from adaptax.tuning.execution import Plan, Programs
+from adaptax.tuning.planning import Planned, Strategy, make_plan
+from adaptax.tuning.progress import Progress
+from adaptax.tuning.trials import Trial
+
+
+class Session:
+    """One run of a tool, from its first step or from where a checkpoint left it.
+
+    A context manager. `resumed` is the checkpoint that it goes on from, or `None`.
+    """
+
+    def __init__(
+        self,
+        tool: str,
+        trial: Trial,
+        *,
+        key: Any,
+        mesh: Mesh | None,
+        checkpoint: str | PathLike[str] | None,
+        progress: bool,
+        total: int,
+        about: dict[str, Any],
+    ):
+        """Look for a checkpoint; compile nothing yet.
+
+        Args:
+            tool: Its name, for people.
+            trial: What the members run.
+            key: A JAX key or a whole number.
+            mesh: The devices to spread the members over.
+            checkpoint: A folder, or `None` to save nothing.
+            progress: Whether to show how far it is.
+            total: The steps of all members together.
+            about: What decides the results, as arrays, numbers and text.
+        """
+        key = as_key(key)
+        self.programs = Programs(trial, key, mesh)
+        self.started = time.perf_counter()
+        self.checkpoints, self.resumed = None, None
+        if checkpoint is not None:
+            facts = {"tool": tool, "key": self.programs.key_data, **about}
+            facts |= {"jax": jax.__version__, "data": _shapes(trial.data)}
+            self.checkpoints = Checkpoints(checkpoint, _digests(facts))
+            self.resumed = self.checkpoints.latest()
+        self._progress = Progress(progress, tool, total)
+        self._done = 0
+
+    def __enter__(self) -> "Session":
+        """Begin to show how far it is."""
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *reason: Any) -> None:
+        """Give the folder back."""
+        self._progress.__exit__(*reason)
+        if self.checkpoints is not None:
+            self.checkpoints.close()
+
+    def plan(
+        self, strategy: Strategy, hparams: Any, seeds: Any, num_steps: int
+    ) -> Planned:
+        """Choose a plan, or take the one that the checkpoint was made with."""
+        if self.resumed is not None:
+            plan, wave = self.resumed.notes["plan"], self.resumed.notes["wave"]
+            self.planned = Planned(Plan(*plan), wave, {})
+        else:
+            self.planned = make_plan(self.programs, strategy, hparams, seeds, num_steps)
+        return self.planned
+
+    def report(self, steps: int, best: str = "") -> None:
+        """Show that the members have taken so many steps more, all together."""
+        self._done += steps
+        self._progress.update(self._done, best)
+
+    def save(
+        self,
+        step: int,
+        make: Callable[[], dict[str, np.ndarray]],
+        notes: dict[str, Any],
+    ) -> None:
+        """Save what `make` gives, if it is time to."""
+        if self.checkpoints is not None and self.checkpoints.due():
+            kept = {"plan": list(self.planned.plan), "wave": self.planned.wave}
+            self.checkpoints.save(step, make(), {**kept, **notes})
+
+    def about(self, **facts: Any) -> dict[str, Any]:
+        """Give what a result tells of its run."""
+        trained = [c for c in self.programs.compilations if c.name == "train"]
+        return {
+            **facts,
+            "plan": str(self.planned.plan),
+            "tried": {str(plan): time for plan, time in self.planned.tried.items()},
+            "seconds": time.perf_counter() - self.started,
+            "compilations": len(trained),
+            "compile_seconds": sum(c.seconds for c in self.programs.compilations),
+            "member_steps": self._done,
+            "resumed": self.resumed is not None,
+        }
+
+
+def as_key(key: Any) -> jax.Array:
+    """Give a typed key for a typed one, a raw one, or a whole number."""
+    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        require(key.shape == (), f"key must be one key, got shape {key.shape}.")
+        return key
+    if isinstance(key, jax.Array | np.ndarray) and key.dtype == np.uint32:
+        return jax.random.wrap_key_data(key)
+    checks.count("key", key)
+    return jax.random.key(key)
+
+
+def fit_together(what: str, members: int, fitting: int) -> None:
+    """Check that members which must be in memory together are.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
+    require(
+        members <= fitting,
+        f"{members} {what} do not fit into the memory together, some {fitting} would. "
+        "Take fewer, or spread them over more devices with mesh=.",
+    )
+
+
+def stream(key: Any, name: str) -> jax.Array:
+    """Give the key for a use of its own, apart from those of the members."""
+    return jax.random.fold_in(as_key(key), zlib.crc32(name.encode()))
+
+
+def as_seeds(seeds: int | Sequence[int]) -> np.ndarray:
+    """Give the seeds for their number, or as they are listed, equal ones too."""
+    if isinstance(seeds, int | np.integer):
+        checks.length("seeds", seeds)
+        return np.arange(seeds, dtype=np.uint32)
+    require(len(seeds) > 0, "seeds must be a number >= 1 or a list of them, got none.")
+    for seed in seeds:
+        checks.count("seeds", seed)
+    return np.asarray(seeds, np.uint32)
+
+
+def _shapes(data: Any) -> str:
+    return str(
+        jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), data)
+    )
+
+
+def _digests(facts: dict[str, Any]) -> dict[str, Any]:
+    """Make facts fit for JSON: what is not a number or a text, by its digest."""
+
+    def plain(value):
+        if isinstance(value, str | int | float | bool | None):
+            return value
+        leaves, structure = jax.tree.flatten(value)
+        whole = hashlib.sha256(str(structure).encode())
+        for leaf in map(np.asarray, leaves):
+            whole.update(json.dumps([str(leaf.dtype), leaf.shape]).encode())
+            whole.update(leaf.tobytes())
+        return whole.hexdigest()[:16]
+
+    return {name: plain(value) for name, value in facts.items()}

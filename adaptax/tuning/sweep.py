@@ -1,0 +1,324 @@
+"""Sweeps: many hyperparameters and seeds trained in one program.
+
+    score of a run = its mean loss over the last tenth of its steps, or its evaluation
+
+Every configuration of the space is trained with every seed. The members are independent
+of each other: results depend on the plan only through rounding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, ClassVar, Self
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from adaptax import checks, spaces
+from adaptax.checks import require
+from adaptax.tuning import records, tables
+from adaptax.tuning.bands import Band, band
+from adaptax.tuning.execution import Population
+from adaptax.tuning.planning import Strategy
+from adaptax.tuning.records import (
+    flatten_names,
+    group,
+    prefixed,
+    unflatten_names,
+)
+from adaptax.tuning.sessions import Session, as_seeds, stream
+from adaptax.tuning.trials import Trial
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep found.
+
+    `hparams` has a leading axis of members (configurations). `losses` is float32
+    (members, seeds, steps), NaN after a run diverged; `scores` is (members, seeds),
+    small is good, infinite where a run diverged; `metrics` has arrays like `scores`.
+    `about` says how it was run: plan, seconds, member-steps, compilations.
+    """
+
+    KIND: ClassVar[str] = "adaptax sweep"
+    EXTRA: ClassVar[tuple[str, ...]] = ()
+
+    hparams: Any
+    losses: np.ndarray
+    scores: np.ndarray
+    metrics: dict[str, np.ndarray]
+    about: dict[str, Any]
+
+    @property
+    def ranking(self) -> np.ndarray:
+        """The members from best to worst, by their mean score; ties by their index."""
+        return np.argsort(self.scores.mean(axis=1), kind="stable")
+
+    @property
+    def best(self) -> Any:
+        """The hyperparameters of the best member, or `None` if every one diverged."""
+        index = int(self.ranking[0])
+        if not np.isfinite(self.scores[index]).all():
+            return None
+        return jax.tree.map(lambda leaf: leaf[index].item(), self.hparams)
+
+    def curves(self, low: float = 0.25, high: float = 0.75) -> tuple[np.ndarray, ...]:
+        """Give the learning curves over the seeds: two quantiles around the median.
+
+        Returns:
+            low, median and high, each (members, steps); NaN where a seed has diverged.
+        """
+        return tuple(np.quantile(self.losses, (low, 0.5, high), axis=1))
+
+    def good_region(
+        self, name: str = "learning_rate", within: float = 0.05
+    ) -> Band | None:
+        """Find how far a hyperparameter may be off: the region of good mean scores.
+
+        Args:
+            name: A hyperparameter > 0, by its path, such as "learning_rate"; of several
+                members with one value of it, the best counts.
+            within: How much worse than the best is still good, as a share of its size.
+
+        Returns:
+            `None` if every member diverged.
+        """
+        values = flatten_names(self.hparams)
+        require(name in values, f"name must be one of {list(values)}, got {name!r}.")
+        rates = np.unique(values[name])
+        require(
+            bool(rates[0] > 0),
+            f"name must be of a hyperparameter > 0, but {name} has {rates[0]}.",
+        )
+        means = self.scores.mean(axis=1)
+        best = [float(means[values[name] == rate].min()) for rate in rates]
+        return band(rates.tolist(), best, within)
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Give one flat dict for each member and seed, as for a data frame."""
+        values = flatten_names(self.hparams)
+        seeds = self.about["seeds"]
+        return [
+            {
+                "member": member,
+                "seed": seed,
+                **{name: value[member].item() for name, value in values.items()},
+                "score": float(self.scores[member, column]),
+                **{
+                    name: float(metric[member, column])
+                    for name, metric in self.metrics.items()
+                },
+                "last_loss": float(self.losses[member, column, -1]),
+            }
+            for member in range(len(self.scores))
+            for column, seed in enumerate(seeds)
+        ]
+
+    def table(self, rows: int = 20) -> str:
+        """Give the best members as a table to print, with the spread over seeds."""
+        values = flatten_names(self.hparams)
+        columns = {name: value[self.ranking] for name, value in values.items()}
+        columns["score"] = self.scores.mean(axis=1)[self.ranking]
+        if self.scores.shape[1] > 1:
+            with np.errstate(invalid="ignore"):
+                columns["± over seeds"] = self.scores.std(axis=1, ddof=1)[self.ranking]
+        for name, metric in self.metrics.items():
+            columns[name] = metric.mean(axis=1)[self.ranking]
+        return tables.text(columns, rows)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the result to one npz file."""
+        arrays = {
+            "losses": self.losses,
+            "scores": self.scores,
+            **{name: getattr(self, name) for name in self.EXTRA},
+            **prefixed("hparams", flatten_names(self.hparams)),
+            **prefixed("metrics", self.metrics),
+        }
+        records.save_arrays(path, self.KIND, arrays, self.about)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read what `save` wrote; hyperparameters come back as nested dicts."""
+        arrays, about = records.load_arrays(path, cls.KIND)
+        return cls(
+            unflatten_names(group(arrays, "hparams")),
+            arrays["losses"],
+            arrays["scores"],
+            group(arrays, "metrics"),
+            about,
+            *(arrays[name] for name in cls.EXTRA),
+        )
+
+
+def sweep(
+    trial: Trial,
+    space: dict[str, Any],
+    *,
+    num_steps: int,
+    seeds: int | Sequence[int] = 1,
+    samples: int | None = None,
+    key: Any = 0,
+    strategy: Strategy = "auto",
+    mesh: Mesh | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> SweepResult:
+    """Train every configuration of a space with every seed.
+
+    Args:
+        trial: What to train.
+        space: A dict of axes from `adaptax.spaces`, of lists that belong together, and
+            of constants; the hyperparameters of a member have its structure.
+        num_steps: Steps of each member.
+        seeds: How many, from 0, or which. A seed sets what a trial draws from its key:
+            the first parameters and, unless they are shared, the batches.
+        samples: How many draws of the random axes, if there are any.
+        key: A JAX key, or a whole number to make one of. All randomness comes from it.
+        strategy: How to run them: "auto" tries the ways for a few steps and takes the
+            fastest, "vmap" puts all members side by side, "map" runs them one by one on
+            every core, a number puts so many side by side.
+        mesh: The devices to spread the members over; every process of a run on several
+            hosts calls this with the same arguments and has the same result.
+        checkpoint: A folder to save in. Called again with the same arguments after an
+            interruption, the sweep goes on from there, and its result is the same to
+            the last bit.
+        progress: Whether to show members done, the best so far and the time left.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the folder has a checkpoint
+            of other arguments.
+        OSError: If the folder cannot be written, or another process is using it.
+
+    >>> import jax.numpy as jnp
+    >>> import adaptax
+    >>> from adaptax.spaces import log_grid
+    >>> valley = adaptax.trial(
+    ...     init_params=lambda key: jnp.ones(3),
+    ...     loss=lambda w, curvature: 0.5 * jnp.sum(curvature * w**2),
+    ...     optimizer=lambda h: adaptax.gradient_descent(h["learning_rate"]),
+    ...     data=jnp.array([[1.0, 0.5, 0.1]]),
+    ... )
+    >>> found = adaptax.sweep(
+    ...     valley,
+    ...     {"learning_rate": log_grid(0.01, 10.0, 4)},
+    ...     num_steps=50,
+    ...     progress=False,
+    ... )
+    >>> found.losses.shape, round(found.best["learning_rate"], 3)
+    ((4, 1, 50), 1.0)
+    """
+    checks.length("num_steps", num_steps)
+    seeds = as_seeds(seeds)
+    hparams = spaces.members(space, samples, stream(key, "space"))
+    count = len(jax.tree.leaves(hparams)[0])
+    members = count * len(seeds)
+    each = jax.tree.map(lambda leaf: np.repeat(leaf, len(seeds), axis=0), hparams)
+    every_seed = np.tile(seeds, count)
+    session = Session(
+        "sweep",
+        trial,
+        key=key,
+        mesh=mesh,
+        checkpoint=checkpoint,
+        progress=progress,
+        total=members * num_steps,
+        about={"hparams": hparams, "seeds": seeds, "num_steps": num_steps},
+    )
+    with session:
+        wave = session.plan(strategy, each, every_seed, num_steps).wave
+        run = _Run(session, each, every_seed, num_steps)
+        for start in range(run.start, members, wave):
+            run.train(start, wave)
+        about = session.about(seeds=seeds.tolist(), num_steps=num_steps)
+    shape = (count, len(seeds))
+    return SweepResult(
+        hparams,
+        run.losses.reshape(*shape, num_steps),
+        run.scores.reshape(shape),
+        {name: metric.reshape(shape) for name, metric in run.metrics.items()},
+        about,
+    )
+
+
+def default_scores(losses: np.ndarray) -> np.ndarray:
+    """Take the mean over the last tenth of the steps; infinite if not finite."""
+    steps = losses.shape[1]
+    means = losses[:, steps - -(-steps // 10) :].mean(axis=1)
+    return np.where(np.isfinite(means), means, np.inf)
+
+
+def best_so_far(losses: np.ndarray, hparams: Any) -> str:
+    """Name the member with the least mean of some losses (members, steps)."""
+    means = np.where(np.isfinite(losses), losses, np.inf).mean(axis=1)
+    member = int(means.argmin())
+    named = flatten_names(hparams).items()
+    at = ", ".join(f"{name} {value[member]:.3g}" for name, value in named)
+    return f"loss {means[member]:.4g} at {at}"
+
+
+class _Run:
+    """The results of a sweep so far, on the host, wave by wave of its members."""
+
+    def __init__(self, session: Session, hparams: Any, seeds: np.ndarray, steps: int):
+        self.session, self.hparams, self.seeds = session, hparams, seeds
+        self.losses = np.full((len(seeds), steps), np.nan, np.float32)
+        self.scores = np.full(len(seeds), np.inf, np.float32)
+        self.metrics: dict[str, np.ndarray] = {}
+        self.start = 0
+        if session.resumed is not None:
+            arrays = session.resumed.arrays
+            self.losses, self.scores = arrays["losses"].copy(), arrays["scores"].copy()
+            self.metrics = group(arrays, "metrics")
+            self.start = session.resumed.notes["start"]
+            session.report(int(np.isfinite(self.losses).sum()))
+
+    def train(self, start: int, wave: int) -> None:
+        """Train some members to the end; the last wave is filled up with dead ones."""
+        session, members = self.session, len(self.seeds)
+        rows = np.minimum(np.arange(start, start + wave), members - 1)
+        real = np.arange(start, start + wave) < members
+        hparams = jax.tree.map(lambda leaf: leaf[rows], self.hparams)
+        plan = session.planned.plan
+        population = Population(session.programs, plan, hparams, self.seeds[rows])
+        population.alive = real
+        resumed = session.resumed
+        if resumed is not None and resumed.notes["start"] == start:
+            states = group(resumed.arrays, "states")
+            population.restore(states, resumed.notes["step"])
+            population.alive = resumed.arrays["alive"]
+        for losses in population.run(self.losses.shape[1] - population.step):
+            done = slice(population.step - losses.shape[1], population.step)
+            self.losses[rows[real], done] = losses[real]
+            best = best_so_far(self.losses[:, done], self.hparams)
+            session.report(int(real.sum()) * losses.shape[1], best)
+            self._save(start, population)
+        self._judge(rows[real], population, real)
+
+    def _judge(
+        self, rows: np.ndarray, population: Population, real: np.ndarray
+    ) -> None:
+        found, metrics = population.judge()
+        if found is None:
+            found = default_scores(self.losses[rows])
+        else:
+            found = np.where(np.isfinite(found), found, np.inf)[real]
+        self.scores[rows] = found
+        for name, values in metrics.items():
+            empty = np.full(len(self.seeds), np.nan, np.float32)
+            self.metrics.setdefault(name, empty)[rows] = values[real]
+
+    def _save(self, start: int, population: Population) -> None:
+        def arrays():
+            return {
+                "losses": self.losses,
+                "scores": self.scores,
+                "alive": population.alive,
+                **prefixed("metrics", self.metrics),
+                **prefixed("states", population.saved()),
+            }
+
+        total = start * self.losses.shape[1] + population.step
+        notes = {"start": start, "step": population.step}
+        self.session.save(total, arrays, notes)
