@@ -7,6 +7,7 @@ from adaptax import controllers as controllers
 from adaptax import learning_rate_free as learning_rate_free
 from adaptax import optimizers as optimizers
 from adaptax import schedules as schedules
+from adaptax import spaces as spaces
 from adaptax.accumulation import accumulate as accumulate
 from adaptax.controllers import StopReason as StopReason
 from adaptax.controllers import bold_driver as bold_driver

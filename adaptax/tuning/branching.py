@@ -36,7 +36,7 @@ from adaptax.tuning.trials import Trial
 
 _KIND = "adaptax branches"
 _MEANS = 20
-_SPEEDS = np.geomspace(0.1, 100.0, 60)
+_SPEEDS = np.geomspace(1.0, 30.0, 40)
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,10 @@ def branch(
 def forecasts_of(losses: np.ndarray, horizon: int) -> np.ndarray:
     """Forecast losses at a later step by fitting a e^{−bt} + c to each curve.
 
-    The curve is first reduced to the means of at most 20 stretches. For each of 60
-    speeds b, a and c follow by least squares; where a < 0, so that the curve rises, the
+    The curve is first reduced to the means of at most 20 stretches. For each of 40
+    speeds b, a and c follow by least squares. A decay slower than the curve is long
+    cannot be told from a straight line, and its end not from the curve: b times the
+    curve's length is at least 1. Where no a >= 0 fits better than a constant, the
     forecast is the mean of the last stretch.
 
     Args:
@@ -197,11 +199,14 @@ def forecasts_of(losses: np.ndarray, horizon: int) -> np.ndarray:
     """
     steps = losses.shape[1]
     parts = np.array_split(np.arange(steps), min(_MEANS, steps))
-    times = np.array([part.mean() for part in parts]) / horizon
-    return np.array([_forecast(curve, parts, times) for curve in losses])
+    times = np.array([part.mean() for part in parts]) / steps
+    end = horizon / steps
+    return np.array([_forecast(curve, parts, times, end) for curve in losses])
 
 
-def _forecast(curve: np.ndarray, parts: list[np.ndarray], times: np.ndarray) -> float:
+def _forecast(
+    curve: np.ndarray, parts: list[np.ndarray], times: np.ndarray, end: float
+) -> float:
     means = np.array([curve[part].mean() for part in parts], np.float64)
     if not np.isfinite(means).all():
         return np.inf
@@ -215,7 +220,7 @@ def _forecast(curve: np.ndarray, parts: list[np.ndarray], times: np.ndarray) -> 
         (height, floor), *_ = np.linalg.lstsq(columns, means, rcond=None)
         error = np.square(columns @ (height, floor) - means).sum()
         if height >= 0 and error < best:
-            best, found = error, float(floor + height * np.exp(-speed))
+            best, found = error, float(floor + height * np.exp(-speed * end))
     return found
 
 
@@ -259,7 +264,7 @@ class _Run:
         chosen = int(np.argmin(self.forecasts[stage]))
         if not np.isfinite(self.forecasts[stage, chosen]):
             raise FloatingPointError(
-                f"every branch of stage {stage} has diverged: lower the bounds of space."
+                f"every branch of stage {stage} diverged: lower the bounds of space."
             )
         self.chosen[stage] = chosen
         self.losses[begun : begun + self.explore_steps] = explored[chosen]
@@ -271,8 +276,8 @@ class _Run:
             self.session.report(losses.size, best)
         if not population.alive[0]:
             raise FloatingPointError(
-                f"the branch chosen in stage {stage} diverged later: lower the bounds of "
-                "space, or raise explore_steps."
+                f"the branch chosen in stage {stage} diverged later: lower the bounds "
+                "of space, or raise explore_steps."
             )
         population.replace([0] * branches)
         self.stage += 1
