@@ -1,17 +1,358 @@
-"""stub."""
-import numpy as np, jax
-from typing import NamedTuple, Any
-class Axis(NamedTuple):
-    values: Any; low: float; high: float; log: bool
-    def draw(self, key, n):
-        u=np.asarray(jax.random.uniform(key,(n,)))
-        if self.values is not None: return self.values[(u*len(self.values)).astype(int)]
-        return np.exp(np.log(self.low)+u*(np.log(self.high)-np.log(self.low))).astype(np.float32) if self.log else (self.low+u*(self.high-self.low)).astype(np.float32)
-    def perturbed(self, v, f, key): return np.clip(v*f,self.low,self.high)
-def log_grid(l,h,n): return Axis(np.geomspace(l,h,n).astype(np.float32),l,h,True)
-def log_uniform(l,h): return Axis(None,l,h,True)
-def is_axis(x): return isinstance(x,Axis)
-def is_random(s): return any(is_axis(a) and a.values is None for a in s.values())
-def members(s,n,key):
-    [(k,a)]=s.items()
-    return {k: a.values if a.values is not None else a.draw(key,n)}
+"""Spaces: which hyperparameters to try.
+
+A space is a dict, which may hold dicts, of what each hyperparameter can be:
+
+    grid, log_grid                 points that are all tried; grids multiply
+    uniform, log_uniform, choice   random axes, drawn anew for each member
+    a list or 1-D array            values that go, one by one, with those of the others
+    a number                       the same for all members
+
+`members` makes the hyperparameters of all members of it. Everything is drawn and
+computed on the host, from the bits of a JAX key, so that it is the same wherever it
+runs.
+
+Source of the random axes: Bergstra & Bengio (2012), "Random Search for Hyper-Parameter
+Optimization", JMLR 13; of their perturbation: Jaderberg et al. (2017), "Population
+Based Training of Neural Networks" (arXiv 1711.09846), section 4.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adaptax import checks
+from adaptax.checks import require
+
+Numbers = Sequence[float] | np.ndarray | jax.Array
+"""A list, tuple or 1-D array of numbers."""
+
+_LARGEST = {
+    np.float32: float(np.finfo(np.float32).max),
+    np.int32: float(np.iinfo(np.int32).max),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Points that are all tried: `values`, float32 or int32."""
+
+    values: np.ndarray
+
+    def draw(self, key: jax.Array, count: int) -> np.ndarray:
+        """Draw points, each equally likely."""
+        return _drawn_from(self.values, key, count)
+
+    def clip(self, values: Any) -> np.ndarray:
+        """Give the nearest points."""
+        return _nearest(self.values, values)
+
+    def perturbed(self, values: Any, factors: Any, key: jax.Array) -> np.ndarray:
+        """Move points to the next higher one where the factor is > 1, lower if < 1.
+
+        The outermost points stay where they are.
+        """
+        del key
+        points = np.unique(self.values)
+        places = np.searchsorted(points, self.clip(values))
+        moved = places + np.sign(np.asarray(factors) - 1).astype(int)
+        return points[np.clip(moved, 0, len(points) - 1)]
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """A random axis from `low` to `high`, uniform in the value or its logarithm."""
+
+    low: float
+    high: float
+    logarithmic: bool
+    values: None = None
+
+    def draw(self, key: jax.Array, count: int) -> np.ndarray:
+        """Draw values, float32."""
+        bounds = np.array([self.low, self.high])
+        low, high = np.log(bounds) if self.logarithmic else bounds
+        drawn = low + (high - low) * _shares(key, count)
+        return self.clip(np.exp(drawn) if self.logarithmic else drawn)
+
+    def clip(self, values: Any) -> np.ndarray:
+        """Put values into the bounds; float32."""
+        inside = np.clip(np.asarray(values, np.float64), self.low, self.high)
+        return inside.astype(np.float32)
+
+    def perturbed(self, values: Any, factors: Any, key: jax.Array) -> np.ndarray:
+        """Multiply by factors, within the bounds."""
+        del key
+        return self.clip(np.asarray(values, np.float64) * factors)
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A random axis of numbers without an order: `options`, float32 or int32."""
+
+    options: np.ndarray
+    values: None = None
+
+    def draw(self, key: jax.Array, count: int) -> np.ndarray:
+        """Draw options, each equally likely."""
+        return _drawn_from(self.options, key, count)
+
+    def clip(self, values: Any) -> np.ndarray:
+        """Give the nearest options."""
+        return _nearest(self.options, values)
+
+    def perturbed(self, values: Any, factors: Any, key: jax.Array) -> np.ndarray:
+        """Draw anew: an option is near no other."""
+        del factors
+        return self.draw(key, len(values))
+
+
+Axis = Grid | Interval | Choice
+"""What a hyperparameter can be.
+
+`values` has the points of a grid, and is `None` on a random axis. `draw(key, count)`
+draws, `clip(values)` gives the nearest allowed values, and `perturbed(values, factors,
+key)` varies the values of a population.
+"""
+
+
+def grid(values: Numbers) -> Grid:
+    """Try each of these values.
+
+    Args:
+        values: Finite numbers, in any order; int32 if all are whole numbers of Python
+            or NumPy, else float32.
+
+    >>> grid([0.9, 0.99, 0.999]).values
+    array([0.9  , 0.99 , 0.999], dtype=float32)
+    """
+    return Grid(_numbers("values", values))
+
+
+def log_grid(low: float, high: float, num: int) -> Grid:
+    """Try `num` >= 2 values whose ratio is the same, from `low` > 0 to `high` > low.
+
+    >>> log_grid(1e-3, 1.0, 4).values
+    array([0.001, 0.01 , 0.1  , 1.   ], dtype=float32)
+    """
+    checks.length("num", num, at_least=2)
+    low, high = _bounds(low, high, logarithmic=True)
+    return Grid(np.geomspace(low, high, num).astype(np.float32))
+
+
+def uniform(low: float, high: float) -> Interval:
+    """Draw values between two bounds, `low` < `high`."""
+    return Interval(*_bounds(low, high, logarithmic=False), logarithmic=False)
+
+
+def log_uniform(low: float, high: float) -> Interval:
+    """Draw values whose logarithm is uniform, from `low` > 0 to `high` > low."""
+    return Interval(*_bounds(low, high, logarithmic=True), logarithmic=True)
+
+
+def choice(values: Numbers) -> Choice:
+    """Draw one of these numbers, between which there is no order; see `grid`.
+
+    Listed twice, a number is drawn twice as often.
+    """
+    return Choice(_numbers("values", values))
+
+
+def is_axis(entry: Any) -> bool:
+    """Tell an axis from a list, a constant or a dict."""
+    return isinstance(entry, Axis)
+
+
+def is_random(space: dict[str, Any]) -> bool:
+    """Tell whether a space has a random axis."""
+    return any(_is_random(entry) for entry in _flattened(space).values())
+
+
+def entries(space: dict[str, Any]) -> list[Any]:
+    """List what a space holds: axes, lists and constants.
+
+    The order is that of `jax.tree.leaves` of the members' hyperparameters.
+    """
+    return jax.tree.leaves(space, is_leaf=lambda entry: not isinstance(entry, dict))
+
+
+def members(space: dict[str, Any], samples: int | None, key: jax.Array) -> Any:
+    """Make the hyperparameters of all members of a space.
+
+    Each point of a grid goes with each of the others, those of the first key vary
+    slowest; each combination gets `samples` draws of the random axes. Lists are of one
+    length, and the first values of all of them, the second ones and so on are the
+    points of one grid.
+
+    Args:
+        space: See the module's text.
+        samples: Draws of the random axes >= 1; `None` if there are none.
+        key: What is drawn for a hyperparameter follows from the key and its name.
+
+    Returns:
+        The space with NumPy arrays of shape (members,), float32 or int32.
+
+    Raises:
+        ValueError: If the space is empty, its lists differ in their lengths, a value is
+            not finite, or `samples` does not fit the space.
+        TypeError: If an entry is none of these.
+
+    >>> space = {
+    ...     "learning_rate": log_grid(1e-3, 1e-1, 3),
+    ...     "b1": [0.0, 0.9],
+    ...     "eps": 1e-8,
+    ... }
+    >>> made = members(space, None, jax.random.key(0))
+    >>> made["learning_rate"]
+    array([0.001, 0.001, 0.01 , 0.01 , 0.1  , 0.1  ], dtype=float32)
+    >>> made["b1"]
+    array([0. , 0.9, 0. , 0.9, 0. , 0.9], dtype=float32)
+    """
+    found = _flattened(space)
+    random = [path for path, entry in found.items() if _is_random(entry)]
+    _require_samples(samples, random)
+    points = {
+        path: _points(path, entry)
+        for path, entry in found.items()
+        if path not in random
+    }
+    lists = [path for path in points if _is_list(found[path])]
+    listed = ", ".join(f"{len(points[path])} in {_named(path)}" for path in lists)
+    require(
+        len({len(points[path]) for path in lists}) <= 1,
+        f"lengths must be equal, got {listed}. Lists are taken together, value by "
+        "value; each value of grid(...) goes with each of the others.",
+    )
+    # The axis of the product to which a path belongs; the lists have one together.
+    axes = {path: "lists" if path in lists else path for path in points}
+    sizes = {axis: len(points[path]) for path, axis in axes.items()}
+    sizes["samples"] = samples or 1
+    places = np.indices(tuple(sizes.values())).reshape(len(sizes), -1)
+    place = dict(zip(sizes, places, strict=True))
+    made = {path: points[path][place[axis]] for path, axis in axes.items()}
+    for path in random:
+        made[path] = found[path].draw(_stream(key, path), places.shape[1])
+    return _nested(space, made)
+
+
+def _flattened(space: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Give the entries of a space by their paths, in the order of its keys."""
+    if not isinstance(space, dict):
+        raise TypeError(f"{_named(path)} must be a dict, got {space!r}.")
+    found = {}
+    for key, entry in space.items():
+        if not isinstance(key, str):
+            raise TypeError(f"the keys of {_named(path)} must be strings, got {key!r}.")
+        here = (*path, key)
+        found |= _flattened(entry, here) if isinstance(entry, dict) else {here: entry}
+    require(bool(found), f"{_named(path)} must not be empty.")
+    return found
+
+
+def _nested(space: Any, made: dict[tuple[str, ...], Any], path: tuple = ()) -> Any:
+    """Undo `_flattened`, for the structure of a space."""
+    if path in made:
+        return made[path]
+    return {key: _nested(entry, made, (*path, key)) for key, entry in space.items()}
+
+
+def _named(path: tuple[str, ...]) -> str:
+    return "space" + "".join(f"[{key!r}]" for key in path)
+
+
+def _is_random(entry: Any) -> bool:
+    return is_axis(entry) and entry.values is None
+
+
+def _is_list(entry: Any) -> bool:
+    is_array = isinstance(entry, np.ndarray | jax.Array) and entry.ndim > 0
+    return is_array or isinstance(entry, list | tuple | range)
+
+
+def _require_samples(samples: int | None, random: list[tuple[str, ...]]) -> None:
+    if samples is None:
+        require(
+            not random,
+            f"samples must be the number of draws, got None, and "
+            f"{', '.join(map(_named, random))} is drawn.",
+        )
+        return
+    checks.length("samples", samples)
+    require(
+        bool(random),
+        f"samples must be None, got {samples}: nothing in the space is drawn.",
+    )
+
+
+def _points(path: tuple[str, ...], entry: Any) -> np.ndarray:
+    if is_axis(entry):
+        return entry.values
+    return _numbers(_named(path), entry if _is_list(entry) else [entry])
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    """Check numbers, and give them as int32 if all of them are whole, else float32."""
+    if not _is_list(values):
+        raise TypeError(
+            f"{name} must be a list or a 1-D array of numbers, got {values!r}."
+        )
+    if isinstance(values, np.ndarray | jax.Array):
+        require(values.ndim == 1, f"{name} must be 1-D, got shape {values.shape}.")
+        is_float = jnp.issubdtype(values.dtype, jnp.floating)
+        values = np.asarray(values)
+        values = (values.astype(np.float64) if is_float else values).tolist()
+    require(len(values) > 0, f"{name} must have at least one value, got none.")
+    for value in values:
+        checks.number(name, value)
+    whole = all(jnp.issubdtype(jnp.result_type(value), jnp.integer) for value in values)
+    dtype = np.int32 if whole else np.float32
+    exact = np.array([float(value) for value in values])
+    largest = float(exact[np.abs(exact).argmax()])
+    require(
+        abs(largest) <= _LARGEST[dtype],
+        f"{name} must fit into {dtype.__name__}, got {largest:g}.",
+    )
+    return exact.astype(dtype)
+
+
+def _bounds(low: Any, high: Any, *, logarithmic: bool) -> tuple[float, float]:
+    smallest = float(np.finfo(np.float32).tiny)
+    for name, bound in (("low", low), ("high", high)):
+        checks.number(name, bound, above=0 if logarithmic else None)
+        require(
+            abs(float(bound)) <= _LARGEST[np.float32],
+            f"{name} must be finite in float32, got {bound}.",
+        )
+    require(
+        not logarithmic or float(low) >= smallest,
+        f"low must be at least {smallest:.2g}, the smallest normal float32, got {low}.",
+    )
+    require(
+        np.float32(low) < np.float32(high),
+        f"low must be < high in float32, got {low} and {high}.",
+    )
+    return float(low), float(high)
+
+
+def _stream(key: jax.Array, path: tuple[str, ...]) -> jax.Array:
+    """Give the key of a hyperparameter, whatever else the space has."""
+    return jax.random.fold_in(key, zlib.crc32(_named(path).encode()))
+
+
+def _shares(key: jax.Array, count: int) -> np.ndarray:
+    """Draw from the uniform distribution between 0 and 1, both excluded."""
+    bits = np.asarray(jax.random.bits(key, (count,), jnp.uint32))
+    return (bits + 0.5) / 2.0**32
+
+
+def _drawn_from(values: np.ndarray, key: jax.Array, count: int) -> np.ndarray:
+    return values[(_shares(key, count) * len(values)).astype(int)]
+
+
+def _nearest(points: np.ndarray, values: Any) -> np.ndarray:
+    distances = np.abs(np.asarray(values, np.float64)[..., None] - points)
+    return points[distances.argmin(axis=-1)]
