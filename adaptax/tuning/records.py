@@ -1,0 +1,110 @@
+"""Records: the result of a tool in one .npz, and its hyperparameters by name.
+
+Beside its arrays, a record has a few facts as a JSON text; see `archives`. NumPy alone
+reads it: `numpy.load(path)["losses"]`.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from adaptax.checks import require
+from adaptax.tuning import archives
+from adaptax.tuning.whole_files import fill_whole
+
+
+def save_arrays(
+    path: str | os.PathLike,
+    kind: str,
+    arrays: dict[str, np.ndarray],
+    about: dict[str, Any],
+) -> None:
+    """Write a record: whole, or not at all.
+
+    Args:
+        path: The file, to be replaced if it is there; its folder is made if need be.
+        kind: What the record is, such as "sweep".
+        arrays: By name, of numbers or strings.
+        about: Facts as JSON has them. Numbers that are not finite come back as the
+            strings "nan", "inf" and "-inf".
+
+    Raises:
+        OSError: If it cannot be written there.
+        TypeError: If JSON has no such fact.
+        ValueError: If an array is of objects, or a name cannot be kept.
+    """
+    target = Path(os.path.realpath(path))  # a link stays one
+
+    def fill(file):
+        archives.write(file, kind, arrays, about)
+        return target.name
+
+    fill_whole(target.parent, fill)
+
+
+def load_arrays(
+    path: str | os.PathLike, kind: str
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read what `save_arrays` wrote: the arrays, and the facts about them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, no record, of another kind or another layout.
+    """
+    with Path(path).open("rb") as file:
+        return archives.read(file, kind, os.fspath(path))
+
+
+def flatten_names(tree: Any) -> dict[str, np.ndarray]:
+    """Name the leaves of a pytree by their paths.
+
+    Raises:
+        ValueError: If a key is empty or has a "/".
+
+    >>> flatten_names({"adam": {"b1": 0.9}, "rates": (0.1, 0.2)})
+    {'adam/b1': array(0.9), 'rates/0': array(0.1), 'rates/1': array(0.2)}
+    """
+    named = {}
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        keys = [jax.tree_util.keystr((entry,), simple=True) for entry in path]
+        for key in keys:
+            require(
+                key != "" and "/" not in key,
+                f'the keys of hyperparameters must not be empty or have a "/" to be '
+                f"saved, got {key!r}.",
+            )
+        named["/".join(keys)] = np.asarray(leaf)
+    return named
+
+
+def unflatten_names(named: dict[str, Any]) -> Any:
+    """Undo `flatten_names`: give nested dicts, or the leaf that was alone.
+
+    Tuples, lists and other nodes come back as dicts as well, by "0", "1" or the names
+    of their fields; what was empty does not come back.
+
+    Raises:
+        ValueError: If a name is the path to others.
+
+    >>> unflatten_names({"adam/b1": 0.9, "rates/0": 0.1, "rates/1": 0.2})
+    {'adam': {'b1': 0.9}, 'rates': {'0': 0.1, '1': 0.2}}
+    """
+    if named.keys() == {""}:
+        return named[""]
+    tree: dict[str, Any] = {}
+    for name, leaf in named.items():
+        *above, last = name.split("/")
+        node = tree
+        for key in above:
+            node = node.setdefault(key, {})
+            require(isinstance(node, dict), _both(name))
+        require(last not in node, _both(name))
+        node[last] = leaf
+    return tree
+
+
+def _both(name: str) -> str:
+    return f"{name!r} cannot be a leaf, or lie below one, and have others beside it."
