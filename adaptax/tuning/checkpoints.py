@@ -1,0 +1,219 @@
+"""Checkpoints: what a tool had done, in files that a kill at any moment leaves whole.
+
+A checkpoint is one file, `STEP-DIGEST.npz`. It gets its name when all of it is on the
+disk, and only then older ones go; two are kept. The digest is of the whole content, and
+nothing in a file is looked at before it agrees: if it does not, the one before is used.
+Their order is that of their steps; no clock matters.
+
+In a run of several processes, the first one writes, and all read: the folder must be on
+a file system that they share.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import time
+import warnings
+from io import BufferedRandom, BufferedReader
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from adaptax import checks
+from adaptax.checks import require
+from adaptax.tuning import archives
+from adaptax.tuning.folders import take
+from adaptax.tuning.plain_json import differences, plain
+from adaptax.tuning.whole_files import fill_whole
+
+_SHARE_OF_TIME = 0.05
+_KIND = "checkpoint"
+_NAME = re.compile(r"(\d{12,})-([0-9a-f]{32})\.npz")
+_LONGEST_NAME = 80
+
+
+class Checkpoint(NamedTuple):
+    """What was saved after `step` steps: arrays by name, and notes as JSON has them."""
+
+    step: int
+    arrays: dict[str, np.ndarray]
+    notes: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run, in a folder that no other run uses meanwhile.
+
+    Every process of a run calls the same methods in the same order.
+    """
+
+    def __init__(self, folder: str | os.PathLike, about: dict[str, Any]):
+        """Take a folder.
+
+        Args:
+            folder: Made if need be.
+            about: What the run computes, as JSON has it: whatever a checkpoint must
+                have in common with the run that goes on from it.
+
+        Raises:
+            OSError: If the folder cannot be written, is none, or is in use.
+            TypeError: If JSON has no such fact.
+        """
+        self.folder = Path(folder)
+        self._about = plain(about)
+        self._writes = jax.process_index() == 0
+        self._last, self._last_is_ours = "", False
+        self._cost: float | None = None
+        self._asked: float | None = None
+        self._ended = 0.0
+        self._lock = take(self.folder) if self._writes else None
+
+    def latest(self) -> Checkpoint | None:
+        """Read the newest checkpoint that is whole; warn of damaged ones.
+
+        Raises:
+            OSError: If a process does not see what the first one sees.
+            ValueError: If it is of another run, or another version of adaptax.
+        """
+        return self._go_on_from(_agreed(self._search() if self._writes else ""))
+
+    def save(
+        self, step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]
+    ) -> None:
+        """Write a checkpoint, and remove all but this one and the one before it.
+
+        Args:
+            step: How many steps were taken; not fewer than the last time.
+            arrays: By any names; of numbers or strings, bfloat16 and its like included.
+            notes: As JSON has them. Numbers that are not finite come back as the
+                strings "nan", "inf" and "-inf".
+
+        Raises:
+            OSError: If it cannot be written; the older ones are still there.
+            ValueError: If an array is of objects, or the folder has checkpoints of
+                another run.
+        """
+        if not self._writes:
+            return
+        start = time.perf_counter() if self._asked is None else self._asked
+        checks.count("step", step)
+        if not self._last_is_ours:
+            self._go_on_from(self._search())
+        before = _step(self._last) if self._last else -1
+        require(
+            step >= before,
+            f"step must be >= {before}, that of the newest checkpoint, got {step}.",
+        )
+
+        def fill(file):
+            about = {
+                "run": self._about,
+                "names": list(arrays),
+                "notes": plain(notes, "notes"),
+            }
+            numbered = {str(i): array for i, array in enumerate(arrays.values())}
+            archives.write(file, _KIND, numbered, about)
+            return f"{int(step):012d}-{_digest(file)}.npz"
+
+        name = fill_whole(self.folder, fill).name
+        self._keep(name, self._last if before < step else name)
+        self._last = name
+        self._ended = time.perf_counter()
+        self._cost, self._asked = self._ended - start, None
+
+    def due(self) -> bool:
+        """Tell whether saving now takes at most 5 % of the time since the last save.
+
+        The cost is that of the last save, from the answer of `due` on: what it takes to
+        collect the arrays counts. The first is due at once.
+        """
+        now = time.perf_counter()
+        due = self._cost is None or self._cost <= _SHARE_OF_TIME * (now - self._ended)
+        if jax.process_count() > 1:  # several must save together
+            due = bool(multihost_utils.broadcast_one_to_all(np.int32(due)))
+        self._asked = now if due else None
+        return due
+
+    def close(self) -> None:
+        """Let others use the folder."""
+        if self._lock is not None:
+            self._lock.close()
+
+    def __enter__(self) -> "Checkpoints":
+        """Give itself; leaving closes it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def _search(self) -> str:
+        """Find the name of the newest whole checkpoint, or give ""."""
+        self._last = ""
+        for path in sorted(self._paths(), key=lambda path: _step(path.name))[::-1]:
+            if _is_whole(path):
+                self._last = path.name
+                break
+            warnings.warn(
+                f"checkpoint {path} is damaged and not used.", RuntimeWarning, 3
+            )
+        return self._last
+
+    def _go_on_from(self, name: str) -> Checkpoint | None:
+        self._last_is_ours = False
+        found = self._read(name) if name else None
+        self._last_is_ours = True
+        return found
+
+    def _read(self, name: str) -> Checkpoint:
+        path = self.folder / name
+        if not self._writes and not (path.exists() and _is_whole(path)):
+            raise OSError(
+                errno.ENOENT,
+                f"{path} is not what the first process sees. Give a folder that all "
+                "processes share.",
+            )
+        with path.open("rb") as file:
+            numbered, about = archives.read(file, _KIND, path)
+        differing = differences(about["run"], self._about)
+        require(
+            not differing,
+            f"{self.folder} has checkpoints of another run: {'; '.join(differing)}. "
+            "Give another folder, or the same arguments.",
+        )
+        arrays = {name: numbered[str(i)] for i, name in enumerate(about["names"])}
+        return Checkpoint(_step(name), arrays, about["notes"])
+
+    def _keep(self, *names: str) -> None:
+        for path in self._paths():
+            if path.name not in names:
+                path.unlink(missing_ok=True)
+
+    def _paths(self) -> list[Path]:
+        return [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
+
+
+def _step(name: str) -> int:
+    return int(name.split("-")[0])
+
+
+def _digest(file: BufferedRandom | BufferedReader) -> str:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether a file is what its name says."""
+    with path.open("rb") as file:
+        return path.stem.endswith(_digest(file))
+
+
+def _agreed(name: str) -> str:
+    """Give the name that the first process has found."""
+    if jax.process_count() == 1:
+        return name
+    padded = np.frombuffer(name.encode().ljust(_LONGEST_NAME), np.uint8)
+    return bytes(multihost_utils.broadcast_one_to_all(padded)).decode().strip()
