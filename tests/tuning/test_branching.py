@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import optax
 import pytest
 from interruptions import check_resuming
 from lines import line_trial
@@ -16,7 +17,11 @@ RATES = spaces.grid([1e-4, 0.01, 0.1, 1e6])
 def run(**options):
     options = {"stages": 3, "stage_steps": 20, "explore_steps": 5, **options}
     return adaptax.branch(
-        line_trial(), {"learning_rate": RATES}, strategy="map", progress=False, **options
+        line_trial(optax.sgd),
+        {"learning_rate": RATES},
+        strategy="map",
+        progress=False,
+        **options,
     )
 
 
@@ -29,7 +34,7 @@ def test_an_exponential_is_forecast_where_it_ends():
     times = np.arange(40)
     losses = 2 * np.exp(-times / 15)[None] + 0.5
     end = 2 * np.exp(-99 / 15) + 0.5
-    assert forecasts_of(losses, 100)[0] == pytest.approx(end, abs=0.01)
+    assert forecasts_of(losses, 100)[0] == pytest.approx(end, abs=0.02)
 
 
 def test_a_curve_that_rises_or_is_flat_is_forecast_to_stay():
@@ -78,7 +83,7 @@ def test_the_cost_is_that_of_the_branches(found):
 def test_where_every_branch_diverges_it_says_so():
     with pytest.raises(FloatingPointError, match="stage 0"):
         adaptax.branch(
-            line_trial(),
+            line_trial(optax.sgd),
             {"learning_rate": spaces.grid([1e8, 1e9])},
             stages=1,
             stage_steps=20,
@@ -88,8 +93,10 @@ def test_where_every_branch_diverges_it_says_so():
         )
 
 
-@pytest.mark.parametrize("calls", [4, 9])
-def test_an_interrupted_run_goes_on_to_the_same_bits(found, calls, monkeypatch, tmp_path):
+@pytest.mark.parametrize("calls", [6, 11])
+def test_an_interrupted_run_goes_on_to_the_same_bits(
+    found, calls, monkeypatch, tmp_path
+):
     resumed = check_resuming(run, calls, monkeypatch, tmp_path)
     np.testing.assert_array_equal(resumed.losses, found.losses)
     np.testing.assert_array_equal(resumed.explored, found.explored)

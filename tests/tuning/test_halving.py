@@ -1,6 +1,7 @@
 """Successive halving: who goes on, what it costs, and that survivors are unharmed."""
 
 import numpy as np
+import optax
 import pytest
 from interruptions import check_resuming
 from lines import line_trial
@@ -16,7 +17,11 @@ STEPS = 36
 def run(**options):
     options = {"seeds": 2, "strategy": "map", **options}
     return adaptax.successive_halving(
-        line_trial(), {"learning_rate": RATES}, num_steps=STEPS, progress=False, **options
+        line_trial(),
+        {"learning_rate": RATES},
+        num_steps=STEPS,
+        progress=False,
+        **options,
     )
 
 
@@ -99,7 +104,7 @@ def test_one_after_the_other_all_rungs_share_one_program(found):
 
 def test_where_all_diverge_there_is_no_best():
     found = adaptax.successive_halving(
-        line_trial(),
+        line_trial(optax.sgd),
         {"learning_rate": spaces.grid([1e9, 1e10, 1e11])},
         num_steps=30,
         strategy="map",
@@ -110,7 +115,9 @@ def test_where_all_diverge_there_is_no_best():
 
 
 @pytest.mark.parametrize("calls", [1, 3, 5])
-def test_an_interrupted_run_goes_on_to_the_same_bits(found, calls, monkeypatch, tmp_path):
+def test_an_interrupted_run_goes_on_to_the_same_bits(
+    found, calls, monkeypatch, tmp_path
+):
     resumed = check_resuming(run, calls, monkeypatch, tmp_path)
     np.testing.assert_array_equal(resumed.losses, found.losses)
     np.testing.assert_array_equal(resumed.reached, found.reached)

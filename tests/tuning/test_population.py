@@ -1,7 +1,9 @@
 """Population based training: who copies whom, what varies, and the schedule it found."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from interruptions import check_resuming
 from lines import X, Y, line_trial
@@ -18,7 +20,12 @@ def run(**options):
     options = {"members": MEMBERS, "strategy": "map", "space": SPACE, **options}
     space = options.pop("space")
     return adaptax.population_based_training(
-        line_trial(), space, num_steps=STEPS, interval=INTERVAL, progress=False, **options
+        line_trial(),
+        space,
+        num_steps=STEPS,
+        interval=INTERVAL,
+        progress=False,
+        **options,
     )
 
 
@@ -77,7 +84,8 @@ def test_only_copies_are_varied_and_stay_in_the_bounds():
     copied = np.arange(40) % 2 == 0
     varied = rules().explored(hparams, copied, 1)["learning_rate"]
     np.testing.assert_array_equal(varied[~copied], hparams["learning_rate"][~copied])
-    assert set(np.round(varied[copied], 3)) == {0.232, 0.3}  # 0.348 is clipped
+    perturbed = np.unique(varied[copied])
+    np.testing.assert_allclose(perturbed, [0.8 * 0.29, 0.3], rtol=1e-6)  # not 0.348
 
 
 def test_resampled_values_are_drawn_from_the_space():
@@ -124,37 +132,42 @@ def test_hyperparameters_are_those_of_the_parent_or_varied(found):
 
 
 def test_when_all_diverge_the_last_good_result_is_in_the_error():
-    with pytest.raises(adaptax.PopulationDiverged, match="step 10") as caught:
-        run(space={"learning_rate": spaces.log_uniform(1e8, 1e9)})
-    assert caught.value.result.best_member == 0
-
-    def later(rate):  # finite for one interval
-        return adaptax.gradient_descent(
-            adaptax.as_schedule(lambda step: rate * 10.0 ** (9 * (step >= 15)))
-        )
-
-    with pytest.raises(adaptax.PopulationDiverged) as caught:
-        adaptax.population_based_training(
-            line_trial(later),
-            SPACE,
+    def train(rate_of, space):
+        return adaptax.population_based_training(
+            line_trial(lambda rate: optax.sgd(rate_of(rate))),
+            space,
             num_steps=40,
             interval=10,
             members=3,
             strategy="map",
             progress=False,
         )
+
+    with pytest.raises(adaptax.PopulationDiverged, match="step 10") as caught:
+        train(lambda rate: rate, {"learning_rate": spaces.log_uniform(1e8, 1e9)})
+    assert caught.value.result.state is None
+
+    def explodes_at_15(rate):
+        return lambda step: jnp.where(step < 15, rate, 1e9)
+
+    with pytest.raises(adaptax.PopulationDiverged, match="step 20") as caught:
+        train(explodes_at_15, SPACE)
     result = caught.value.result
     assert result.scores.shape == (1, 3)
     assert np.isfinite(result.state.params).all()
 
 
 @pytest.mark.parametrize("calls", [1, 4, 8])
-def test_an_interrupted_run_goes_on_to_the_same_bits(found, calls, monkeypatch, tmp_path):
+def test_an_interrupted_run_goes_on_to_the_same_bits(
+    found, calls, monkeypatch, tmp_path
+):
     resumed = check_resuming(run, calls, monkeypatch, tmp_path)
     np.testing.assert_array_equal(resumed.losses, found.losses)
     np.testing.assert_array_equal(resumed.parents, found.parents)
     jax.tree.map(np.testing.assert_array_equal, resumed.hparams, found.hparams)
-    jax.tree.map(np.testing.assert_array_equal, resumed.state.params, found.state.params)
+    jax.tree.map(
+        np.testing.assert_array_equal, resumed.state.params, found.state.params
+    )
 
 
 def test_a_saved_result_is_loaded_whole(found, tmp_path):

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import optax
 import pytest
 from interruptions import check_resuming, save_always
 from lines import X, Y, line_trial
@@ -21,12 +22,16 @@ def found():
 def run(**options):
     options = {"seeds": 2, "strategy": "map", **options}
     return adaptax.sweep(
-        line_trial(), {"learning_rate": RATES}, num_steps=STEPS, progress=False, **options
+        line_trial(optax.sgd),
+        {"learning_rate": RATES},
+        num_steps=STEPS,
+        progress=False,
+        **options,
     )
 
 
 def test_each_run_equals_the_trial_run_by_hand(found):
-    trial = line_trial()
+    trial = line_trial(optax.sgd)
     for member, rate in enumerate(RATES.values[:2]):
         for seed in range(2):
             hparams = {"learning_rate": rate}
