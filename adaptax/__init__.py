@@ -114,6 +114,7 @@ from adaptax.tuning import SweepResult as SweepResult
 from adaptax.tuning import Trial as Trial
 from adaptax.tuning import TrialState as TrialState
 from adaptax.tuning import branch as branch
+from adaptax.tuning import nnx_trial as nnx_trial
 from adaptax.tuning import population_based_training as population_based_training
 from adaptax.tuning import successive_halving as successive_halving
 from adaptax.tuning import sweep as sweep

@@ -354,5 +354,7 @@ def _drawn_from(values: np.ndarray, key: jax.Array, count: int) -> np.ndarray:
 
 
 def _nearest(points: np.ndarray, values: Any) -> np.ndarray:
-    distances = np.abs(np.asarray(values, np.float64)[..., None] - points)
+    # What lies far outside would be as far from all points, for rounding.
+    inside = np.clip(np.asarray(values, np.float64), points.min(), points.max())
+    distances = np.abs(inside[..., None] - points)
     return points[distances.argmin(axis=-1)]

@@ -3,6 +3,7 @@
 from adaptax.tuning.branching import BranchResult as BranchResult
 from adaptax.tuning.branching import branch as branch
 from adaptax.tuning.execution import Plan as Plan
+from adaptax.tuning.flax_trials import nnx_trial as nnx_trial
 from adaptax.tuning.halving import HalvingResult as HalvingResult
 from adaptax.tuning.halving import successive_halving as successive_halving
 from adaptax.tuning.population import PopulationDiverged as PopulationDiverged

@@ -135,15 +135,33 @@ def trial(
     ... )
     >>> losses.shape, bool(losses[-1] < 1e-2 * losses[0])
     ((100,), True)
+
+    A Flax Linen model with batch statistics and dropout, with `has_state` and
+    `has_key`; one without them needs only the parameters::
+
+        def init_params(key):
+            variables = model.init(key, examples, train=False)
+            return variables["params"], variables["batch_stats"]
+
+
+        def loss(params, batch_stats, batch, key):
+            outputs, changed = model.apply(
+                {"params": params, "batch_stats": batch_stats},
+                batch["x"],
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": key},
+            )
+            return mean_loss(outputs, batch["y"]), changed["batch_stats"]
     """
     for name, function in (
         ("init_params", init_params),
         ("loss", loss),
         ("optimizer", optimizer),
     ):
-        _require_callable(name, function)
+        require_callable(name, function)
     if evaluate is not None:
-        _require_callable("evaluate", evaluate)
+        require_callable("evaluate", evaluate)
         require(
             eval_data is not None,
             "evaluate needs eval_data, got None. Pass the held-out data, or () for a "
@@ -300,6 +318,7 @@ def _as_float32(value: Any) -> jax.Array:
     return jnp.asarray(value).astype(jnp.float32)
 
 
-def _require_callable(name: str, value: Any) -> None:
+def require_callable(name: str, value: Any) -> None:
+    """Check that an argument is a function."""
     if not callable(value):
         raise TypeError(f"{name} must be a function, got {value!r}.")
