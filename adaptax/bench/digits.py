@@ -18,8 +18,6 @@ import hashlib
 import http.client
 import io
 import math
-import os
-import secrets
 import struct
 import urllib.request
 import zlib
@@ -27,6 +25,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from adaptax.tuning.whole_files import write_whole
 
 
 class Digits(NamedTuple):
@@ -169,7 +169,7 @@ def download_digits(folder: str | Path, base_url: str = MIRROR) -> Path:
     bodies = [_fetch(base_url, original) for original in absent]
     folder.mkdir(parents=True, exist_ok=True)
     for original, body in zip(absent, bodies, strict=True):
-        _write_whole(folder / f"{original.name}.gz", body)
+        write_whole(folder / f"{original.name}.gz", body)
     return folder
 
 
@@ -282,16 +282,3 @@ def _fetch(base_url: str, original: Original) -> bytes:
     except ValueError as error:
         raise ValueError(f"{error} {remedy}") from error
     return body
-
-
-def _write_whole(path: Path, body: bytes) -> None:
-    """Write a file that is there either whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(body)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

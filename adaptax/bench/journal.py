@@ -12,6 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from adaptax.tuning.plain_json import differences, plain
+from adaptax.tuning.whole_files import write_whole
+
 
 class Journal:
     """An open journal; `units` maps the name of a finished unit to its records."""
@@ -28,10 +31,10 @@ class Journal:
         """
         self.path = path
         self.units: dict[str, list[dict[str, Any]]] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
         whole = path.read_bytes() if path.exists() else b""
         if b"\n" not in whole:  # not even the first line is whole
-            _replace(path, json.dumps({"conditions": conditions}) + "\n")
+            first = json.dumps({"conditions": conditions}) + "\n"
+            write_whole(path, first.encode())
             return
         kept = self._read(whole, conditions)
         if kept < len(whole):
@@ -53,13 +56,8 @@ class Journal:
         found = _parsed(first).get("conditions")
         if found is None:
             raise ValueError(f"{self.path} is no journal of this benchmark.")
-        if found != json.loads(json.dumps(conditions)):
-            names = sorted(found.keys() | conditions.keys())
-            other = [
-                f"{name} = {found.get(name)!r} there and {conditions.get(name)!r} here"
-                for name in names
-                if found.get(name) != conditions.get(name)
-            ]
+        other = differences(found, plain(conditions))
+        if other:
             raise ValueError(
                 f"{self.path} has results of other conditions: {'; '.join(other)}. "
                 "Give another --out, or remove it."
@@ -88,13 +86,3 @@ def _parsed(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole, under its name only when it is on the disk."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

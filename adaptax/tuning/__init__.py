@@ -1,7 +1,18 @@
 """Tools: find, sweep, halve, evolve and search learning rates inside one program."""
 
+from adaptax.tuning.branching import BranchResult as BranchResult
+from adaptax.tuning.branching import branch as branch
 from adaptax.tuning.execution import Plan as Plan
 from adaptax.tuning.flax_trials import nnx_trial as nnx_trial
+from adaptax.tuning.halving import HalvingResult as HalvingResult
+from adaptax.tuning.halving import successive_halving as successive_halving
+from adaptax.tuning.population import PopulationDiverged as PopulationDiverged
+from adaptax.tuning.population import PopulationResult as PopulationResult
+from adaptax.tuning.population import (
+    population_based_training as population_based_training,
+)
+from adaptax.tuning.sweep import SweepResult as SweepResult
+from adaptax.tuning.sweep import sweep as sweep
 from adaptax.tuning.trials import Shared as Shared
 from adaptax.tuning.trials import Trial as Trial
 from adaptax.tuning.trials import TrialState as TrialState

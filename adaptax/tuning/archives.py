@@ -154,7 +154,7 @@ def _storable(name: str, array: np.ndarray) -> np.ndarray:
         f"{_ABOUT!r}, got {name!r}.",
     )
     if _is_extended(array.dtype):
-        return np.array(array, order="C")[..., None].view(np.uint8)
+        return array[..., None].view(np.uint8)
     require(
         array.dtype.kind in _KINDS,
         f"array {name!r} must be of numbers or strings, got the dtype {array.dtype}.",

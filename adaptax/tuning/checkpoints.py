@@ -17,7 +17,7 @@ import time
 import warnings
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -26,19 +26,14 @@ from jax.experimental import multihost_utils
 from adaptax import checks
 from adaptax.checks import require
 from adaptax.tuning import archives
-from adaptax.tuning.plain_json import plain
-from adaptax.tuning.whole_files import TEMPORARIES, fill_whole
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from adaptax.tuning.folders import take
+from adaptax.tuning.plain_json import differences, plain
+from adaptax.tuning.whole_files import fill_whole
 
 _SHARE_OF_TIME = 0.05
 _KIND = "checkpoint"
 _NAME = re.compile(r"(\d{12,})-([0-9a-f]{32})\.npz")
 _LONGEST_NAME = 80
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class Checkpoint(NamedTuple):
@@ -70,11 +65,11 @@ class Checkpoints:
         self.folder = Path(folder)
         self._about = plain(about)
         self._writes = jax.process_index() == 0
-        self._searched, self._last = False, ""
+        self._last, self._last_is_ours = "", False
         self._cost: float | None = None
         self._asked: float | None = None
         self._ended = 0.0
-        self._lock = _taken(self.folder) if self._writes else None
+        self._lock = take(self.folder) if self._writes else None
 
     def latest(self) -> Checkpoint | None:
         """Read the newest checkpoint that is whole; warn of damaged ones.
@@ -83,8 +78,7 @@ class Checkpoints:
             OSError: If a process does not see what the first one sees.
             ValueError: If it is of another run, or another version of adaptax.
         """
-        name = _agreed(self._search() if self._writes else "")
-        return self._read(name) if name else None
+        return self._go_on_from(_agreed(self._search() if self._writes else ""))
 
     def save(
         self, step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]
@@ -106,8 +100,8 @@ class Checkpoints:
             return
         start = time.perf_counter() if self._asked is None else self._asked
         checks.count("step", step)
-        if not self._searched and self._search():
-            self._read(self._last)
+        if not self._last_is_ours:
+            self._go_on_from(self._search())
         before = _step(self._last) if self._last else -1
         require(
             step >= before,
@@ -158,7 +152,7 @@ class Checkpoints:
 
     def _search(self) -> str:
         """Find the name of the newest whole checkpoint, or give ""."""
-        self._searched, self._last = True, ""
+        self._last = ""
         for path in sorted(self._paths(), key=lambda path: _step(path.name))[::-1]:
             if _is_whole(path):
                 self._last = path.name
@@ -167,6 +161,12 @@ class Checkpoints:
                 f"checkpoint {path} is damaged and not used.", RuntimeWarning, 3
             )
         return self._last
+
+    def _go_on_from(self, name: str) -> Checkpoint | None:
+        self._last_is_ours = False
+        found = self._read(name) if name else None
+        self._last_is_ours = True
+        return found
 
     def _read(self, name: str) -> Checkpoint:
         path = self.folder / name
@@ -178,7 +178,7 @@ class Checkpoints:
             )
         with path.open("rb") as file:
             numbered, about = archives.read(file, _KIND, path)
-        differing = _differences(about["run"], self._about)
+        differing = differences(about["run"], self._about)
         require(
             not differing,
             f"{self.folder} has checkpoints of another run: {'; '.join(differing)}. "
@@ -194,33 +194,6 @@ class Checkpoints:
 
     def _paths(self) -> list[Path]:
         return [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
-
-
-def _taken(folder: Path) -> BinaryIO:
-    """Lock a folder for this process, and clear it of what a kill left behind."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("ab")
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{folder} cannot hold checkpoints: {error.strerror}. Give a folder that "
-            "can be made or written.",
-        ) from error
-    try:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            lock.close()
-            raise OSError(
-                error.errno,
-                f"{folder} is in use by another run. Wait for its end, or give another "
-                "folder.",
-            ) from error
-    for temporary in folder.glob(TEMPORARIES):
-        temporary.unlink(missing_ok=True)
-    return lock
 
 
 def _step(name: str) -> int:
@@ -244,19 +217,3 @@ def _agreed(name: str) -> str:
         return name
     padded = np.frombuffer(name.encode().ljust(_LONGEST_NAME), np.uint8)
     return bytes(multihost_utils.broadcast_one_to_all(padded)).decode().strip()
-
-
-def _differences(there: Any, here: Any, name: str = "") -> list[str]:
-    """Say in which fields two plain values differ."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        missing = "missing"
-        return [
-            difference
-            for key in sorted(there.keys() | here.keys())
-            for difference in _differences(
-                there.get(key, missing),
-                here.get(key, missing),
-                f"{name}.{key}" if name else key,
-            )
-        ]
-    return [] if there == here else [f"{name} is {there!r} there and {here!r} here"]

@@ -82,7 +82,9 @@ class Programs:
             mesh: The devices to spread the members over, those of other processes
                 included; `None` for the default device.
         """
-        self.trial, self.mesh = trial, mesh
+        self.trial = trial
+        # As an array of devices: what states look like inside is the trial's affair.
+        self.mesh = mesh and Mesh(mesh.devices, mesh.axis_names)
         self.key_type = jax.random.key_impl(key)
         self.key_data = np.asarray(jax.random.key_data(key))
         self.data = self.placed(trial.data, spread=False)

@@ -62,6 +62,21 @@ def decode(text: str | bytes) -> Any:
         raise ValueError("the JSON text is nested too deeply.") from error
 
 
+def differences(there: Any, here: Any, name: str = "") -> list[str]:
+    """Say in which fields two plain values differ; a missing one counts as `None`."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        return [
+            difference
+            for key in sorted(there.keys() | here.keys())
+            for difference in differences(
+                there.get(key),
+                here.get(key),
+                f"{name}.{key}" if name else key,
+            )
+        ]
+    return [] if there == here else [f"{name} = {there!r} there and {here!r} here"]
+
+
 def _key(key: Any, name: str) -> str:
     if not isinstance(key, str):
         raise TypeError(f"the keys of {name} must be strings, got {key!r}.")

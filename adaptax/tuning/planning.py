@@ -114,12 +114,17 @@ def members_that_fit(programs: Programs, hparams: Any, seeds: Any) -> int:
 def state_bytes(programs: Programs, hparams: Any, seeds: Any) -> int:
     """Count the bytes of one member's state."""
     one = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], (hparams, seeds))
-    states = jax.eval_shape(
-        lambda *arguments: programs.function("begin", 1)(*arguments),
-        *one,
-        programs.key_data,
-        programs.data,
-    )
+    begin = programs.function("begin", 1)
+    try:
+        states = jax.eval_shape(begin, *one, programs.key_data, programs.data)
+    except TypeError as error:  # what JAX raises where a shape is traced
+        if "concrete" not in str(error):
+            raise
+        raise ValueError(
+            "a hyperparameter is traced, and the trial needs its value: one that "
+            "changes the shape of an array is static. Build a trial for each value of "
+            "it."
+        ) from error
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
 
 

@@ -276,8 +276,8 @@ class _Rules(NamedTuple):
     def explored(self, hparams: Any, copied: np.ndarray, interval: int) -> Any:
         """Vary the hyperparameters of the members that were copied."""
         generator = self._generator(interval + 2**31)
-        axes, structure = jax.tree.flatten(self.space, is_leaf=spaces.is_axis)
-        values = structure.flatten_up_to(hparams)
+        axes = spaces.entries(self.space)
+        values, structure = jax.tree.flatten(hparams)
         varied = []
         for index, (axis, now) in enumerate(zip(axes, values, strict=True)):
             factors = generator.choice(np.asarray(self.factors, np.float32), len(now))

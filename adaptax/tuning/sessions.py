@@ -60,7 +60,11 @@ class Session:
             facts = {"tool": tool, "key": self.programs.key_data, **about}
             facts |= {"jax": jax.__version__, "data": _shapes(trial.data)}
             self.checkpoints = Checkpoints(checkpoint, _digests(facts))
-            self.resumed = self.checkpoints.latest()
+            try:
+                self.resumed = self.checkpoints.latest()
+            except BaseException:
+                self.checkpoints.close()
+                raise
         self._progress = Progress(progress, tool, total)
         self._done = 0
 

@@ -69,7 +69,8 @@ class SweepResult:
         Returns:
             low, median and high, each (members, steps); NaN where a seed has diverged.
         """
-        return tuple(np.quantile(self.losses, (low, 0.5, high), axis=1))
+        losses = np.where(np.isfinite(self.losses), self.losses, np.nan)
+        return tuple(np.quantile(losses, (low, 0.5, high), axis=1))
 
     def good_region(
         self, name: str = "learning_rate", within: float = 0.05

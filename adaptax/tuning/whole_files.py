@@ -42,7 +42,7 @@ def fill_whole(folder: Path, fill: Callable[[BufferedRandom], str]) -> Path:
             path = folder / fill(file)
             file.flush()
             os.fsync(file.fileno())
-        path.write_bytes(temporary.read_bytes())
+        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_names(folder)

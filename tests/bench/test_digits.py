@@ -367,7 +367,7 @@ def test_failed_write_leaves_no_temporary_file(server, tmp_path, monkeypatch, st
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(digits.os, step, fail)
+    monkeypatch.setattr(os, step, fail)
     with pytest.raises(OSError, match="No space left"):
         download_digits(tmp_path, server.url)
     assert list(tmp_path.iterdir()) == []

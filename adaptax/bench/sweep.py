@@ -1,0 +1,381 @@
+"""Time a sweep of learning rates, adaptax and its peers side by side.
+
+The same networks, batches and optimizer (Optax's Adam) at many rates, run by every way
+in one run of rounds in which each takes its turn. What is reported is the median over
+the rounds of the member-steps per second, and the median of the ratios within a round.
+Compilation is apart: it happens before the first round.
+
+The opponents: a Python loop with a jitted step, `vmap` and `lax.map` written by hand
+around `lax.scan`, the latter also in a process that has one core, eager PyTorch, and
+Optuna running the Python loop. PyTorch and Optuna come with the `peers` extra; without
+them the rest is measured.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import adaptax
+from adaptax.bench import torch_sweep
+from adaptax.bench.networks import DigitNetwork
+from adaptax.bench.records import report
+from adaptax.bench.training import loss_and_accuracy
+from adaptax.tuning.execution import Population, Programs
+from adaptax.tuning.planning import make_plan
+
+EXAMPLES = 4096
+OURS = 'adaptax, strategy="auto"'
+LOOP = "Python loop, jitted step"
+BY_HAND = ("vmap by hand", "lax.map by hand")
+ONE_CORE = "lax.map by hand, one core"
+
+
+class Model(NamedTuple):
+    """A network to sweep: how many rates of it, and how many steps a turn."""
+
+    init: Callable[[jax.Array], Any]
+    loss: Callable[[Any, Any], jax.Array]
+    members: int
+    batch_size: int
+    steps: int
+
+
+def _mlp(width: int, members: int) -> Model:
+    def init(key):
+        first, second = jax.random.split(key)
+        return {
+            "first": jax.random.normal(first, (784, width)) / 28,
+            "bias": jnp.zeros(width),
+            "second": jax.random.normal(second, (width, 10)) / width**0.5,
+        }
+
+    def loss(params, batch):
+        pixels = batch["images"].reshape(-1, 784).astype(jnp.float32) / 255
+        hidden = jax.nn.relu(pixels @ params["first"] + params["bias"])
+        return optax.softmax_cross_entropy_with_integer_labels(
+            hidden @ params["second"], batch["labels"]
+        ).mean()
+
+    return Model(init, loss, members, batch_size=32, steps=50)
+
+
+def _mnist() -> Model:
+    network = nnx.graphdef(nnx.eval_shape(lambda: DigitNetwork(rngs=nnx.Rngs(0))))
+
+    def init(key):
+        return nnx.to_pure_dict(nnx.state(DigitNetwork(rngs=nnx.Rngs(key))))
+
+    def loss(params, batch):
+        return loss_and_accuracy(network, params, batch["images"], batch["labels"])[0]
+
+    return Model(init, loss, members=4, batch_size=128, steps=5)
+
+
+MODELS: dict[str, Callable[[], Model]] = {
+    "MLP, 16 units": lambda: _mlp(16, members=64),
+    "MLP, 128 units": lambda: _mlp(128, members=16),
+    "MNIST network": _mnist,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this benchmark's options."""
+    parser.add_argument("--rounds", type=int, default=9, help="turns that each takes")
+    parser.add_argument("--smoke", action="store_true", help="one turn of two steps")
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure every way in turns, and report."""
+    if arguments.worker:
+        _serve(*arguments.worker)
+        return
+    rounds = 1 if arguments.smoke else arguments.rounds
+    rows = []
+    for name in list(MODELS)[: 1 if arguments.smoke else None]:
+        rows += _measure(name, rounds, arguments.smoke)
+    report("sweep", rows, arguments.out)
+
+
+class Way(NamedTuple):
+    """A way to run a sweep.
+
+    `train(steps)` trains every member so many steps, and gives the seconds it took;
+    `compilations()` counts the training programs so far; `close` ends it.
+    """
+
+    train: Callable[[int], float]
+    plan: str = ""
+    compilations: Callable[[], int | str] = lambda: ""
+    close: Callable[[], None] = lambda: None
+
+
+def _measure(name: str, rounds: int, smoke: bool) -> list[dict[str, Any]]:
+    """Let every way take its turn, and give a row for each."""
+    model = MODELS[name]()
+    steps = 2 if smoke else model.steps
+    ways = {
+        OURS: _ours(model),
+        BY_HAND[0]: _timed(_vmap_by_hand(model)),
+        BY_HAND[1]: _timed(_map_by_hand(model)),
+        LOOP: _timed(_python_loop(model)),
+    }
+    if hasattr(os, "sched_setaffinity"):
+        ways[ONE_CORE] = _in_a_process(name, "one-core")
+    if importlib.util.find_spec("torch"):
+        ways["PyTorch, eager"] = _in_a_process(name, "torch")
+    if importlib.util.find_spec("optuna"):
+        ways["Optuna, Python loop"] = _timed(_optuna(model))
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(rounds + 1):
+        for label, way in ways.items():
+            taken = way.train(steps)
+            if turn > 0:  # the first turn compiles
+                seconds[label].append(taken)
+    for way in ways.values():
+        way.close()
+    work = model.members * steps
+    return [
+        {"model": name, **_row(label, way, seconds, work)}
+        for label, way in ways.items()
+    ]
+
+
+def _row(
+    label: str, way: Way, seconds: dict[str, list[float]], work: int
+) -> dict[str, Any]:
+    def times(other):
+        """Say how many times as fast as another way this one is."""
+        if other not in seconds:
+            return ""
+        pairs = zip(seconds[label], seconds[other], strict=True)
+        return statistics.median(theirs / ours for ours, theirs in pairs)
+
+    median = {name: statistics.median(times) for name, times in seconds.items()}
+    return {
+        "way": f"{label} ({way.plan})" if way.plan else label,
+        "member_steps_per_s": work / median[label],
+        "ms_per_member_step": 1000 * median[label] / work,
+        "x_python_loop": times(LOOP),
+        "x_best_by_hand": times(min(BY_HAND, key=median.__getitem__)),
+        "x_one_core": times(ONE_CORE),
+        "compilations": way.compilations(),
+    }
+
+
+def _timed(train: Callable[[int], Any]) -> Way:
+    def timed(steps):
+        start = time.perf_counter()
+        jax.block_until_ready(train(steps))
+        return time.perf_counter() - start
+
+    return Way(timed)
+
+
+def _rates(model: Model) -> np.ndarray:
+    return np.geomspace(1e-4, 1e-2, model.members).astype(np.float32)
+
+
+def _data() -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return {
+        "images": generator.integers(0, 256, (EXAMPLES, 28, 28), dtype=np.uint8),
+        "labels": generator.integers(0, 10, EXAMPLES, dtype=np.int32),
+    }
+
+
+def _ours(model: Model) -> Way:
+    """Run the population of `adaptax.sweep`, by the plan that "auto" chooses."""
+    trial = adaptax.trial(
+        model.init,
+        model.loss,
+        lambda hparams: optax.adam(hparams["learning_rate"]),
+        _data(),
+        model.batch_size,
+        batches="shared",
+    )
+    programs = Programs(trial, jax.random.key(0))
+    hparams, seeds = {"learning_rate": _rates(model)}, np.zeros(model.members, int)
+    plan = make_plan(programs, "auto", hparams, seeds, num_steps=10**6).plan
+    population = Population(programs, plan, hparams, seeds)
+    before = len(programs.compilations)
+
+    def compilations():
+        trained = [one for one in programs.compilations[before:] if one.name == "train"]
+        return 1 + len(trained)  # one of those that were tried
+
+    return _timed(population.advance)._replace(
+        plan=str(plan), compilations=compilations
+    )
+
+
+def _step(model: Model) -> Callable[..., Any]:
+    """Give the training step of everyone who writes it by hand."""
+
+    def step(rate, carry, batch):
+        params, state = carry
+        loss, grads = jax.value_and_grad(model.loss)(params, batch)
+        updates, state = optax.adam(rate).update(grads, state, params)
+        return (optax.apply_updates(params, updates), state), loss
+
+    return step
+
+
+def _start(model: Model) -> Callable[[jax.Array], Any]:
+    def start(rate):
+        params = model.init(jax.random.key(0))
+        return params, optax.adam(rate).init(params)
+
+    return start
+
+
+def _rows(model: Model, generator: np.random.Generator, steps: int) -> np.ndarray:
+    """Draw the batches of a turn, the same for all members."""
+    return generator.integers(0, EXAMPLES, (steps, model.batch_size))
+
+
+def _vmap_by_hand(model: Model) -> Callable[[int], Any]:
+    rates, data = jnp.asarray(_rates(model)), jax.tree.map(jnp.asarray, _data())
+    generator, one = np.random.default_rng(0), _step(model)
+
+    def train(carries, rates, data, rows):
+        def step(carries, chosen):
+            batch = jax.tree.map(lambda array: array[chosen], data)
+            return jax.vmap(one, in_axes=(0, 0, None))(rates, carries, batch)
+
+        return jax.lax.scan(step, carries, rows)
+
+    compiled = jax.jit(train, donate_argnums=0)
+    carried = [jax.jit(jax.vmap(_start(model)))(rates)]
+
+    def advance(steps):
+        rows = _rows(model, generator, steps)
+        carried[0], losses = compiled(carried[0], rates, data, rows)
+        return losses
+
+    return advance
+
+
+def _map_by_hand(model: Model) -> Callable[[int], Any]:
+    rates, data = jnp.asarray(_rates(model)), jax.tree.map(jnp.asarray, _data())
+    generator, one = np.random.default_rng(0), _step(model)
+
+    def train(carries, rates, data, rows):
+        def member(arguments):
+            carry, rate = arguments
+
+            def step(carry, chosen):
+                batch = jax.tree.map(lambda array: array[chosen], data)
+                return one(rate, carry, batch)
+
+            return jax.lax.scan(step, carry, rows)
+
+        return jax.lax.map(member, (carries, rates))
+
+    compiled = jax.jit(train, donate_argnums=0)
+    carried = [jax.jit(jax.vmap(_start(model)))(rates)]
+
+    def advance(steps):
+        rows = _rows(model, generator, steps)
+        carried[0], losses = compiled(carried[0], rates, data, rows)
+        return losses
+
+    return advance
+
+
+def _python_loop(model: Model) -> Callable[[int], Any]:
+    data = jax.tree.map(jnp.asarray, _data())
+    generator, one, start = np.random.default_rng(0), _step(model), _start(model)
+
+    def on_rows(rate, carry, data, chosen):
+        return one(rate, carry, jax.tree.map(lambda array: array[chosen], data))
+
+    step = jax.jit(on_rows, donate_argnums=1)
+    rates = [jnp.asarray(rate) for rate in _rates(model)]  # data: one compilation
+    carries = [jax.jit(start)(rate) for rate in rates]
+
+    def advance(steps):
+        rows = _rows(model, generator, steps)
+        for member, rate in enumerate(rates):
+            for chosen in rows:
+                carries[member], _ = step(rate, carries[member], data, chosen)
+        return carries
+
+    return advance
+
+
+def _optuna(model: Model) -> Callable[[int], Any]:
+    """Let Optuna run the Python loop: a study of one trial a rate."""
+    optuna = importlib.import_module("optuna")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    data = jax.tree.map(jnp.asarray, _data())
+    generator, one, start = np.random.default_rng(0), _step(model), _start(model)
+
+    def on_rows(rate, carry, data, chosen):
+        return one(rate, carry, jax.tree.map(lambda array: array[chosen], data))
+
+    step, begin = jax.jit(on_rows, donate_argnums=1), jax.jit(start)
+    rates = _rates(model).tolist()
+
+    def advance(steps):
+        rows = _rows(model, generator, steps)
+
+        def objective(trial):
+            rate = jnp.float32(trial.suggest_categorical("rate", rates))
+            carry, loss = begin(rate), jnp.inf
+            for chosen in rows:
+                carry, loss = step(rate, carry, data, chosen)
+            return float(loss)
+
+        sampler = optuna.samplers.GridSampler({"rate": rates}, seed=0)
+        optuna.create_study(sampler=sampler).optimize(objective, n_trials=len(rates))
+
+    return advance
+
+
+def _in_a_process(name: str, what: str) -> Way:
+    """Run a way in a process of its own, idle between its turns."""
+    command = (sys.executable, "-m", "adaptax.bench", "sweep", "--worker", name, what)
+    process: Any = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+    def train(steps):
+        process.stdin.write(f"{steps}\n")
+        process.stdin.flush()
+        answer = process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the process of {what} ended; its message is above.")
+        return float(answer)
+
+    def close():
+        process.stdin.close()
+        process.wait()
+
+    return Way(train, close=close)
+
+
+def _serve(name: str, what: str) -> None:
+    """Answer every number of steps on standard input with the seconds they took."""
+    model = MODELS[name]()
+    if what == "one-core":  # before JAX starts its threads
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        train = _timed(_map_by_hand(model)).train
+    else:
+        arguments = (name, model.members, model.batch_size, _data(), _rates(model))
+        train = _timed(torch_sweep.make_train(*arguments)).train
+    for line in sys.stdin:
+        print(train(int(line)), flush=True)
