@@ -252,7 +252,8 @@ class Population:
         Those are lost, unless it is the same program that trains the rest.
         """
         living = np.flatnonzero(self.alive)
-        shrinks = self.plan.width == self.plan.lane_length(self.members)
+        held = int(np.sum(self._places >= 0))
+        shrinks = self.plan.width == self.plan.lane_length(held)
         order = living if shrinks else np.argsort(~self.alive, kind="stable")
         if not len(living):
             return
