@@ -15,6 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from adaptax import checks
 from adaptax.checks import require
 from adaptax.tuning.execution import BUFFER, Plan, Population, Programs
 
@@ -64,8 +65,8 @@ def make_plan(
         num_steps: How long the run will be.
 
     Raises:
-        ValueError: If the strategy is none of these, or not even one member fits into
-            the memory.
+        ValueError: If the strategy is none of these, a plan does not fit the mesh, or
+            not even one member fits into the memory.
     """
     members, mesh = len(seeds), programs.mesh
     lanes = usable_lanes(mesh)
@@ -75,6 +76,13 @@ def make_plan(
     share = -(-wave // lanes)
     side_by_side = Plan(wave, 1) if mesh is None else Plan(share, lanes)
     if isinstance(strategy, Plan):
+        checks.length("width", strategy.width)
+        checks.length("lanes", strategy.lanes)
+        require(
+            mesh is None or strategy.lanes == mesh.size,
+            f"a plan's lanes must be the devices of the mesh, {lanes}, got "
+            f"{strategy.lanes}.",
+        )
         return Planned(strategy, wave, {})
     if isinstance(strategy, int) and not isinstance(strategy, bool):
         require(strategy >= 1, f"strategy must be >= 1 members, got {strategy}.")
