@@ -22,6 +22,20 @@ from adaptax.tuning.execution import BUFFER, Plan, Population, Programs
 Strategy = str | int | Plan
 """`"auto"`, `"vmap"`, `"map"`, the members to put side by side, or a plan."""
 
+_CONTAINERS = (  # of versions 2 and 1 of Linux's control groups
+    (
+        "/sys/fs/cgroup",
+        "memory.max",
+        "memory.current",
+        ("inactive_file", "active_file"),
+    ),
+    (
+        "/sys/fs/cgroup/memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        ("total_inactive_file", "total_active_file"),
+    ),
+)
 _SHARE_OF_MEMORY = 0.6
 _COPIES = 3  # of the states: before a call, after it, and one being saved or replaced
 
@@ -141,19 +155,38 @@ def free_bytes() -> float:
     statistics = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
-    found = []
+    found = [
+        free
+        for free in (_machine_bytes(), *(_container_bytes(*c) for c in _CONTAINERS))
+        if free is not None
+    ]
+    return min(found, default=2.0**32)  # not Linux
+
+
+def _machine_bytes() -> float | None:
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        table = dict(line.split(":", 1) for line in lines)
-        found.append(1024 * float(table["MemAvailable"].split()[0]))
-        folder = Path("/sys/fs/cgroup")
-        limit = float((folder / "memory.max").read_text())
-        found.append(limit - float((folder / "memory.current").read_text()))
+        return 1024 * _numbers(Path("/proc/meminfo"))["MemAvailable:"]
+    except (OSError, KeyError):
+        return None
+
+
+def _container_bytes(
+    folder: str, limit: str, used: str, cached: tuple[str, str]
+) -> float | None:
+    """Give what a container may still take; cached files make way."""
+    try:
+        most = float(Path(folder, limit).read_text())  # not a number without a limit
+        taken = float(Path(folder, used).read_text())
+        kinds = _numbers(Path(folder, "memory.stat"))
+        return most - taken + sum(kinds[name] for name in cached)
     except (OSError, ValueError, KeyError):
-        pass
-    if not found:  # not Linux
-        found.append(2.0**32)
-    return min(found)
+        return None
+
+
+def _numbers(path: Path) -> dict[str, float]:
+    """Read lines of a name and a number."""
+    rows = (line.split() for line in path.read_text().splitlines())
+    return {row[0]: float(row[1]) for row in rows if len(row) > 1}
 
 
 def _try(
