@@ -155,19 +155,24 @@ def test_an_optimizer_is_told_what_it_needs(name):
 # Batches.
 
 
-def batches_drawn(batches, keys, num_steps=6, size=12, batch_size=4):
-    """Give the examples of each step, as a set of bits, (keys, steps)."""
-    trial = adaptax.trial(
+def subset_trial(batches):
+    """Make a trial whose loss tells which of 12 examples a batch has, as bits."""
+    return adaptax.trial(
         lambda key: jnp.zeros(()),
         lambda w, batch: jnp.sum(batch) + w,
         lambda hparams: adaptax.gradient_descent(0.0),
-        2.0 ** np.arange(size, dtype=np.float32),
-        batch_size,
+        2.0 ** np.arange(12, dtype=np.float32),
+        4,
         batches=batches,
     )
 
+
+def batches_drawn(batches, keys):
+    """Give the examples of 6 steps as sets of bits, (keys, steps)."""
+    trial = subset_trial(batches)
+
     def run(key):
-        return trial.advance(None, trial.init(None, key), num_steps)[1]
+        return trial.advance(None, trial.init(None, key), 6)[1]
 
     return np.asarray(jax.jit(jax.vmap(run))(keys)).astype(int)
 
@@ -188,13 +193,26 @@ def test_shared_batches_are_the_same_for_all_keys():
     assert (drawn[0, :3] != drawn[0, 3:]).any()
 
 
-def test_shared_batches_are_those_of_the_common_step():
-    trial = line(batch_size=8, batches="shared")
-    _, whole = advanced(trial, 6)
-    state, first = advanced(trial, 2)
-    shared = Shared(trial.data, jnp.int32(2))
-    _, rest = trial.advance(RATE, state, 4, shared)
-    np.testing.assert_allclose(whole, jnp.concatenate([first, rest]), rtol=1e-5)
+def test_shared_batches_are_those_of_the_common_step_not_of_a_members_own():
+    trial = subset_trial("shared")
+    start = trial.init(None, KEY)
+    _, whole = trial.advance(None, start, 6)
+    _, rest = trial.advance(None, start, 4, Shared(trial.data, jnp.int32(2)))
+    np.testing.assert_array_equal(rest, whole[2:])
+
+
+@pytest.mark.parametrize(("batches", "copies"), [("shared", 0), ("separate", 1)])
+def test_only_separate_batches_are_gathered_for_each_member(batches, copies):
+    trial = line(batch_size=8, batches=batches)
+    states = jax.vmap(lambda key: trial.init(RATE, key))(jax.random.split(KEY, 7))
+
+    def advance(states):
+        shared = Shared(trial.data, jnp.int32(0))
+        return jax.vmap(lambda state: trial.advance(RATE, state, 1, shared))(states)
+
+    program = str(jax.make_jaxpr(advance)(states))
+    assert program.count(":f32[7,8,3] = gather") == copies
+    assert program.count(":f32[8,3] = gather") == 1 - copies
 
 
 def test_the_data_that_are_shared_are_the_ones_that_are_used():
