@@ -229,7 +229,8 @@ def trial(
         batch = batch_at(state, step, shared.data[0])
         noise = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
 
-        def value_fn(params):
+        def value_fn(params, grad_fn=None):
+            del grad_fn  # Optax's line searches refuse what this function does not take
             return measure(params, state.model_state, batch, noise)[0]
 
         (value, (model_state, aux)), grads = jax.value_and_grad(measure, has_aux=True)(
