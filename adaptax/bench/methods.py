@@ -85,6 +85,8 @@ def _averaged(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda rate: adaptax.iterate_average(make(rate))
 
 
+_debiased = partial(adaptax.prodigy, bias_correction=True)
+
 REFERENCES = (
     _swept_higher(_method("adamw", adaptax.adamw, 1e-3)),
     _swept_higher(
@@ -132,12 +134,19 @@ COMBINATIONS = (
         "adam_dog_cosine",
         lambda rate, steps: _adam_at(adaptax.dog())(warmed_cosine(rate, steps)),
     ),
-    _method("prodigy_debiased", partial(adaptax.prodigy, bias_correction=True)),
+    _method("prodigy_debiased", _debiased),
+    _method("prodigy_debiased_average", _averaged(_debiased)),
+    _method(
+        "prodigy_debiased_root_average",
+        _averaged(lambda rate: _debiased(adaptax.inverse_sqrt(rate, rate=0.02))),
+    ),
+    _method(
+        "prodigy_debiased_decay_average",
+        _averaged(partial(_debiased, weight_decay=0.1)),
+    ),
     _with_horizon(
         "prodigy_debiased_cosine",
-        lambda rate, steps: adaptax.prodigy(
-            warmed_cosine(rate, steps), bias_correction=True
-        ),
+        lambda rate, steps: _debiased(warmed_cosine(rate, steps)),
     ),
     _with_horizon(
         "prodigy_cosine",
@@ -151,6 +160,11 @@ COMBINATIONS = (
         "mechanic_cosine",
         lambda rate, steps: adaptax.mechanic(adaptax.adamw(warmed_cosine(rate, steps))),
     ),
+    _method(
+        "mechanic_average",
+        _averaged(lambda rate: adaptax.mechanic(adaptax.adamw(rate))),
+    ),
+    _method("momo_adam_average", _averaged(adaptax.momo_adam), 1e-2),
     _method("adam_bold_driver", _adam_at(adaptax.bold_driver(decay=0.9)), 1e-3),
     _method("adam_greedy", _adam_at(adaptax.greedy(window=50)), 1e-3),
     _with_horizon(

@@ -363,6 +363,7 @@ def _in_a_process(name: str, what: str) -> Way:
 
     def close():
         process.stdin.close()
+        process.stdout.close()
         process.wait()
 
     return Way(train, close=close)

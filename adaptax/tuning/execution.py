@@ -207,10 +207,7 @@ class Population:
 
     def advance(self, steps: int) -> np.ndarray:
         """Train the members that are alive for at most `BUFFER` steps; see `run`."""
-        fixed = (self.programs.data, np.int32(self.step), np.int32(steps))
-        alive = self._split(self._spread(self.alive) & (self._residents >= 0))
-        lanes = zip(self._lane_hparams, self._states, alive, strict=True)
-        arguments = [(*lane, *fixed) for lane in lanes]
+        arguments = self._to_train(steps)
         self._states = []  # given away
         results = self._at_once("train", arguments)
         self._states = [states for states, _ in results]
@@ -218,6 +215,13 @@ class Population:
         self.alive = self.alive & np.isfinite(losses).all(axis=1)
         self.step += steps
         return losses
+
+    def scratch_bytes(self) -> int:
+        """Give the memory that a step takes beside the states, in all lanes."""
+        arguments = self._to_train(0)
+        program = self.programs.get("train", self.plan.width, *arguments[0])
+        analysis = program.memory_analysis()
+        return analysis.temp_size_in_bytes * len(arguments) if analysis else 0
 
     def judge(self) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
         """Judge the members: give scores, if the trial has any, and a dict of metrics.
@@ -331,6 +335,13 @@ class Population:
         if lost.any():
             found[lost] = np.nan if np.issubdtype(found.dtype, np.floating) else 0
         return found
+
+    def _to_train(self, steps: int) -> list[Any]:
+        """Give the arguments of the training program, lane by lane."""
+        fixed = (self.programs.data, np.int32(self.step), np.int32(steps))
+        alive = self._split(self._spread(self.alive) & (self._residents >= 0))
+        lanes = zip(self._lane_hparams, self._states, alive, strict=True)
+        return [(*lane, *fixed) for lane in lanes]
 
     def _at_once(self, name: str, arguments: list[Any]) -> list[Any]:
         """Run a program for all lanes at the same time."""

@@ -197,6 +197,11 @@ def _try(
     start = time.perf_counter()
     for plan in candidates:
         population = Population(programs, plan, hparams, seeds)
+        if (
+            plan.width > 1
+            and population.scratch_bytes() > _SHARE_OF_MEMORY * free_bytes()
+        ):
+            continue
         if plan.width == 1:  # a few tell for all
             population.alive[4 * plan.lanes :] = False
         population.advance(1)

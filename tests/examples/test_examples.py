@@ -22,22 +22,24 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 MNIST = EXAMPLES / "01_mnist.py"
 LOOPS = EXAMPLES / "02_any_training_loop.py"
 WRONG_RATES = EXAMPLES / "03_rates_that_follow_the_loss.py"
+SWEEP = EXAMPLES / "05_sweep.py"
+POPULATION = EXAMPLES / "06_population.py"
 
 
-def environment():
-    """Give the environment without what conftest sets for the tests themselves."""
-    hidden = {"XLA_FLAGS"}
+def environment(hasty=False):
+    """Give the environment; only the hasty compile without optimizing, as tests do."""
+    hidden = () if hasty else {"XLA_FLAGS"}
     return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
-def run(script, *arguments, check=True):
+def run(script, *arguments, check=True, hasty=False):
     return subprocess.run(
         [sys.executable, script, *map(str, arguments)],
         check=check,
         capture_output=True,
         text=True,
         timeout=300,
-        env=environment(),
+        env=environment(hasty),
     )
 
 
@@ -172,5 +174,34 @@ def test_a_controller_that_is_not_there_is_named(tmp_path):
     assert "there is no 'bold'. There are: nothing (Adam)," in failed.stderr
 
 
+def test_the_sweep_tells_the_range_of_good_rates_and_what_halving_saved(tmp_path):
+    output = run(SWEEP, "--smoke", "--out", tmp_path, hasty=True).stdout
+    found = results_of(tmp_path)
+    assert found["good_from"] <= found["best_rate"] * 1.001
+    assert found["good_to"] >= found["best_rate"] * 0.999
+    assert found["halving_cost"] < 1
+    assert f"Best rate: {found['best_rate']:.2g}" in output
+    swept = adaptax.SweepResult.load(tmp_path / "sweep.npz")
+    assert swept.losses.shape == (3, 2, 3)
+    assert (tmp_path / "sweep.png").stat().st_size > 10_000
+
+
+def test_the_population_is_compared_with_the_best_constant_rate(tmp_path):
+    output = run(POPULATION, "--smoke", "--out", tmp_path, hasty=True).stdout
+    fresh = results_of(tmp_path)["fresh_seeds"]
+    assert set(fresh) == {"schedule", "best constant"}
+    for name, found in fresh.items():
+        assert f"{name:14} loss {found['loss']:.4f}" in output
+    population = adaptax.PopulationResult.load(tmp_path / "population.npz")
+    assert population.scores.shape == (20, 4)
+    assert (tmp_path / "population.png").stat().st_size > 10_000
+
+
 def test_no_example_is_left_out():
-    assert set(EXAMPLES.glob("[0-9]*.py")) == {MNIST, LOOPS, WRONG_RATES}
+    assert set(EXAMPLES.glob("[0-9]*.py")) == {
+        MNIST,
+        LOOPS,
+        WRONG_RATES,
+        SWEEP,
+        POPULATION,
+    }

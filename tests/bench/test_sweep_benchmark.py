@@ -1,0 +1,37 @@
+"""The sweep benchmark: every way trains, and the ratios are those of one round."""
+
+import argparse
+import json
+
+import pytest
+
+from adaptax.bench import sweep
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    arguments = argparse.Namespace(worker=None, rounds=1, smoke=True, out=folder)
+    few = {"MLP, 16 units": lambda: sweep._mlp(16, members=3)}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sweep, "MODELS", few)
+        sweep.run(arguments)
+    return json.loads((folder / "sweep.json").read_text())
+
+
+def test_every_way_that_is_installed_took_its_turn(rows):
+    ways = {row["way"].partition(" (")[0] for row in rows}
+    assert {sweep.OURS, sweep.LOOP, *sweep.BY_HAND, sweep.ONE_CORE} <= ways
+
+
+def test_the_ratios_belong_to_the_times(rows):
+    loop = next(row for row in rows if row["way"] == sweep.LOOP)
+    assert loop["x_python_loop"] == 1
+    for row in rows:
+        expected = loop["ms_per_member_step"] / row["ms_per_member_step"]
+        assert row["x_python_loop"] == pytest.approx(expected)
+
+
+def test_the_whole_sweep_is_one_compilation(rows):
+    ours = next(row for row in rows if row["way"].startswith(sweep.OURS))
+    assert ours["compilations"] == 1
