@@ -1,0 +1,49 @@
+"""Run a tool to its end, with checkpoints: `python killed_tool.py TOOL FOLDER`.
+
+Writes FOLDER/result.npz. The tests kill it now and then, and start it again.
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+
+jax.config.update("jax_enable_compilation_cache", False)
+
+from lines import line_trial
+
+import adaptax
+from adaptax.spaces import log_grid, log_uniform
+
+OPTIONS = {"strategy": "map", "progress": False}
+SPACE = {"learning_rate": log_grid(1e-4, 0.1, 9)}
+
+
+def sweep(checkpoint):
+    return adaptax.sweep(
+        line_trial(), SPACE, num_steps=60_000, checkpoint=checkpoint, **OPTIONS
+    )
+
+
+def halving(checkpoint):
+    return adaptax.successive_halving(
+        line_trial(), SPACE, num_steps=150_000, checkpoint=checkpoint, **OPTIONS
+    )
+
+
+def population(checkpoint):
+    return adaptax.population_based_training(
+        line_trial(),
+        {"learning_rate": log_uniform(1e-4, 0.1)},
+        num_steps=60_000,
+        interval=2_000,
+        members=9,
+        checkpoint=checkpoint,
+        **OPTIONS,
+    )
+
+
+if __name__ == "__main__":
+    tool, folder = sys.argv[1], Path(sys.argv[2])
+    print("started", flush=True)
+    globals()[tool](folder / "checkpoints").save(folder / "result.npz")

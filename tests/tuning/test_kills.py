@@ -1,0 +1,73 @@
+"""Kills at random moments: a tool that is started again ends with the same bits."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).with_name("killed_tool.py")
+
+
+def start(tool, folder):
+    folder.mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(
+        [sys.executable, SCRIPT, tool, folder],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env=environment,
+        text=True,
+    )
+
+
+def finish(tool, folder):
+    process = start(tool, folder)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    with np.load(folder / "result.npz") as arrays:
+        return {name: arrays[name] for name in arrays if name != "__about__"}
+
+
+def interrupt(tool, folder, moment, how):
+    """Interrupt a run some moments after a checkpoint; say if it was still running."""
+    process = start(tool, folder)
+    begun, deadline = saved(folder), time.monotonic() + 120
+    while process.poll() is None and saved(folder) == begun:
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        time.sleep(0.005)
+    time.sleep(moment)
+    running = process.poll() is None
+    process.send_signal(how)
+    process.communicate(timeout=60)
+    assert process.returncode != 0 or not running
+    return running
+
+
+def saved(folder):
+    return {path.name for path in folder.glob("checkpoints/*.npz")}
+
+
+@pytest.mark.parametrize("tool", ["sweep", "halving", "population"])
+def test_a_killed_tool_started_again_gives_the_same_bits(tool, tmp_path):
+    moments = np.random.default_rng(sum(map(ord, tool))).uniform(0, 0.4, 2)
+    hits = [
+        interrupt(tool, tmp_path / "killed", moment, signal.SIGKILL)
+        for moment in moments
+    ]
+    assert any(hits)
+    resumed = finish(tool, tmp_path / "killed")
+    whole = finish(tool, tmp_path / "whole")
+    assert resumed.keys() == whole.keys()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(resumed[name], array, err_msg=name)
+
+
+def test_ctrl_c_ends_a_tool_at_once(tmp_path):
+    folder = tmp_path / "interrupted"
+    assert interrupt("sweep", folder, 0.1, signal.SIGINT)
+    assert not (folder / "result.npz").exists()
