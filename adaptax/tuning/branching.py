@@ -94,10 +94,12 @@ class BranchResult:
     def load(cls, path: str | PathLike[str]) -> "BranchResult":
         """Read what `save` wrote; hyperparameters come back as nested dicts."""
         arrays, about = records.load_arrays(path, _KIND)
-        names = ("explored", "forecasts", "chosen", "losses")
         return cls(
             unflatten_names(group(arrays, "hparams")),
-            *(arrays[name] for name in names),
+            arrays["explored"],
+            arrays["forecasts"],
+            arrays["chosen"],
+            arrays["losses"],
             int(arrays["stage_steps"]),
             about,
         )

@@ -102,12 +102,12 @@ def successive_halving(
     """
     checks.length("num_steps", num_steps)
     checks.length("eta", eta, at_least=2)
-    seeds = as_seeds(seeds)
+    seed_list = as_seeds(seeds)
     hparams = spaces.members(space, samples, stream(key, "space"))
     count = len(jax.tree.leaves(hparams)[0])
     rungs = rungs_to(num_steps, count, eta, first_rung)
-    members = count * len(seeds)
-    each = jax.tree.map(lambda leaf: np.repeat(leaf, len(seeds), axis=0), hparams)
+    members = count * len(seed_list)
+    each = jax.tree.map(lambda leaf: np.repeat(leaf, len(seed_list), axis=0), hparams)
     session = Session(
         "successive halving",
         trial,
@@ -115,19 +115,19 @@ def successive_halving(
         mesh=mesh,
         checkpoint=checkpoint,
         progress=progress,
-        total=len(seeds) * total_cost(rungs, count, eta),
-        about={"hparams": hparams, "seeds": seeds, "rungs": rungs, "eta": eta},
+        total=len(seed_list) * total_cost(rungs, count, eta),
+        about={"hparams": hparams, "seeds": seed_list, "rungs": rungs, "eta": eta},
     )
     with session:
-        all_seeds = np.tile(seeds, count)
+        all_seeds = np.tile(seed_list, count)
         planned = session.plan(strategy, each, all_seeds, int(rungs[0]))
         fit_together("configurations and seeds", members, planned.wave)
         population = Population(session.programs, planned.plan, each, all_seeds)
-        run = _Run(session, population, len(seeds), rungs)
+        run = _Run(session, population, len(seed_list), rungs)
         while run.rung < len(rungs):
             run.climb(eta)
-        about = session.about(seeds=seeds.tolist(), num_steps=num_steps)
-    shape = (count, len(seeds))
+        about = session.about(seeds=seed_list.tolist(), num_steps=num_steps)
+    shape = (count, len(seed_list))
     return HalvingResult(
         hparams,
         run.losses.reshape(*shape, num_steps),

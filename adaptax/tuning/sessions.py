@@ -127,7 +127,7 @@ def as_key(key: Any) -> jax.Array:
         require(key.shape == (), f"key must be one key, got shape {key.shape}.")
         return key
     if isinstance(key, jax.Array | np.ndarray) and key.dtype == np.uint32:
-        return jax.random.wrap_key_data(key)
+        return jax.random.wrap_key_data(jnp.asarray(key))
     checks.count("key", key)
     return jax.random.key(key)
 

@@ -211,12 +211,12 @@ def sweep(
     ((4, 1, 50), 1.0)
     """
     checks.length("num_steps", num_steps)
-    seeds = as_seeds(seeds)
+    seed_list = as_seeds(seeds)
     hparams = spaces.members(space, samples, stream(key, "space"))
     count = len(jax.tree.leaves(hparams)[0])
-    members = count * len(seeds)
-    each = jax.tree.map(lambda leaf: np.repeat(leaf, len(seeds), axis=0), hparams)
-    every_seed = np.tile(seeds, count)
+    members = count * len(seed_list)
+    each = jax.tree.map(lambda leaf: np.repeat(leaf, len(seed_list), axis=0), hparams)
+    every_seed = np.tile(seed_list, count)
     session = Session(
         "sweep",
         trial,
@@ -225,15 +225,15 @@ def sweep(
         checkpoint=checkpoint,
         progress=progress,
         total=members * num_steps,
-        about={"hparams": hparams, "seeds": seeds, "num_steps": num_steps},
+        about={"hparams": hparams, "seeds": seed_list, "num_steps": num_steps},
     )
     with session:
         wave = session.plan(strategy, each, every_seed, num_steps).wave
         run = _Run(session, each, every_seed, num_steps)
         for start in range(run.start, members, wave):
             run.train(start, wave)
-        about = session.about(seeds=seeds.tolist(), num_steps=num_steps)
-    shape = (count, len(seeds))
+        about = session.about(seeds=seed_list.tolist(), num_steps=num_steps)
+    shape = (count, len(seed_list))
     return SweepResult(
         hparams,
         run.losses.reshape(*shape, num_steps),

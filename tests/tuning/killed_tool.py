@@ -6,10 +6,6 @@ Writes FOLDER/result.npz. The tests kill it now and then, and start it again.
 import sys
 from pathlib import Path
 
-import jax
-
-jax.config.update("jax_enable_compilation_cache", False)
-
 from lines import line_trial
 
 import adaptax

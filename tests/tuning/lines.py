@@ -1,4 +1,4 @@
-"""The trials of the tests: a straight line through noisy points, by gradient descent."""
+"""The trial of the tests: a line through noisy points, by gradient descent."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ Y = (X @ np.array([1.0, -2.0, 0.5]) + 0.1 * _GENERATOR.normal(size=48)).astype(
 
 
 def line_trial(optimizer=adaptax.gradient_descent, **options):
-    """Make a trial with the hyperparameter `learning_rate`; it diverges above 1 or so."""
+    """Make a trial with the hyperparameter `learning_rate`."""
 
     def loss(w, batch):
         return jnp.mean((batch["x"] @ w - batch["y"]) ** 2)

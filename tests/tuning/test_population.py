@@ -1,4 +1,4 @@
-"""Population based training: who copies whom, what varies, and the schedule it found."""
+"""Population training: who copies whom, what varies, the schedule that it found."""
 
 import jax
 import jax.numpy as jnp
