@@ -46,6 +46,7 @@ from adaptax.learning_rate_free import momo_adam as momo_adam
 from adaptax.learning_rate_free import prodigy as prodigy
 from adaptax.learning_rate_free import schedule_free as schedule_free
 from adaptax.learning_rate_free import schedule_free_adamw as schedule_free_adamw
+from adaptax.learning_rate_free import schedule_free_polyak as schedule_free_polyak
 from adaptax.learning_rate_free import schedule_free_radam as schedule_free_radam
 from adaptax.learning_rate_free import schedule_free_sgd as schedule_free_sgd
 from adaptax.learning_rate_free import trac as trac

@@ -53,5 +53,8 @@ from adaptax.learning_rate_free.schedule_free import (
 from adaptax.learning_rate_free.schedule_free import (
     schedule_free_sgd as schedule_free_sgd,
 )
+from adaptax.learning_rate_free.schedule_free_polyak import (
+    schedule_free_polyak as schedule_free_polyak,
+)
 from adaptax.learning_rate_free.trac import TracTuner as TracTuner
 from adaptax.learning_rate_free.trac import trac as trac

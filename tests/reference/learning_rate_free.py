@@ -266,7 +266,35 @@ def dadapt_lion(
         yield x, gamma
 
 
+def schedule_free_polyak(
+    y,
+    gradients,
+    values,
+    *,
+    learning_rate,
+    b1,
+    b2,
+    eps,
+    lower_bound,
+    least_norm_sq,
+):
+    """Polyak's step of the loss linear around y, seen from z, in the norm of 1/D."""
+    z, x, v = y.copy(), y.copy(), np.zeros_like(y)
+    alphas = np.broadcast_to(learning_rate, len(gradients))
+    for t, (g, value, alpha) in enumerate(
+        zip(gradients, values, alphas, strict=True), start=1
+    ):
+        v = b2 * v + (1 - b2) * g**2
+        scaled = g / (np.sqrt(v / (1 - b2**t)) + eps)
+        gap = max(value - lower_bound + b1 * (g @ (z - x)), 0)
+        gamma = alpha * gap / max(g @ scaled, least_norm_sq)
+        z = z - gamma * scaled
+        x = (1 - 1 / t) * x + z / t
+        yield (1 - b1) * z + b1 * x, gamma
+
+
 REFERENCES = {
+    "schedule_free_polyak": schedule_free_polyak,
     "adamg": adamg,
     "dadapt_lion": dadapt_lion,
     "dadapt_sgd": dadapt_sgd,
