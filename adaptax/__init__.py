@@ -106,6 +106,7 @@ from adaptax.schedules import step_decay as step_decay
 from adaptax.schedules import warmup as warmup
 from adaptax.schedules import warmup_stable_decay as warmup_stable_decay
 from adaptax.tuning import BranchResult as BranchResult
+from adaptax.tuning import FinderResult as FinderResult
 from adaptax.tuning import HalvingResult as HalvingResult
 from adaptax.tuning import Plan as Plan
 from adaptax.tuning import PopulationDiverged as PopulationDiverged
@@ -115,6 +116,7 @@ from adaptax.tuning import SweepResult as SweepResult
 from adaptax.tuning import Trial as Trial
 from adaptax.tuning import TrialState as TrialState
 from adaptax.tuning import branch as branch
+from adaptax.tuning import find_learning_rate as find_learning_rate
 from adaptax.tuning import nnx_trial as nnx_trial
 from adaptax.tuning import population_based_training as population_based_training
 from adaptax.tuning import successive_halving as successive_halving

@@ -3,6 +3,8 @@
 from adaptax.tuning.branching import BranchResult as BranchResult
 from adaptax.tuning.branching import branch as branch
 from adaptax.tuning.execution import Plan as Plan
+from adaptax.tuning.finder import FinderResult as FinderResult
+from adaptax.tuning.finder import find_learning_rate as find_learning_rate
 from adaptax.tuning.flax_trials import nnx_trial as nnx_trial
 from adaptax.tuning.halving import HalvingResult as HalvingResult
 from adaptax.tuning.halving import successive_halving as successive_halving

@@ -1,0 +1,368 @@
+"""Plots: one figure for each thing that people look at.
+
+Each function gives a `matplotlib.figure.Figure`, which a notebook shows and `savefig`
+writes; no global state is touched. They need `pip install "adaptax[plots]"`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adaptax import checks
+from adaptax.checks import require
+from adaptax.tuning import (
+    BranchResult,
+    FinderResult,
+    HalvingResult,
+    PopulationResult,
+    SweepResult,
+)
+from adaptax.tuning.records import flatten_names
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST_POINTS = 10_000
+_FAINT = {"alpha": 0.3, "linewidth": 0.8}
+
+
+def finder(result: FinderResult) -> "Figure":
+    """Draw the smoothed losses by the rate, and where to start.
+
+    The seeds are thin lines, their median is a thick one. A suggestion is a point on
+    the median; the one that is recommended also has its spread over the seeds, shaded.
+    Losses are drawn until they have diverged.
+
+    Args:
+        result: Of `find_learning_rate`.
+    """
+    figure = _figure(7, 4.2)
+    axes = figure.subplots()
+    rates, curves = result.learning_rates, result.smoothed
+    if len(curves) > 1:
+        axes.plot(rates, curves.T, color="tab:blue", **_FAINT)
+    middle = _median(curves)
+    axes.plot(rates, middle, color="tab:blue", linewidth=2, label="smoothed loss")
+    spread = result.spread.get(result.RECOMMENDED)
+    if spread is not None and len(curves) > 1:
+        axes.axvspan(*spread, color="0.5", alpha=0.15, linewidth=0)
+    for index, (name, rate) in enumerate(result.suggestions.items(), start=1):
+        if rate is None:
+            continue
+        best = name == result.RECOMMENDED
+        height = np.interp(np.log(rate), np.log(rates), middle)
+        if best:
+            axes.axvline(rate, color=f"C{index}", linewidth=1, zorder=1)
+        label = f"{name}, {rate:.2g}" + (" (suggested)" if best else "")
+        size = 11 if best else 8
+        axes.plot(
+            rate, height, marker="o", color=f"C{index}", ms=size, ls="", label=label
+        )
+    axes.set(xlabel=result.about["name"].replace("_", " "), ylabel="loss, smoothed")
+    axes.set_xscale("log" if result.about["mode"] == "exponential" else "linear")
+    axes.set_title(result.message, fontsize="small", wrap=True)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    return figure
+
+
+def sweep(result: SweepResult, name: str = "learning_rate") -> "Figure":
+    """Draw the scores over a hyperparameter, and the best learning curves.
+
+    On the left a point is a run and the line the mean over seeds of the best member at
+    each value; the region within 5 % of the best is shaded, and a cross marks values at
+    which a seed diverged. On the right are the curves of the best five members, with
+    the quartiles over seeds.
+
+    Args:
+        result: Of `adaptax.sweep`.
+        name: The hyperparameter, by its path.
+
+    Raises:
+        ValueError: If there is no such hyperparameter.
+    """
+    values, means = _values(result.hparams, name), result.scores.mean(axis=1)
+    figure = _figure(9, 3.8)
+    left, right = figure.subplots(1, 2)
+    left.plot(values, result.scores, ".", color="0.6", markersize=4)
+    points = np.unique(values)
+    best = np.array([means[values == point].min() for point in points])
+    finite = np.isfinite(best)
+    left.plot(points[finite], best[finite], color="tab:blue", label="mean over seeds")
+    if finite.any() and points[0] > 0:
+        region = result.good_region(name)
+        if region is not None:
+            left.axvspan(region.low, region.high, color="tab:blue", alpha=0.15, lw=0)
+    if not finite.all():
+        bottom = np.full((~finite).sum(), 0.03)
+        left.plot(
+            points[~finite],
+            bottom,
+            "x",
+            color="tab:red",
+            transform=left.get_xaxis_transform(),
+            label="diverged",
+        )
+    left.set(xlabel=name.replace("_", " "), ylabel="score")
+    left.set_xscale("log" if points[0] > 0 and len(points) > 2 else "linear")
+    left.set_yscale("log" if _spans_decades(best) else "linear")
+    low, middle, high = (_smooth(curve) for curve in result.curves())
+    steps = np.arange(1, middle.shape[1] + 1)
+    for member in result.ranking[:5]:
+        (line,) = right.plot(steps, middle[member], label=f"{values[member]:.2g}")
+        right.fill_between(
+            steps, low[member], high[member], color=line.get_color(), alpha=0.2, lw=0
+        )
+    right.set(xlabel="step", ylabel="loss")
+    right.set_yscale("log" if _spans_decades(middle[result.ranking[:5]]) else "linear")
+    right.legend(title=f"best by {name.replace('_', ' ')}", fontsize="small")
+    left.legend(fontsize="small")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def halving(result: HalvingResult, name: str = "learning_rate") -> "Figure":
+    """Draw the learning curves of all members, each to the rung where it ended.
+
+    Args:
+        result: Of `adaptax.successive_halving`.
+        name: The hyperparameter that colours the curves, by its path.
+
+    Raises:
+        ValueError: If there is no such hyperparameter.
+    """
+    values = _values(result.hparams, name)
+    figure = _figure(7, 4.2)
+    axes = figure.subplots()
+    logarithmic = bool(values.min() > 0)
+    places = np.log10(values) if logarithmic else values
+    span = max(float(np.ptp(places)), 1e-12)
+    curves = _smooth(result.curves()[1])
+    steps = np.arange(1, curves.shape[1] + 1)
+    import matplotlib as mpl
+
+    colors = mpl.colormaps["viridis"]
+    for member, curve in enumerate(curves):
+        color = colors(float(places[member] - places.min()) / span)
+        last = result.reached[member] == len(result.rungs)
+        axes.plot(steps, curve, color=color, linewidth=2 if last else 0.8)
+    for rung in result.rungs[:-1]:
+        axes.axvline(rung, color="0.85", zorder=0)
+    norm: Any = mpl.colors.LogNorm if logarithmic else mpl.colors.Normalize
+    bar = mpl.cm.ScalarMappable(norm(values.min(), values.max()), colors)
+    figure.colorbar(bar, ax=axes, label=name.replace("_", " "))
+    axes.set(xlabel="step", ylabel="loss", xscale="log")
+    axes.set_yscale("log" if _spans_decades(curves) else "linear")
+    axes.set_title(f"{result.cost:.0%} of the cost of the full sweep", fontsize="small")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def population(result: PopulationResult, name: str = "learning_rate") -> "Figure":
+    """Draw a hyperparameter and the scores of all members, the winner's in bold.
+
+    A thin line leads from a member to the one that it was copied from.
+
+    Args:
+        result: Of `adaptax.population_based_training`.
+        name: The hyperparameter, by its path.
+
+    Raises:
+        ValueError: If there is no such hyperparameter.
+    """
+    values, path = _values(result.hparams, name), result.ancestry()
+    intervals = len(values)
+    ends = np.minimum(
+        np.arange(intervals + 1) * result.interval, result.losses.shape[1]
+    )
+    figure = _figure(7, 6)
+    above, below = figure.subplots(2, 1, sharex=True)
+    for member in range(values.shape[1]):
+        above.stairs(values[:, member], ends, color="0.8", baseline=None)
+    copied = result.parents[1:] != np.arange(values.shape[1])
+    for interval, member in np.argwhere(copied):
+        parent = result.parents[interval + 1, member]
+        heights = values[interval, parent], values[interval + 1, member]
+        above.plot([ends[interval + 1]] * 2, heights, color="0.8", linewidth=0.6)
+    scores = np.where(np.isfinite(result.scores), result.scores, np.nan)
+    below.plot(ends[1:], scores, color="0.8", linewidth=0.8)
+    lived = np.arange(intervals), path
+    above.stairs(values[lived], ends, color="tab:red", baseline=None, linewidth=2)
+    below.plot(ends[1:], scores[lived], color="tab:red", linewidth=2)
+    above.plot([], [], color="tab:red", label="the winner and its ancestors")
+    above.plot([], [], color="0.8", label="the other members")
+    above.set(ylabel=name.replace("_", " "))
+    above.set_yscale("log" if values.min() > 0 else "linear")
+    below.set(xlabel="step", ylabel="score")
+    below.set_yscale("log" if _spans_decades(scores) else "linear")
+    above.legend(fontsize="small")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def branches(result: BranchResult, name: str = "learning_rate") -> "Figure":
+    """Draw the run, the branches that it tried at each stage, and what it chose.
+
+    Args:
+        result: Of `adaptax.branch`.
+        name: The hyperparameter, by its path.
+
+    Raises:
+        ValueError: If there is no such hyperparameter.
+    """
+    values = _values(result.hparams, name)
+    stages, branches, explored = result.explored.shape
+    figure = _figure(7, 6)
+    above, below = figure.subplots(2, 1, sharex=True)
+    for stage in range(stages):
+        begun = stage * result.stage_steps
+        steps = begun + np.arange(1, explored + 1)
+        above.plot(steps, result.explored[stage].T, color="0.7", linewidth=0.6)
+        below.plot([begun] * branches, values[stage], ".", color="0.7")
+    above.plot(np.arange(1, len(result.losses) + 1), result.losses, color="tab:red")
+    chosen = values[np.arange(stages), result.chosen]
+    ends = np.arange(stages + 1) * result.stage_steps
+    below.stairs(chosen, ends, color="tab:red", baseline=None, linewidth=2)
+    above.plot([], [], color="tab:red", label="the run")
+    above.plot([], [], color="0.7", label="branches that were tried")
+    above.set(ylabel="loss")
+    above.set_yscale("log" if _spans_decades(result.losses) else "linear")
+    below.set(xlabel="step", ylabel=name.replace("_", " "))
+    below.set_yscale("log" if values.min() > 0 else "linear")
+    above.legend(fontsize="small")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def schedule(
+    *schedules: Callable[[Any], Any] | Mapping[str, Callable[[Any], Any]],
+    total_steps: int,
+) -> "Figure":
+    """Draw the rates of schedules, those of adaptax, of Optax, or any functions.
+
+    Args:
+        schedules: One or more functions `step -> rate`, and dicts of them by name.
+        total_steps: How many steps to draw, >= 1.
+
+    Raises:
+        TypeError: If there is none, or one cannot be called.
+    """
+    checks.length("total_steps", total_steps)
+    named = _named(schedules)
+    points = min(total_steps, _MOST_POINTS)
+    steps = np.linspace(0, total_steps - 1, points).astype(np.int32)
+    figure = _figure(7, 3.6)
+    axes = figure.subplots()
+    for name, function in named.items():
+        axes.plot(steps, _rates(function, steps), label=name)
+    axes.set(xlabel="step", ylabel="learning rate")
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    axes.grid(alpha=0.3)
+    if len(named) > 1:
+        axes.legend(fontsize="small")
+    return figure
+
+
+def history(history: Mapping[str, Any]) -> "Figure":
+    """Draw what training recorded: a panel for each array, with its mean over steps.
+
+    The scale is logarithmic where all values are positive and most of them span more
+    than a factor of 30. Values that are not finite are left out.
+
+    Args:
+        history: Arrays of shape (steps,) or (runs, steps), by name.
+
+    Raises:
+        ValueError: If there is none, or one has another shape.
+    """
+    require(len(history) > 0, "history must have at least one array, got none.")
+    columns = min(2, len(history))
+    rows = -(-len(history) // columns)
+    figure = _figure(4.5 * columns, 2.8 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    for axes, (name, values) in zip(panels, history.items(), strict=False):
+        values = np.atleast_2d(np.asarray(values, float))
+        require(
+            values.ndim == 2 and values.size > 0,
+            f"history[{name!r}] must be of shape (steps,) or (runs, steps), got "
+            f"{np.shape(history[name])}.",
+        )
+        _draw_history(axes, name, values)
+    for axes in panels[len(history) :]:
+        axes.remove()
+    for axes in panels[: len(history)][-columns:]:
+        axes.set_xlabel("step")
+        axes.tick_params(labelbottom=True)
+    return figure
+
+
+def _draw_history(axes: "Axes", name: str, values: np.ndarray) -> None:
+    steps = values.shape[1]
+    width = max(1, steps // 50)
+    axes.plot(values.T, color="tab:blue", **_FAINT)
+    means = np.convolve(_median(values), np.full(width, 1 / width), "valid")
+    axes.plot(np.arange(len(means)) + (width - 1) / 2, means, color="tab:blue")
+    axes.set(title=name, yscale="log" if _spans_decades(values) else "linear")
+    axes.grid(alpha=0.3)
+
+
+def _spans_decades(values: np.ndarray) -> bool:
+    finite = values[np.isfinite(values)]
+    if finite.size == 0 or finite.min() <= 0:
+        return False
+    low, high = np.quantile(finite, (0.05, 0.95))
+    return bool(high > 30 * low)
+
+
+def _values(hparams: Any, name: str) -> np.ndarray:
+    named = flatten_names(hparams)
+    require(name in named, f"name must be one of {list(named)}, got {name!r}.")
+    return named[name]
+
+
+def _smooth(curves: np.ndarray) -> np.ndarray:
+    """Average over a 50th of the steps, backwards; NaN where a loss is."""
+    width = max(1, curves.shape[1] // 50)
+    sums = np.cumsum(np.pad(curves, ((0, 0), (width, 0)), mode="edge"), axis=1)
+    return (sums[:, width:] - sums[:, :-width]) / width
+
+
+def _median(curves: np.ndarray) -> np.ndarray:
+    """Give the median over runs; NaN where half of them are not finite."""
+    middle = np.median(np.where(np.isfinite(curves), curves, np.inf), axis=0)
+    return np.where(np.isfinite(middle), middle, np.nan)
+
+
+def _named(schedules: tuple[Any, ...]) -> dict[str, Callable[[Any], Any]]:
+    named: dict[str, Callable[[Any], Any]] = {}
+    for number, given in enumerate(schedules, start=1):
+        named |= given if isinstance(given, Mapping) else {f"schedule {number}": given}
+    if not named:
+        raise TypeError("schedule needs at least one function step -> rate.")
+    for name, function in named.items():
+        if not callable(function):
+            raise TypeError(
+                f"{name} must be a function step -> rate, got {function!r}."
+            )
+    return named
+
+
+def _rates(function: Callable[[Any], Any], steps: np.ndarray) -> np.ndarray:
+    return np.asarray(jax.vmap(lambda step: jnp.asarray(function(step)))(steps))
+
+
+def _figure(width: float, height: float) -> "Figure":
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            'plots need matplotlib: pip install "adaptax[plots]".'
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")

@@ -1,0 +1,284 @@
+"""The finder: a range test, which raises the rate at every step of one run.
+
+    exponential   η_i = low (high/low)^{i/(n−1)}
+    linear        η_i = low + (high − low) i/(n−1)          i = 0 … n−1
+
+Step i is taken with η_i; its loss is the one that the step starts from. `range_tests`
+says how the curves are read and what is suggested. All seeds run in one program, and
+each has its own reading: a suggestion is their geometric median, if more than half of
+them have one. The trial is pure, so there is nothing to restore afterwards.
+
+Source: Smith (2017), "Cyclical Learning Rates for Training Neural Networks", WACV,
+section 3.3, for the linear test; fastai's `lr_find` for the exponential one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from adaptax import checks, spaces
+from adaptax.checks import require
+from adaptax.tuning import records
+from adaptax.tuning.execution import Population
+from adaptax.tuning.planning import Strategy
+from adaptax.tuning.range_tests import FELL, STATUSES, SUGGESTIONS, Reading, read
+from adaptax.tuning.records import group, prefixed
+from adaptax.tuning.scheduled_trials import scheduled
+from adaptax.tuning.sessions import Session, as_seeds, fit_together, stream
+from adaptax.tuning.trials import Trial
+
+_KIND = "adaptax finder"
+_MESSAGES = {
+    "ok": "The loss fell, and rose again at higher rates: start from {suggestion:.2g}.",
+    "never diverged": "The loss fell up to the highest rate, {high:.2g}, so that better "
+    "ones may lie beyond it: raise high.",
+    "flat": "The loss did not fall by more than its noise: raise high or num_steps, "
+    'and make sure that the trial uses the hyperparameter "{name}".',
+    "diverged at once": "The loss rose without having fallen before: lower low, or "
+    "raise num_steps.",
+    "not finite": "The first loss is not finite: check the data and the first "
+    "parameters.",
+}
+
+
+@dataclass(frozen=True)
+class FinderResult:
+    """What a range test found.
+
+    `learning_rates` is float32 (steps,); `losses` is float32 (seeds, steps), NaN after
+    a loss that is not finite; `smoothed` is (seeds, steps), NaN from where the loss had
+    diverged. `suggestions` has a rate or `None` for "valley", "slide", "minimum" and
+    "steep", and `spread` the lowest and the highest over the seeds. `about` says how it
+    was run.
+
+    `status` is what most seeds say:
+
+    * "ok": the loss fell, and diverged or rose later;
+    * "never diverged": it fell, and did neither. "valley" is where it fell; "slide" and
+      "minimum" are `None`, and so is "steep" if that is one of the highest rates;
+    * "flat": it neither fell nor rose by more than its noise;
+    * "diverged at once": it rose without having fallen before;
+    * "not finite": not even the first loss was.
+
+    With the last three, no suggestion is made.
+    """
+
+    RECOMMENDED: ClassVar[str] = "valley"
+
+    learning_rates: np.ndarray
+    losses: np.ndarray
+    smoothed: np.ndarray
+    suggestions: dict[str, float | None]
+    spread: dict[str, tuple[float, float] | None]
+    status: str
+    about: dict[str, Any]
+
+    @property
+    def suggestion(self) -> float | None:
+        """The rate to start from, that of `RECOMMENDED`, or `None`: see `message`."""
+        return self.suggestions[self.RECOMMENDED]
+
+    @property
+    def message(self) -> str:
+        """What came of it, in a sentence, and what to do if it was nothing."""
+        return _MESSAGES[self.status].format(
+            suggestion=self.suggestion,
+            high=self.learning_rates[-1],
+            name=self.about["name"],
+        )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the result to one npz file."""
+        arrays = {
+            "learning_rates": self.learning_rates,
+            "losses": self.losses,
+            "smoothed": self.smoothed,
+        }
+        found = {
+            "suggestions": self.suggestions,
+            "spread": self.spread,
+            "status": self.status,
+        }
+        records.save_arrays(path, _KIND, arrays, {**found, "about": self.about})
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "FinderResult":
+        """Read what `save` wrote."""
+        arrays, found = records.load_arrays(path, _KIND)
+        spread = {name: ends and tuple(ends) for name, ends in found["spread"].items()}
+        return cls(**arrays, **{**found, "spread": spread})
+
+
+def find_learning_rate(
+    trial: Trial,
+    low: float = 1e-7,
+    high: float = 10.0,
+    num_steps: int = 100,
+    *,
+    seeds: int | Sequence[int] = 1,
+    hparams: dict[str, Any] | None = None,
+    name: str = "learning_rate",
+    mode: str = "exponential",
+    smoothing: float | None = None,
+    divergence: float = 4.0,
+    key: Any = 0,
+    strategy: Strategy = "auto",
+    mesh: Mesh | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> FinderResult:
+    """Suggest a rate to start from, by a run whose rate grows from step to step.
+
+    Args:
+        trial: What to train. Its rate must act at every step: a number given to an
+            adaptax optimizer does.
+        low: The first rate, > 0.
+        high: The last rate, > low.
+        num_steps: Steps n >= 10. Fewer than 100 leave little time to fall.
+        seeds: How many, from 0, or which; more make suggestions more reliable.
+        hparams: The other hyperparameters, constants.
+        name: The hyperparameter that is raised.
+        mode: "exponential" or "linear".
+        smoothing: b in [0, 1), see `range_tests`. By default 1 − 20/n, or 0: an average
+            over a 20th of the steps, 0.8 for 100 of them. More hides less noise than it
+            moves the curve: with 0.98, to rates 3 times as high and more.
+        divergence: d > 1, see `range_tests`.
+        key: See `sweep`, as for the arguments below.
+        strategy: See `sweep`.
+        mesh: See `sweep`.
+        checkpoint: See `sweep`.
+        progress: See `sweep`.
+
+    Raises:
+        ValueError: If an argument is out of its range, the seeds do not fit into the
+            memory together, or the folder has a checkpoint of other arguments.
+        OSError: If the folder cannot be written, or another process is using it.
+
+    >>> import jax.numpy as jnp
+    >>> import adaptax
+    >>> bowl = adaptax.trial(
+    ...     init_params=lambda key: jnp.ones(3),
+    ...     loss=lambda w, curvature: 0.5 * jnp.sum(curvature * w**2),
+    ...     optimizer=lambda h: adaptax.gradient_descent(h["learning_rate"]),
+    ...     data=jnp.array([[1.0, 0.5, 0.1]]),
+    ... )
+    >>> found = adaptax.find_learning_rate(bowl, progress=False)
+    >>> found.status, 0.1 < found.suggestion < 2.0
+    ('ok', True)
+    """
+    checks.length("num_steps", num_steps, at_least=10)
+    checks.one_of("mode", mode, ("exponential", "linear"))
+    rates = _rates(low, high, num_steps, mode)
+    if smoothing is None:
+        smoothing = max(0.0, 1 - 20 / num_steps)
+    checks.averaging_factor("smoothing", smoothing)
+    checks.number("divergence", divergence, above=1)
+    chosen = as_seeds(seeds)
+    constants = _constants(hparams, name, low, len(chosen))
+    session = Session(
+        "learning rate finder",
+        _range_test(trial, name, rates),
+        key=key,
+        mesh=mesh,
+        checkpoint=checkpoint,
+        progress=progress,
+        total=len(chosen) * num_steps,
+        about={"hparams": constants, "name": name, "rates": rates, "seeds": chosen},
+    )
+    with session:
+        planned = session.plan(strategy, constants, chosen, num_steps)
+        fit_together("seeds", len(chosen), planned.wave)
+        population = Population(session.programs, planned.plan, constants, chosen)
+        losses = _losses(session, population, rates)
+        about = session.about(seeds=chosen.tolist(), name=name, mode=mode)
+    readings = [read(rates, curve, smoothing, divergence) for curve in losses]
+    return _combined(rates, losses, readings, about)
+
+
+def _rates(low: float, high: float, num_steps: int, mode: str) -> np.ndarray:
+    for name, bound in (("low", low), ("high", high)):
+        checks.rate(name, bound)
+        checks.number(name, bound, above=0)
+    require(low < high, f"low must be < high, got {low} >= {high}.")
+    spaced = np.geomspace if mode == "exponential" else np.linspace
+    return spaced(low, high, num_steps).astype(np.float32)
+
+
+def _constants(
+    hparams: dict[str, Any] | None, name: str, low: float, members: int
+) -> dict[str, np.ndarray]:
+    others = hparams or {}
+    require(
+        name not in others,
+        f"hparams must not have {name!r}, which goes from low to high. Leave it out, "
+        "or say by name= what is to be raised.",
+    )
+    made = spaces.members({**others, name: low}, None, stream(0, "space"))
+    require(
+        len(made[name]) == 1,
+        "hparams must be constants, got several values. Pass one of them.",
+    )
+    return jax.tree.map(lambda leaf: np.repeat(leaf, members, axis=0), made)
+
+
+def _range_test(trial: Trial, name: str, rates: np.ndarray) -> Trial:
+    def hparams_at(hparams, step):
+        return {**hparams, name: jnp.asarray(rates)[step]}
+
+    return scheduled(trial, hparams_at)
+
+
+def _losses(session: Session, population: Population, rates: np.ndarray) -> np.ndarray:
+    """Run to the end, or on from a checkpoint; losses of shape (seeds, steps)."""
+    losses = np.full((population.members, len(rates)), np.nan, np.float32)
+    if session.resumed is not None:
+        arrays = session.resumed.arrays
+        losses, step = arrays["losses"].copy(), session.resumed.notes["step"]
+        population.restore(group(arrays, "states"), step)
+        population.alive = arrays["alive"].copy()
+        session.report(int(np.isfinite(losses).sum()))
+
+    def arrays_now():
+        kept = {"losses": losses, "alive": population.alive}
+        return {**kept, **prefixed("states", population.saved())}
+
+    for found in population.run(len(rates) - population.step):
+        step = population.step
+        losses[:, step - found.shape[1] : step] = found
+        session.report(found.size, f"loss {np.nanmin(losses, initial=np.inf):.4g}")
+        session.save(step, arrays_now, {"step": step})
+    return losses
+
+
+def _combined(
+    rates: np.ndarray,
+    losses: np.ndarray,
+    readings: list[Reading],
+    about: dict[str, Any],
+) -> FinderResult:
+    status = _status([reading.status for reading in readings])
+    suggestions: dict[str, float | None] = {}
+    spread: dict[str, tuple[float, float] | None] = {}
+    for name in SUGGESTIONS:
+        each = [reading.suggestions[name] for reading in readings]
+        found = [rate for rate in each if rate is not None]
+        known = status in FELL and 2 * len(found) > len(readings)
+        middle = float(np.exp(np.median(np.log(found)))) if known else None
+        suggestions[name] = middle
+        spread[name] = (min(found), max(found)) if known else None
+    smoothed = np.stack([reading.smoothed for reading in readings])
+    return FinderResult(rates, losses, smoothed, suggestions, spread, status, about)
+
+
+def _status(statuses: list[str]) -> str:
+    """Say what most say; with no majority for a fall, there was none."""
+    fell = [status for status in statuses if status in FELL]
+    rest = [status for status in statuses if status not in FELL]
+    heard = fell if 2 * len(fell) > len(statuses) else rest
+    return max(STATUSES, key=heard.count)

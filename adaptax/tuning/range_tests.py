@@ -1,0 +1,202 @@
+"""Reading a range test: the losses of a run whose rate grew from step to step.
+
+The losses ℓ_t are smoothed by an exponential average, debiased; b is the smoothing:
+
+    a_t = b a_{t−1} + (1 − b) ℓ_t,   s_t = a_t / (1 − bᵗ)
+
+What follows uses nothing but finite losses, and of these only the ones before the
+first s_t that has diverged, with m_t = min(s_1, …, s_t) and d the divergence:
+
+    s_t − m_t > (d − 1) max(m_t − f, 4 σ_t)
+
+The floor f is as far below the least s_t as that is below the start, but not below 0 if
+no loss is negative: so losses of any sign and offset can diverge. The start is the mean
+of the first tenth of the losses, or s at its end if that is lower. σ_t is the noise of
+s_t less the start, from the differences of successive losses. A curve has fallen if it
+is below the start by more than 4 σ_t; if not, there is nothing to suggest. The first
+tenth is left out of what follows:
+
+    valley    2/3 along the longest subsequence of s in which each value is lower than
+              the one before by at least 1/200 of the whole fall
+    slide     two points, 15 % of the steps apart, are moved down from the highest rate
+              until their slopes differ by at most 1/5 of the steepest descent: the
+              lower one
+    minimum   a tenth of the rate of the least s_t
+    steep     the rate where ds/d(log rate) is most negative
+
+Source: Smith (2017), "Cyclical Learning Rates for Training Neural Networks", WACV,
+section 3.3; Gugger (2018), "How Do You Find A Good Learning Rate", for the smoothing,
+d = 4 and `minimum`; fastai's `lr_find` for the others. There, any decrease counts for
+`valley`, even one by rates far too small to train with, and it lies half along, though
+described as 2/3, which trains better; the slopes of `slide` may differ by 0.005 a step,
+whatever the unit of the loss. Lightning has `steep` with slopes by the rate itself,
+which are steepest where the rate is smallest.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+SUGGESTIONS = ("valley", "slide", "minimum", "steep")
+FELL = ("never diverged", "ok")
+STATUSES = ("not finite", "diverged at once", "flat", *FELL)
+
+_NOISE = 4.0  # in standard deviations
+_ROUNDING = 1e-5  # of float32 losses, relative
+_VALLEY_DROP = 0.005
+_SLIDE_LENGTH = 0.15
+_SLIDE_TOLERANCE = 0.2
+
+
+class Reading(NamedTuple):
+    """What one curve says.
+
+    `smoothed` is NaN from where the loss diverged; `status` is one of `STATUSES`, and
+    `suggestions` has a rate or `None` for each of `SUGGESTIONS`.
+    """
+
+    smoothed: np.ndarray
+    status: str
+    suggestions: dict[str, float | None]
+
+
+def read(
+    rates: np.ndarray, losses: np.ndarray, smoothing: float, divergence: float
+) -> Reading:
+    """Read one curve.
+
+    Args:
+        rates: Ascending, of shape (steps,).
+        losses: Of shape (steps,).
+        smoothing: b in [0, 1).
+        divergence: d > 1.
+    """
+    smoothed = np.full(len(losses), np.nan)
+    suggestions: dict[str, float | None] = dict.fromkeys(SUGGESTIONS)
+    finite = np.isfinite(losses)
+    length = len(losses) if finite.all() else int(np.argmin(finite))
+    if length == 0:
+        return Reading(smoothed, "not finite", suggestions)
+    tenth = max(1, len(losses) // 10)
+    curve = _Curve(np.asarray(losses[:length], float), smoothing, tenth)
+    stop = curve.stop(divergence)
+    smoothed[:stop] = curve.smoothed[:stop]
+    fell = curve.fell(stop)
+    rose = stop < len(losses) or curve.rose(fell)
+    if not fell:
+        return Reading(smoothed, "diverged at once" if rose else "flat", suggestions)
+    counted = rates[tenth:stop], smoothed[tenth:stop]
+    suggestions["valley"] = _valley(*counted, curve.start)
+    steepest = _steepest(*counted)
+    if rose:
+        suggestions["slide"] = _slide(*counted, round(_SLIDE_LENGTH * len(losses)))
+        suggestions["minimum"] = _lowest(*counted) / 10
+    # Of a loss that still falls at the highest rates, they tell nothing.
+    if rose or steepest < rates[-tenth]:
+        suggestions["steep"] = steepest
+    return Reading(smoothed, "ok" if rose else "never diverged", suggestions)
+
+
+class _Curve:
+    """The finite losses before the first that is not, smoothed, and their noise."""
+
+    def __init__(self, losses: np.ndarray, smoothing: float, tenth: int):
+        self.losses, self.smoothed = losses, smooth(losses, smoothing)
+        self.tenth = tenth
+        # Both: a loss that fell within the first tenth must go on to fall.
+        self.start = float(min(losses[:tenth].mean(), self.smoothed[:tenth][-1]))
+        until = max(tenth, int(self.smoothed.argmin())) + 1
+        steps = np.diff(losses[:until])
+        variance = np.mean(steps**2) / 2 if len(steps) else 0.0
+        left = smoothing ** np.arange(1, len(losses) + 1)
+        share = (1 - smoothing) / (1 + smoothing) * (1 + left) / (1 - left)
+        noise = np.sqrt(variance * (share + 1 / tenth))
+        self.needed = np.maximum(_NOISE * noise, _ROUNDING * abs(self.start))
+
+    def stop(self, divergence: float) -> int:
+        """Give the number of steps before the loss diverged."""
+        least = self.smoothed.min()
+        floor = 2 * least - self.start
+        if self.losses.min() >= 0:
+            floor = max(floor, 0.0)
+        best = np.minimum.accumulate(self.smoothed)
+        height = np.maximum(best - floor, self.needed)
+        over = self.smoothed - best > (divergence - 1) * height
+        return int(np.argmax(over)) if over.any() else len(over)
+
+    def fell(self, stop: int) -> bool:
+        """Tell whether the loss fell by more than its noise after the first tenth."""
+        counted = slice(self.tenth, stop)
+        fall = self.start - self.smoothed[counted]
+        return bool(np.any(fall > self.needed[counted]))
+
+    def rose(self, fell: bool) -> bool:
+        """Tell whether it ends higher, by more than the noise, than where it was least.
+
+        Of a loss that never fell, the start is compared, as the least of many values
+        that vary is low by chance.
+        """
+        before = self.smoothed.min() if fell else self.start
+        return bool(self.smoothed[-1] - before > self.needed[-1])
+
+
+def smooth(losses: np.ndarray, smoothing: float) -> np.ndarray:
+    """Average exponentially, and debias: s is between the least and the largest loss.
+
+    >>> smooth(np.array([1.0, 1.0, 4.0]), 0.5).tolist()
+    [1.0, 1.0, 2.714285]
+    """
+    average, smoothed = 0.0, np.empty(len(losses))
+    for step, loss in enumerate(losses):
+        average = smoothing * average + (1 - smoothing) * loss
+        smoothed[step] = average / (1 - smoothing ** (step + 1))
+    return smoothed
+
+
+def longest_decrease(values: np.ndarray, drop: float) -> list[int]:
+    """Give the places of the longest subsequence in which each value is lower by `drop`.
+
+    Of equally long ones, that which ends first.
+
+    Args:
+        values: Of shape (n,).
+        drop: How much lower at least, > 0.
+
+    >>> longest_decrease(np.array([3.0, 5.0, 4.0, 3.9, 1.0, 2.0]), drop=0.5)
+    [1, 2, 4]
+    """
+    lengths, before = np.ones(len(values), int), np.full(len(values), -1)
+    for place in range(1, len(values)):
+        longer = np.where(values[:place] >= values[place] + drop, lengths[:place], 0)
+        previous = int(longer.argmax())
+        if longer[previous]:
+            lengths[place], before[place] = longer[previous] + 1, previous
+    places = [int(lengths.argmax())]
+    while before[places[-1]] >= 0:
+        places.append(int(before[places[-1]]))
+    return places[::-1]
+
+
+def _valley(rates: np.ndarray, smoothed: np.ndarray, start: float) -> float:
+    drop = _VALLEY_DROP * (start - smoothed.min())
+    places = longest_decrease(smoothed, drop)
+    return float(rates[places[2 * (len(places) - 1) // 3]])
+
+
+def _slide(rates: np.ndarray, smoothed: np.ndarray, apart: int) -> float | None:
+    if len(smoothed) <= apart:
+        return None
+    slopes = np.gradient(smoothed)
+    differences = np.abs(slopes[apart:] - slopes[:-apart])
+    level = np.flatnonzero(differences <= _SLIDE_TOLERANCE * -slopes.min())
+    return float(rates[level[-1]]) if len(level) else None
+
+
+def _lowest(rates: np.ndarray, smoothed: np.ndarray) -> float:
+    return float(rates[smoothed.argmin()])
+
+
+def _steepest(rates: np.ndarray, smoothed: np.ndarray) -> float:
+    if len(rates) == 1:
+        return float(rates[0])
+    return float(rates[np.gradient(smoothed, np.log(rates)).argmin()])
