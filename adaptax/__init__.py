@@ -106,11 +106,13 @@ from adaptax.schedules import step_decay as step_decay
 from adaptax.schedules import warmup as warmup
 from adaptax.schedules import warmup_stable_decay as warmup_stable_decay
 from adaptax.tuning import BranchResult as BranchResult
+from adaptax.tuning import CosineBaseline as CosineBaseline
 from adaptax.tuning import FinderResult as FinderResult
 from adaptax.tuning import HalvingResult as HalvingResult
 from adaptax.tuning import Plan as Plan
 from adaptax.tuning import PopulationDiverged as PopulationDiverged
 from adaptax.tuning import PopulationResult as PopulationResult
+from adaptax.tuning import SearchResult as SearchResult
 from adaptax.tuning import Shared as Shared
 from adaptax.tuning import SweepResult as SweepResult
 from adaptax.tuning import Trial as Trial
@@ -119,6 +121,7 @@ from adaptax.tuning import branch as branch
 from adaptax.tuning import find_learning_rate as find_learning_rate
 from adaptax.tuning import nnx_trial as nnx_trial
 from adaptax.tuning import population_based_training as population_based_training
+from adaptax.tuning import search_schedule as search_schedule
 from adaptax.tuning import successive_halving as successive_halving
 from adaptax.tuning import sweep as sweep
 from adaptax.tuning import trial as trial

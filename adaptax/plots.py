@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_POINTS = 10_000
-_FAINT = {"alpha": 0.3, "linewidth": 0.8}
+_FAINT: Any = {"alpha": 0.3, "linewidth": 0.8}
 
 
 def finder(result: FinderResult) -> "Figure":
@@ -144,17 +144,18 @@ def halving(result: HalvingResult, name: str = "learning_rate") -> "Figure":
     span = max(float(np.ptp(places)), 1e-12)
     curves = _smooth(result.curves()[1])
     steps = np.arange(1, curves.shape[1] + 1)
-    import matplotlib as mpl
+    from matplotlib import cm, colormaps
+    from matplotlib.colors import LogNorm, Normalize
 
-    colors = mpl.colormaps["viridis"]
+    colors = colormaps["viridis"]
     for member, curve in enumerate(curves):
         color = colors(float(places[member] - places.min()) / span)
         last = result.reached[member] == len(result.rungs)
         axes.plot(steps, curve, color=color, linewidth=2 if last else 0.8)
     for rung in result.rungs[:-1]:
         axes.axvline(rung, color="0.85", zorder=0)
-    norm: Any = mpl.colors.LogNorm if logarithmic else mpl.colors.Normalize
-    bar = mpl.cm.ScalarMappable(norm(values.min(), values.max()), colors)
+    norm = LogNorm if logarithmic else Normalize
+    bar = cm.ScalarMappable(norm(values.min(), values.max()), colors)
     figure.colorbar(bar, ax=axes, label=name.replace("_", " "))
     axes.set(xlabel="step", ylabel="loss", xscale="log")
     axes.set_yscale("log" if _spans_decades(curves) else "linear")

@@ -2,6 +2,7 @@
 
 from adaptax.tuning.branching import BranchResult as BranchResult
 from adaptax.tuning.branching import branch as branch
+from adaptax.tuning.cosine_baselines import CosineBaseline as CosineBaseline
 from adaptax.tuning.execution import Plan as Plan
 from adaptax.tuning.finder import FinderResult as FinderResult
 from adaptax.tuning.finder import find_learning_rate as find_learning_rate
@@ -13,6 +14,8 @@ from adaptax.tuning.population import PopulationResult as PopulationResult
 from adaptax.tuning.population import (
     population_based_training as population_based_training,
 )
+from adaptax.tuning.search import SearchResult as SearchResult
+from adaptax.tuning.search import search_schedule as search_schedule
 from adaptax.tuning.sweep import SweepResult as SweepResult
 from adaptax.tuning.sweep import sweep as sweep
 from adaptax.tuning.trials import Shared as Shared

@@ -1,0 +1,153 @@
+"""Evolution: the strategies of evosax, for points between two bounds.
+
+    candidates:  x_1 … x_n ~ a distribution, at first N(m, 1) in each coordinate
+    told:        the rank of each candidate's loss, 0 … n − 1
+    tried:       x_i, mirrored at the bounds, as often as it takes
+
+The strategies here use the order of the losses alone. Ranks never tie, and what is not
+finite is last: no loss can disturb a strategy. It is told of its own points, not of
+their mirror images.
+
+Source: Hansen & Ostermeier (2001), "Completely Derandomized Self-Adaptation in
+Evolution Strategies", Evolutionary Computation 9(2), for `CMA_ES`; Lange (2022),
+"evosax: JAX-based Evolution Strategies" (arXiv 2212.04180).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib import metadata
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adaptax.tuning.execution import from_arrays, to_arrays
+
+ALGORITHMS = ("CMA_ES", "Sep_CMA_ES", "SNES", "xNES", "MA_ES", "CR_FM_NES", "SimpleES")
+"""The strategies of evosax that are known to work for a few dimensions."""
+
+
+class Evolution:
+    """A strategy and its state, on the side of the host: `ask`, then `tell`."""
+
+    def __init__(
+        self, algorithm: str, population: int, mean: np.ndarray, key: jax.Array
+    ):
+        """Begin.
+
+        Args:
+            algorithm: One of `ALGORITHMS`.
+            population: The candidates of a generation.
+            mean: Where to begin, of shape (dimensions,).
+            key: What all draws come from.
+
+        Raises:
+            ImportError: If evosax is missing.
+        """
+        self.generation, self._key = 0, key
+        self._algorithm = _made(algorithm, population, len(mean))
+        with _evosax():
+            self._params = self._algorithm.default_params
+            start = jnp.asarray(mean, jnp.float32)
+            self._state = self._algorithm.init(self._key_of(0), start, self._params)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The middle of the distribution."""
+        return np.asarray(self._state.mean)
+
+    def ask(self) -> np.ndarray:
+        """Draw the candidates of the next generation, (population, dimensions).
+
+        Raises:
+            FloatingPointError: If one is not finite.
+        """
+        with _evosax():
+            self._asked = self._algorithm.ask(
+                self._key_of(1), self._state, self._params
+            )
+        points = np.asarray(self._asked[0])
+        if not np.isfinite(points).all():
+            raise FloatingPointError(
+                "the evolution strategy diverged. Take another algorithm."
+            )
+        return points
+
+    def tell(self, losses: np.ndarray) -> None:
+        """Move the distribution by the losses of the candidates that were asked for."""
+        points, state = self._asked
+        with _evosax():
+            self._state, _ = self._algorithm.tell(
+                self._key_of(2), points, jnp.asarray(ranks(losses)), state, self._params
+            )
+        self.generation += 1
+
+    def saved(self) -> dict[str, np.ndarray]:
+        """Give the arrays, by name, of the state after the latest `tell`."""
+        return {name: np.asarray(leaf) for name, leaf in to_arrays(self._state).items()}
+
+    def restore(self, arrays: dict[str, np.ndarray], generation: int) -> None:
+        """Put back what `saved` gave after some generations were told of."""
+        self._state, self.generation = from_arrays(self._state, arrays), generation
+
+    def _key_of(self, use: int) -> jax.Array:
+        return jax.random.fold_in(jax.random.fold_in(self._key, use), self.generation)
+
+
+def version() -> str:
+    """Give the version of evosax.
+
+    Raises:
+        ImportError: If it is missing.
+    """
+    with _evosax():
+        return metadata.version("evosax")
+
+
+def ranks(losses: np.ndarray) -> np.ndarray:
+    """Rank losses from 0, as float32; ties by their index, what is not finite last.
+
+    >>> ranks(np.array([1.0, np.inf, 0.5, np.nan, 1.0])).tolist()
+    [1.0, 3.0, 0.0, 4.0, 2.0]
+    """
+    order = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
+    found = np.empty(len(losses), np.float32)
+    found[order] = np.arange(len(losses))
+    return found
+
+
+def mirrored(points: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Fold the real line into [low, high] by mirrors at both ends.
+
+    >>> mirrored(np.array([-0.25, 0.5, 1.25, 2.25]), 0.0, 1.0).tolist()
+    [0.25, 0.5, 0.75, 0.25]
+    """
+    turn = high - low
+    return low + turn - np.abs((points - low) % (2 * turn) - turn)
+
+
+@lru_cache(maxsize=8)
+def _made(algorithm: str, population: int, dimensions: int) -> Any:
+    """Make a strategy once: its functions are compiled for each that is made."""
+    with _evosax() as algorithms:
+        start = jnp.zeros(dimensions, jnp.float32)
+        return getattr(algorithms, algorithm)(population, start)
+
+
+@contextmanager
+def _evosax() -> Iterator[Any]:
+    """Give the algorithms; they promote types, and begin with NaN in their states."""
+    try:
+        from evosax import algorithms
+    except ImportError as error:
+        raise ImportError(
+            'an evolution strategy needs evosax: pip install "adaptax[tools]".'
+        ) from error
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        jax.debug_nans(False),
+    ):
+        yield algorithms

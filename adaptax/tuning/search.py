@@ -1,0 +1,466 @@
+"""Search: the shape of the whole learning-rate schedule, by an evolution strategy.
+
+    ln η(t) is linear between knots that are evenly spread over the run
+
+    generation 0:   constant rates on a logarithmic grid; the best is the first mean
+    the following:  x_1 … x_n ~ the strategy's distribution of the knots
+                    f_i = the mean score of runs with x_i, over the generation's seeds
+                    the distribution moves towards the x_i with small f_i
+
+Every candidate is trained for the whole run. All of a generation are trained with the
+same seeds, so that their differences are not those of the seeds; each generation has
+new seeds, so that no schedule wins by fitting some.
+
+The winner is not judged by what it was chosen for. The finalists are the mean of the
+last distribution and the best candidates of the last three generations. Fresh seeds
+choose among them, and other fresh seeds give the score. The baseline, a warmed-up
+cosine, comes from a grid that takes as many runs, has as many finalists, and is chosen
+and judged with the same seeds.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from adaptax import checks, spaces
+from adaptax.checks import require
+from adaptax.rates import Schedule
+from adaptax.tuning import evolution, records, tables
+from adaptax.tuning.cosine_baselines import CosineBaseline, cosine_grid, drawn_cosines
+from adaptax.tuning.evolution import ALGORITHMS, Evolution, mirrored
+from adaptax.tuning.planning import Strategy
+from adaptax.tuning.rate_tables import interpolated
+from adaptax.tuning.records import group, prefixed
+from adaptax.tuning.schedule_runs import ScheduleRuns, following_tables
+from adaptax.tuning.sessions import Session, stream
+from adaptax.tuning.trials import Trial
+
+_KIND = "adaptax schedule search"
+_ARRAYS = ("log_rates", "losses", "scores", "history", "candidates")
+_LAST = 3  # generations whose best candidates are finalists
+
+
+class Gain(NamedTuple):
+    """By how much one score is below another, seed by seed."""
+
+    difference: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search for a schedule found.
+
+    `log_rates` (knots,) are the winner's, natural logarithms. `losses` (fresh seeds,
+    steps), `scores` (fresh seeds,), infinite where a run diverged, and `metrics`, each
+    like `scores`, are of runs that had no part in its choice. `candidates`
+    (generations, population, knots) are the log-rates that were tried, and `history`
+    (generations, population) their mean scores, over the seeds of their generation.
+    `baseline` is the best cosine, or `None`. `about` says how it was run.
+    """
+
+    log_rates: np.ndarray
+    losses: np.ndarray
+    scores: np.ndarray
+    metrics: dict[str, np.ndarray]
+    history: np.ndarray
+    candidates: np.ndarray
+    baseline: CosineBaseline | None
+    about: dict[str, Any]
+
+    @property
+    def score(self) -> float:
+        """The mean score over the fresh seeds; infinite if one diverged."""
+        return float(self.scores.mean())
+
+    @property
+    def schedule(self) -> Schedule:
+        """The winner as a schedule."""
+        return interpolated(jnp.asarray(self.log_rates), self.losses.shape[1])
+
+    @property
+    def knot_steps(self) -> np.ndarray:
+        """The steps of the knots, (knots,), rounded."""
+        last = self.losses.shape[1] - 1
+        return np.rint(np.linspace(0, last, len(self.log_rates))).astype(int)
+
+    @property
+    def gain(self) -> Gain | None:
+        """The score of the baseline less the winner's, seed by seed.
+
+        Above 0, the search found something better; less than two standard errors may be
+        chance. `None` without a baseline.
+        """
+        if self.baseline is None:
+            return None
+        with np.errstate(invalid="ignore"):
+            differences = self.baseline.scores - self.scores
+            error = differences.std(ddof=1) / math.sqrt(len(differences))
+        return Gain(float(differences.mean()), float(error))
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Give one flat dict for each candidate, as for a data frame."""
+        rates = np.exp(self.candidates)
+        return [
+            {
+                "generation": generation,
+                "candidate": candidate,
+                "score": float(self.history[generation, candidate]),
+                **{
+                    f"rate at {step}": float(rate)
+                    for step, rate in zip(
+                        self.knot_steps, rates[generation, candidate], strict=True
+                    )
+                },
+            }
+            for generation, candidate in np.ndindex(*self.history.shape)
+        ]
+
+    def table(self, rows: int = 20) -> str:
+        """Give the generations as a table to print, with the rates of the best."""
+        generations = np.arange(len(self.history))
+        rates = np.exp(self.candidates[generations, self.history.argmin(axis=1)])
+        columns: dict[str, Any] = {
+            "generation": generations,
+            "best": self.history.min(axis=1),
+            "median": np.sort(self.history)[:, self.history.shape[1] // 2],
+            "diverged": np.isinf(self.history).sum(axis=1),
+        }
+        for step, column in zip(self.knot_steps, rates.T, strict=True):
+            columns[f"rate at {step}"] = column
+        return tables.text(columns, rows)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the result to one npz file."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= prefixed("metrics", self.metrics)
+        if self.baseline is not None:
+            fields = dict(vars(self.baseline))
+            arrays |= prefixed("baseline/metrics", fields.pop("metrics"))
+            arrays |= prefixed("baseline", fields)
+        records.save_arrays(path, _KIND, arrays, self.about)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "SearchResult":
+        """Read what `save` wrote."""
+        arrays, about = records.load_arrays(path, _KIND)
+        baseline, found = None, group(arrays, "baseline")
+        if found:
+            baseline = CosineBaseline(
+                found["peak"].item(),
+                found["warmup_share"].item(),
+                found["losses"],
+                found["scores"],
+                group(found, "metrics"),
+            )
+        return cls(
+            **{name: arrays[name] for name in _ARRAYS},
+            metrics=group(arrays, "metrics"),
+            baseline=baseline,
+            about=about,
+        )
+
+
+def search_schedule(
+    trial: Trial,
+    *,
+    num_steps: int,
+    knots: int = 6,
+    low: float = 1e-5,
+    high: float = 1.0,
+    name: str = "learning_rate",
+    hparams: dict[str, Any] | None = None,
+    population: int = 16,
+    generations: int = 20,
+    algorithm: str = "CMA_ES",
+    seeds: int = 1,
+    fresh_seeds: int = 8,
+    baseline: bool = True,
+    key: Any = 0,
+    strategy: Strategy = "auto",
+    mesh: Mesh | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> SearchResult:
+    """Search the shape of the whole learning-rate schedule; see the module's text.
+
+    It takes population × generations × seeds runs, as many again for the baseline, and
+    ten times `fresh_seeds` to choose and to judge.
+
+    Args:
+        trial: What to train. Its rate must act at every step: a number given to an
+            adaptax optimizer does. Its batches should be drawn separately, as is the
+            default: with `batches="shared"`, all seeds see them in the one order that
+            the search can fit.
+        num_steps: Steps T of each run.
+        knots: How many rates are searched, 2 <= knots <= T.
+        low: The smallest rate, > 0. Where the strategy goes beyond a bound, the
+            logarithm of the rate is mirrored at it.
+        high: The largest rate, > low. It may be one that diverges.
+        name: The hyperparameter that follows the schedule.
+        hparams: The others, constants.
+        population: Candidates of a generation, >= 4.
+        generations: How many, >= 2.
+        algorithm: A strategy of evosax: "CMA_ES", "SNES", "xNES", "MA_ES", "CR_FM_NES",
+            "Sep_CMA_ES" or "SimpleES".
+        seeds: Runs of each candidate.
+        fresh_seeds: How many seeds choose among the finalists, and how many others
+            judge the winner, >= 2.
+        baseline: Whether to look for the best warmed-up cosine.
+        key: See `sweep`, as for the arguments below.
+        strategy: See `sweep`.
+        mesh: See `sweep`.
+        checkpoint: See `sweep`.
+        progress: See `sweep`.
+
+    Raises:
+        ImportError: If evosax is missing.
+        ValueError: If an argument is out of its range, or the folder has a checkpoint
+            of other arguments.
+        FloatingPointError: If every constant rate diverges, or the strategy does.
+        OSError: If the folder cannot be written, or another process is using it.
+    """
+    checks.length("num_steps", num_steps, at_least=2)
+    checks.length("knots", knots, at_least=2)
+    checks.at_most("knots", knots, "num_steps", num_steps)
+    checks.length("population", population, at_least=4)
+    checks.length("generations", generations, at_least=2)
+    checks.length("seeds", seeds)
+    checks.length("fresh_seeds", fresh_seeds, at_least=2)
+    checks.one_of("algorithm", algorithm, ALGORITHMS)
+    _require_bounds(low, high)
+    settings = _Settings(
+        num_steps=num_steps,
+        knots=knots,
+        low=low,
+        high=high,
+        population=population,
+        generations=generations,
+        algorithm=algorithm,
+        seeds=seeds,
+        fresh_seeds=fresh_seeds,
+        baseline=baseline,
+        name=name,
+    )
+    constants = _constants(hparams, name)
+    session = Session(
+        "schedule search",
+        following_tables(trial, name),
+        key=key,
+        mesh=mesh,
+        checkpoint=checkpoint,
+        progress=progress,
+        total=settings.runs * num_steps,
+        about={
+            **settings._asdict(),
+            "hparams": constants,
+            "evosax": evolution.version(),
+        },
+    )
+    with session:
+        runs = ScheduleRuns(
+            session, constants, low, population * seeds, num_steps, strategy
+        )
+        search = _Search(runs, settings, stream(key, "evolution"))
+        search.evolve()
+        return search.result()
+
+
+def _require_bounds(low: float, high: float) -> None:
+    for name, bound in (("low", low), ("high", high)):
+        checks.rate(name, bound)
+        checks.number(name, bound, above=0)
+    require(low < high, f"low must be < high, got {low} >= {high}.")
+
+
+def _constants(hparams: Mapping[str, Any] | None, name: str) -> Any:
+    """Give the other hyperparameters as arrays of shape (1,)."""
+    others = dict(hparams or {})
+    require(
+        name not in others,
+        f"hparams must not have {name!r}, which is searched. Leave it out, or say by "
+        "name= what is to be searched.",
+    )
+    if not others:
+        return {}
+    made = spaces.members(others, None, stream(0, "space"))
+    require(
+        len(jax.tree.leaves(made)[0]) == 1,
+        "hparams must be constants, got several values. Pass one of them.",
+    )
+    return made
+
+
+class _Settings(NamedTuple):
+    """What is searched, and how: the arguments."""
+
+    num_steps: int
+    knots: int
+    low: float
+    high: float
+    population: int
+    generations: int
+    algorithm: str
+    seeds: int
+    fresh_seeds: int
+    baseline: bool
+    name: str
+
+    @property
+    def log_bounds(self) -> tuple[float, float]:
+        return math.log(self.low), math.log(self.high)
+
+    @property
+    def finalists(self) -> int:
+        """How many there are; of the cosines, as many."""
+        return 1 + min(_LAST, self.generations)
+
+    @property
+    def cosines(self) -> tuple[np.ndarray, int]:
+        """The cosines to try, and the seeds of each."""
+        runs = self.population * self.generations * self.seeds
+        return cosine_grid(self.low, self.high, runs)
+
+    @property
+    def runs(self) -> int:
+        """All runs."""
+        fresh = (self.finalists + 1) * self.fresh_seeds
+        searched = self.population * self.generations * self.seeds
+        grid, seeds = self.cosines
+        return searched + fresh + self.baseline * (len(grid) * seeds + fresh)
+
+    def seeds_of(self, generation: int) -> np.ndarray:
+        return np.arange(self.seeds, dtype=np.uint32) + generation * self.seeds
+
+    def fresh(self, use: int) -> np.ndarray:
+        """Give the seeds that choose (0) or judge (1): used for nothing else."""
+        used = max(self.seeds * self.generations, self.cosines[1])
+        first = used + use * self.fresh_seeds
+        return np.arange(first, first + self.fresh_seeds, dtype=np.uint32)
+
+
+class _Search:
+    """The search so far, on the host."""
+
+    def __init__(self, runs: ScheduleRuns, settings: _Settings, key: jax.Array):
+        self.runs, self.settings, self._key = runs, settings, key
+        shape = settings.generations, settings.population
+        self.history = np.full(shape, np.inf, np.float32)
+        self.candidates = np.zeros((*shape, settings.knots), np.float32)
+        constants = np.linspace(*settings.log_bounds, settings.population)
+        self.candidates[0] = constants[:, None]
+        self._evolution: Evolution | None = None
+        runs.also = self._arrays
+
+    def evolve(self) -> None:
+        """Train one generation after the other, or go on from a checkpoint."""
+        settings = self.settings
+        self._train(0)
+        best = int(self.history[0].argmin())
+        if not np.isfinite(self.history[0, best]):
+            raise FloatingPointError(
+                f"every constant rate from {settings.low:.2g} to {settings.high:.2g} "
+                "diverged: lower low."
+            )
+        first = self.candidates[0, best]
+        strategy = Evolution(settings.algorithm, settings.population, first, self._key)
+        self._evolution = strategy
+        self._resume(strategy)
+        for generation in range(1, settings.generations):
+            new = generation > strategy.generation
+            if new:
+                asked = strategy.ask()
+                self.candidates[generation] = mirrored(asked, *settings.log_bounds)
+            self._train(generation)
+            if new:
+                strategy.tell(self.history[generation])
+
+    def result(self) -> SearchResult:
+        """Choose among the finalists, and judge the winner."""
+        settings, runs, steps = self.settings, self.runs, self.settings.num_steps
+        finalists, cosines = self._finalists(), self._best_cosines()
+        rates = [_drawn(finalists, steps), drawn_cosines(cosines, steps)]
+        rates = np.concatenate(rates[: 1 + settings.baseline])
+        scores = runs.score("choice", rates, settings.fresh(0)).mean(axis=1)
+        count = len(finalists)
+        chosen = [int(scores[:count].argmin())]
+        if settings.baseline:
+            chosen.append(count + int(scores[count:].argmin()))
+        judged = runs.train("verdict", rates[chosen], settings.fresh(1))
+        baseline = None
+        if settings.baseline:
+            peak, share = cosines[chosen[1] - count].tolist()
+            baseline = CosineBaseline(peak, share, *judged.of(1))
+        return SearchResult(
+            finalists[chosen[0]],
+            *judged.of(0),
+            self.history,
+            self.candidates,
+            baseline,
+            runs.session.about(**settings._asdict()),
+        )
+
+    def _train(self, generation: int) -> None:
+        settings, best = self.settings, self.history.min()
+        self.history[generation] = self.runs.score(
+            f"generation {generation}",
+            _drawn(self.candidates[generation], settings.num_steps),
+            settings.seeds_of(generation),
+            f"score {best:.4g}" if np.isfinite(best) else "",
+        ).mean(axis=1)
+
+    def _finalists(self) -> np.ndarray:
+        """Give the log-rates of the finalists, (finalists, knots)."""
+        assert self._evolution is not None
+        middle = mirrored(self._evolution.mean, *self.settings.log_bounds)
+        generations = np.arange(len(self.history))[-_LAST:]
+        best = self.history[-_LAST:].argmin(axis=1)
+        return np.stack([middle, *self.candidates[generations, best]])
+
+    def _best_cosines(self) -> np.ndarray:
+        """Give the peaks and warm-up shares of those with the least mean scores."""
+        if not self.settings.baseline:
+            return np.zeros((0, 2))
+        grid, seeds = self.settings.cosines
+        scores = self.runs.score(
+            "cosines",
+            drawn_cosines(grid, self.settings.num_steps),
+            np.arange(seeds, dtype=np.uint32),
+        ).mean(axis=1)
+        return grid[np.argsort(scores, kind="stable")[: self.settings.finalists]]
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """Give what a checkpoint is to keep, beside the scores of what was trained."""
+        if self._evolution is None:
+            return {}
+        return {
+            "candidates": self.candidates,
+            "told": np.asarray(self._evolution.generation),
+            **prefixed("strategy", self._evolution.saved()),
+        }
+
+    def _resume(self, strategy: Evolution) -> None:
+        resumed = self.runs.session.resumed
+        kept = {} if resumed is None else group(resumed.arrays, "also")
+        if kept:
+            self.candidates = kept["candidates"].copy()
+            strategy.restore(group(kept, "strategy"), int(kept["told"]))
+
+
+def _drawn(log_rates: np.ndarray, num_steps: int) -> np.ndarray:
+    """Give the rates at every step, (schedules, steps)."""
+    return np.asarray(_draw(np.asarray(log_rates, np.float32), num_steps))
+
+
+@partial(jax.jit, static_argnums=1)
+def _draw(log_rates, num_steps):
+    steps = jnp.arange(num_steps)
+    return jax.vmap(lambda one: interpolated(one, num_steps)(steps))(log_rates)
