@@ -24,6 +24,7 @@ LOOPS = EXAMPLES / "02_any_training_loop.py"
 WRONG_RATES = EXAMPLES / "03_rates_that_follow_the_loss.py"
 SWEEP = EXAMPLES / "05_sweep.py"
 POPULATION = EXAMPLES / "06_population.py"
+DEVICES = EXAMPLES / "08_many_devices.py"
 
 
 def environment(hasty=False):
@@ -197,6 +198,16 @@ def test_the_population_is_compared_with_the_best_constant_rate(tmp_path):
     assert (tmp_path / "population.png").stat().st_size > 10_000
 
 
+def test_many_devices_and_two_processes_find_what_one_device_finds(tmp_path):
+    output = run(DEVICES, "--smoke", "--out", tmp_path, hasty=True).stdout
+    found = results_of(tmp_path)
+    assert found["processes_agree_to_the_bit"]
+    assert max(found["largest_relative_difference"].values()) < 1e-5
+    assert len(set(found["best_rate"].values())) == 1
+    assert "The two processes agree: True." in output
+    assert (tmp_path / "devices.png").stat().st_size > 10_000
+
+
 def test_no_example_is_left_out():
     assert set(EXAMPLES.glob("[0-9]*.py")) == {
         MNIST,
@@ -204,4 +215,5 @@ def test_no_example_is_left_out():
         WRONG_RATES,
         SWEEP,
         POPULATION,
+        DEVICES,
     }

@@ -1,0 +1,222 @@
+"""
+The same sweep on many devices, and on many hosts
+=================================================
+
+How does a sweep spread over several devices, or over several hosts, and does it find
+the same? A small network is trained on real digits at sixteen rates: on one device, on
+eight virtual devices of this machine, and by two processes that share the eight devices
+as two hosts would. The script starts the processes itself.
+
+``python examples/08_many_devices.py --help`` lists the options.
+"""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+
+import adaptax
+from adaptax.bench.digits import bundled_digits
+from adaptax.bench.records import versions
+from adaptax.spaces import log_grid
+
+DEVICES = 8
+
+
+# %%
+# One program
+# -----------
+# Every process runs this, with a mesh over the devices of all of them. Nothing else
+# differs: not the trial, not the call.
+
+
+def run_sweep(arguments, mesh):
+    """Sweep the rates of a small network; the members are spread over the mesh."""
+    digits = bundled_digits()
+
+    def init_params(key):
+        first, second = jax.random.split(key)
+        return {
+            "first": jax.random.normal(first, (784, 32)) / 28,
+            "bias": jnp.zeros(32),
+            "second": jax.random.normal(second, (32, 10)) / 32**0.5,
+        }
+
+    def loss(params, batch):
+        pixels = batch["images"].reshape(-1, 784).astype(jnp.float32) / 255
+        hidden = jax.nn.relu(pixels @ params["first"] + params["bias"])
+        return optax.softmax_cross_entropy_with_integer_labels(
+            hidden @ params["second"], batch["labels"]
+        ).mean()
+
+    trial = adaptax.trial(
+        init_params,
+        loss,
+        lambda hparams: adaptax.adam(hparams["learning_rate"]),
+        data={"images": digits.train_images, "labels": digits.train_labels},
+        batch_size=32,
+    )
+    return adaptax.sweep(
+        trial,
+        {"learning_rate": log_grid(1e-4, 1e-1, arguments.rates)},
+        num_steps=arguments.steps,
+        strategy="map",
+        mesh=mesh,
+    )
+
+
+# %%
+# One host of several
+# -------------------
+# Each process has its share of the devices. ``jax.distributed.initialize`` makes them
+# one; on a cluster it needs no arguments.
+
+
+def run_as_part(arguments):
+    """Be one process: sweep with the others, and leave the result in a file."""
+    jax.config.update("jax_num_cpu_devices", DEVICES // arguments.processes)
+    if arguments.processes > 1:
+        jax.distributed.initialize(
+            f"127.0.0.1:{arguments.port}",
+            arguments.processes,
+            arguments.process,
+            initialization_timeout=60,
+        )
+    mesh = jax.make_mesh((jax.device_count(),), ("members",))
+    found = run_sweep(arguments, mesh if arguments.processes else None)
+    name = f"{arguments.processes}-processes-{arguments.process}.npz"
+    found.save(arguments.out / name)
+    if arguments.processes > 1:
+        jax.distributed.shutdown()
+
+
+def start_processes(arguments, processes):
+    """Start one process for each host, wait for all, and load what each of them has.
+
+    Their output goes to files: a pipe that nobody reads would stop them.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for process in range(processes):
+        command = [sys.executable, __file__, "--processes", processes]
+        command += ["--process", process, "--port", port, "--out", arguments.out]
+        command += ["--rates", arguments.rates, "--steps", arguments.steps]
+        log = (arguments.out / f"{processes}-processes-{process}.log").open("w")
+        with log:
+            started.append(
+                subprocess.Popen(list(map(str, command)), stdout=log, stderr=log)
+            )
+    try:
+        codes = [process.wait(timeout=600) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    if any(codes):
+        logs = sorted(arguments.out.glob(f"{processes}-processes-*.log"))
+        sys.exit("\n".join(log.read_text() for log in logs))
+    return [
+        adaptax.SweepResult.load(arguments.out / f"{processes}-processes-{process}.npz")
+        for process in range(processes)
+    ]
+
+
+# %%
+# What came of it
+# ---------------
+
+
+def compare(alone, spread, hosts):
+    """Say how far the results differ, and how long a step of a member took."""
+    runs = {"one device": alone, "8 devices": spread, "2 processes": hosts[0]}
+
+    def milliseconds(run):
+        trained = run.about["seconds"] - run.about["compile_seconds"]
+        return 1000 * trained / run.about["member_steps"]
+
+    return {
+        "cores": os.cpu_count(),
+        "ms_per_member_step": {name: milliseconds(run) for name, run in runs.items()},
+        "plan": {name: run.about["plan"] for name, run in runs.items()},
+        "largest_relative_difference": {
+            name: float(np.max(np.abs(run.scores / alone.scores - 1)))
+            for name, run in runs.items()
+        },
+        "processes_agree_to_the_bit": bool(
+            np.array_equal(hosts[0].losses, hosts[1].losses)
+        ),
+        "best_rate": {name: run.best["learning_rate"] for name, run in runs.items()},
+    }
+
+
+def plot(alone, spread, hosts):
+    """Draw the score over the rate of the three runs, and who trained which member."""
+    rates = alone.hparams["learning_rate"]
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(7, 5), sharex=True, layout="constrained", height_ratios=(3, 1)
+    )
+    for name, run, marker, size in (
+        ("one device", alone, "o", 12),
+        ("8 devices", spread, "s", 8),
+        ("2 processes", hosts[0], ".", 5),
+    ):
+        above.plot(rates, run.scores[:, 0], marker, ms=size, label=name, alpha=0.7)
+    above.set(xscale="log", yscale="log", ylabel="training loss")
+    above.legend()
+    devices = np.arange(len(rates)) % DEVICES  # members are dealt out in turn
+    below.scatter(rates, devices, c=devices // (DEVICES // 2), cmap="coolwarm", s=20)
+    below.set(xlabel="learning rate", ylabel="device", yticks=range(0, DEVICES, 2))
+    below.set_title("colour: which of the two processes", fontsize="small")
+    for axis in (above, below):
+        axis.grid(alpha=0.3)
+    return figure
+
+
+def parse(argv):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
+    parser.add_argument("--rates", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--out", type=Path, default=Path("runs/devices"))
+    parser.add_argument("--smoke", action="store_true", help="a run of seconds")
+    for name in ("--processes", "--process", "--port"):  # what the parts are told
+        parser.add_argument(name, type=int, default=0, help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.smoke:
+        arguments.rates, arguments.steps = 9, 10
+    return arguments
+
+
+def main(argv=None):
+    """Sweep in three ways, compare, and leave the results and a figure in --out."""
+    arguments = parse(argv)
+    if arguments.processes:
+        return run_as_part(arguments)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    alone = run_sweep(arguments, mesh=None)
+    (spread,) = start_processes(arguments, 1)
+    hosts = start_processes(arguments, 2)
+    results = {**compare(alone, spread, hosts), "versions": versions()}
+    (arguments.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    plot(alone, spread, hosts).savefig(arguments.out / "devices.png", dpi=120)
+    print(f"{'':14} {'ms a step':>10} {'difference':>11} {'best rate':>10}")
+    for name, taken in results["ms_per_member_step"].items():
+        difference = results["largest_relative_difference"][name]
+        best = results["best_rate"][name]
+        print(f"{name:14} {taken:10.3f} {difference:11.1e} {best:10.2g}")
+    print(f"The two processes agree: {results['processes_agree_to_the_bit']}.")
+    return None
+
+
+if __name__ == "__main__":
+    main()
