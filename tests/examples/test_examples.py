@@ -22,6 +22,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 MNIST = EXAMPLES / "01_mnist.py"
 LOOPS = EXAMPLES / "02_any_training_loop.py"
 WRONG_RATES = EXAMPLES / "03_rates_that_follow_the_loss.py"
+SEARCH = EXAMPLES / "07_search_a_schedule.py"
 
 
 def environment():
@@ -172,5 +173,29 @@ def test_a_controller_that_is_not_there_is_named(tmp_path):
     assert "there is no 'bold'. There are: nothing (Adam)," in failed.stderr
 
 
+def test_a_searched_schedule_is_compared_with_a_cosine(tmp_path):
+    output = run(SEARCH, "--smoke", "--out", tmp_path).stdout
+    results = results_of(tmp_path)
+    saved = adaptax.SearchResult.load(tmp_path / "search.npz")
+    assert results["searched"] == saved.score
+    assert results["compilations"] == 1
+    np.testing.assert_allclose(
+        results["gain"]["difference"],
+        results["cosine"] - results["searched"],
+        rtol=1e-4,
+    )
+    searched, cosine, gain = output.strip().splitlines()[-3:]
+    assert searched.startswith(f"searched: loss {results['searched']:.4f}, accuracy")
+    assert cosine.startswith(f"cosine: loss {results['cosine']:.4f}, accuracy")
+    assert gain.startswith(f"gain: {results['gain']['difference']:.4f} ±")
+    assert (tmp_path / "search.png").stat().st_size > 10_000
+
+
+def test_a_search_of_too_few_steps_is_refused(tmp_path):
+    failed = run(SEARCH, "--steps", 5, "--out", tmp_path, check=False)
+    assert failed.returncode == 2
+    assert "--steps must be at least 6" in failed.stderr
+
+
 def test_no_example_is_left_out():
-    assert set(EXAMPLES.glob("[0-9]*.py")) == {MNIST, LOOPS, WRONG_RATES}
+    assert set(EXAMPLES.glob("[0-9]*.py")) == {MNIST, LOOPS, WRONG_RATES, SEARCH}
