@@ -5,8 +5,8 @@
 
 Step i is taken with η_i; its loss is the one that the step starts from. `range_tests`
 says how the curves are read and what is suggested. All seeds run in one program, and
-each has its own reading: a suggestion is their geometric median, if more than half of
-them have one. The trial is pure, so there is nothing to restore afterwards.
+each has its own reading; a suggestion is their geometric median. The trial is pure, so
+there is nothing to restore afterwards.
 
 Source: Smith (2017), "Cyclical Learning Rates for Training Neural Networks", WACV,
 section 3.3, for the linear test; fastai's `lr_find` for the exponential one.
@@ -27,7 +27,7 @@ from adaptax.checks import require
 from adaptax.tuning import records
 from adaptax.tuning.execution import Population
 from adaptax.tuning.planning import Strategy
-from adaptax.tuning.range_tests import FELL, STATUSES, SUGGESTIONS, Reading, read
+from adaptax.tuning.range_tests import agreement, read
 from adaptax.tuning.records import group, prefixed
 from adaptax.tuning.scheduled_trials import scheduled
 from adaptax.tuning.sessions import Session, as_seeds, fit_together, stream
@@ -36,7 +36,7 @@ from adaptax.tuning.trials import Trial
 _KIND = "adaptax finder"
 _MESSAGES = {
     "ok": "The loss fell, and rose again at higher rates: start from {suggestion:.2g}.",
-    "never diverged": "The loss fell up to the highest rate, {high:.2g}, so that better "
+    "never diverged": "The loss fell up to the highest rate, {high:.2g}, and better "
     "ones may lie beyond it: raise high.",
     "flat": "The loss did not fall by more than its noise: raise high or num_steps, "
     'and make sure that the trial uses the hyperparameter "{name}".',
@@ -166,10 +166,10 @@ def find_learning_rate(
     ...     init_params=lambda key: jnp.ones(3),
     ...     loss=lambda w, curvature: 0.5 * jnp.sum(curvature * w**2),
     ...     optimizer=lambda h: adaptax.gradient_descent(h["learning_rate"]),
-    ...     data=jnp.array([[1.0, 0.5, 0.1]]),
+    ...     data=jnp.array([[10.0, 5.0, 1.0]]),
     ... )
     >>> found = adaptax.find_learning_rate(bowl, progress=False)
-    >>> found.status, 0.1 < found.suggestion < 2.0
+    >>> found.status, 0.02 < found.suggestion < 0.2
     ('ok', True)
     """
     checks.length("num_steps", num_steps, at_least=10)
@@ -198,7 +198,9 @@ def find_learning_rate(
         losses = _losses(session, population, rates)
         about = session.about(seeds=chosen.tolist(), name=name, mode=mode)
     readings = [read(rates, curve, smoothing, divergence) for curve in losses]
-    return _combined(rates, losses, readings, about)
+    smoothed = np.stack([reading.smoothed for reading in readings])
+    status, suggestions, spread = agreement(readings)
+    return FinderResult(rates, losses, smoothed, suggestions, spread, status, about)
 
 
 def _rates(low: float, high: float, num_steps: int, mode: str) -> np.ndarray:
@@ -254,31 +256,3 @@ def _losses(session: Session, population: Population, rates: np.ndarray) -> np.n
         session.report(found.size, f"loss {np.nanmin(losses, initial=np.inf):.4g}")
         session.save(step, arrays_now, {"step": step})
     return losses
-
-
-def _combined(
-    rates: np.ndarray,
-    losses: np.ndarray,
-    readings: list[Reading],
-    about: dict[str, Any],
-) -> FinderResult:
-    status = _status([reading.status for reading in readings])
-    suggestions: dict[str, float | None] = {}
-    spread: dict[str, tuple[float, float] | None] = {}
-    for name in SUGGESTIONS:
-        each = [reading.suggestions[name] for reading in readings]
-        found = [rate for rate in each if rate is not None]
-        known = status in FELL and 2 * len(found) > len(readings)
-        middle = float(np.exp(np.median(np.log(found)))) if known else None
-        suggestions[name] = middle
-        spread[name] = (min(found), max(found)) if known else None
-    smoothed = np.stack([reading.smoothed for reading in readings])
-    return FinderResult(rates, losses, smoothed, suggestions, spread, status, about)
-
-
-def _status(statuses: list[str]) -> str:
-    """Say what most say; with no majority for a fall, there was none."""
-    fell = [status for status in statuses if status in FELL]
-    rest = [status for status in statuses if status not in FELL]
-    heard = fell if 2 * len(fell) > len(statuses) else rest
-    return max(STATUSES, key=heard.count)

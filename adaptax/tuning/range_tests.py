@@ -5,16 +5,17 @@ The losses ℓ_t are smoothed by an exponential average, debiased; b is the smoo
     a_t = b a_{t−1} + (1 − b) ℓ_t,   s_t = a_t / (1 − bᵗ)
 
 What follows uses nothing but finite losses, and of these only the ones before the
-first s_t that has diverged, with m_t = min(s_1, …, s_t) and d the divergence:
+first s_t that has diverged, with m_t = min(s_1, …, s_t), first reached at step u, and d
+the divergence:
 
-    s_t − m_t > (d − 1) max(m_t − f, 4 σ_t)
+    s_t − m_t > (d − 1) max(m_t − f, 4 σ_u)
 
 The floor f is as far below the least s_t as that is below the start, but not below 0 if
 no loss is negative: so losses of any sign and offset can diverge. The start is the mean
-of the first tenth of the losses, or s at its end if that is lower. σ_t is the noise of
-s_t less the start, from the differences of successive losses. A curve has fallen if it
-is below the start by more than 4 σ_t; if not, there is nothing to suggest. The first
-tenth is left out of what follows:
+of the first tenth of the losses, or of the second if that is lower. σ_t is the noise of
+s_t less the start, from the differences of the losses in a fifth of the steps before t.
+A curve has fallen if some s_t is below the start by more than 4 σ_t; if not, there is
+nothing to suggest. The first tenth is left out of what follows:
 
     valley    2/3 along the longest subsequence of s in which each value is lower than
               the one before by at least 1/200 of the whole fall
@@ -97,20 +98,49 @@ def read(
     return Reading(smoothed, "ok" if rose else "never diverged", suggestions)
 
 
+class Agreement(NamedTuple):
+    """What several curves say together; `spread` has the lowest and the highest."""
+
+    status: str
+    suggestions: dict[str, float | None]
+    spread: dict[str, tuple[float, float] | None]
+
+
+def agreement(readings: list[Reading]) -> Agreement:
+    """Combine readings: the most frequent status, and geometric medians.
+
+    More than half of the curves must have fallen for any suggestion to be made, and
+    more than half must have it.
+    """
+    statuses = [reading.status for reading in readings]
+    fell = [status for status in statuses if status in FELL]
+    some = 2 * len(fell) > len(statuses)
+    heard = fell if some else [status for status in statuses if status not in FELL]
+    suggestions: dict[str, float | None] = dict.fromkeys(SUGGESTIONS)
+    spread: dict[str, tuple[float, float] | None] = dict.fromkeys(SUGGESTIONS)
+    for name in SUGGESTIONS:
+        each = [reading.suggestions[name] for reading in readings]
+        found = [rate for rate in each if rate is not None]
+        if some and 2 * len(found) > len(readings):
+            suggestions[name] = float(np.exp(np.median(np.log(found))))
+            spread[name] = (min(found), max(found))
+    return Agreement(max(STATUSES, key=heard.count), suggestions, spread)
+
+
 class _Curve:
     """The finite losses before the first that is not, smoothed, and their noise."""
 
     def __init__(self, losses: np.ndarray, smoothing: float, tenth: int):
         self.losses, self.smoothed = losses, smooth(losses, smoothing)
         self.tenth = tenth
-        # Both: a loss that fell within the first tenth must go on to fall.
-        self.start = float(min(losses[:tenth].mean(), self.smoothed[:tenth][-1]))
-        until = max(tenth, int(self.smoothed.argmin())) + 1
-        steps = np.diff(losses[:until])
-        variance = np.mean(steps**2) / 2 if len(steps) else 0.0
+        fifth = losses[: 2 * tenth]
+        # Both: what fell or rose within the first fifth must have fallen since.
+        self.start = float(min(fifth[:tenth].mean(), fifth[-tenth:].mean()))
+        self.settled = len(fifth) - 1
+        variance = _variance(losses, 2 * tenth)
         left = smoothing ** np.arange(1, len(losses) + 1)
         share = (1 - smoothing) / (1 + smoothing) * (1 + left) / (1 - left)
-        noise = np.sqrt(variance * (share + 1 / tenth))
+        noise = np.sqrt(variance * share + variance[self.settled] / len(fifth))
         self.needed = np.maximum(_NOISE * noise, _ROUNDING * abs(self.start))
 
     def stop(self, divergence: float) -> int:
@@ -120,7 +150,9 @@ class _Curve:
         if self.losses.min() >= 0:
             floor = max(floor, 0.0)
         best = np.minimum.accumulate(self.smoothed)
-        height = np.maximum(best - floor, self.needed)
+        places = np.arange(len(best))
+        at_best = np.maximum.accumulate(np.where(self.smoothed == best, places, 0))
+        height = np.maximum(best - floor, self.needed[at_best])
         over = self.smoothed - best > (divergence - 1) * height
         return int(np.argmax(over)) if over.any() else len(over)
 
@@ -136,8 +168,18 @@ class _Curve:
         Of a loss that never fell, the start is compared, as the least of many values
         that vary is low by chance.
         """
-        before = self.smoothed.min() if fell else self.start
-        return bool(self.smoothed[-1] - before > self.needed[-1])
+        place = int(self.smoothed.argmin()) if fell else self.settled
+        before = self.smoothed[place] if fell else self.start
+        return bool(self.smoothed[-1] - before > self.needed[place])
+
+
+def _variance(losses: np.ndarray, window: int) -> np.ndarray:
+    """Estimate the noise at each step, from the differences of the losses before it."""
+    squares = np.diff(losses, prepend=losses[0]) ** 2 / 2
+    sums = np.cumsum(squares)
+    counts = np.arange(len(losses))
+    sums[window:] -= sums[:-window].copy()
+    return sums / np.clip(counts, 1, window)
 
 
 def smooth(losses: np.ndarray, smoothing: float) -> np.ndarray:
@@ -154,9 +196,9 @@ def smooth(losses: np.ndarray, smoothing: float) -> np.ndarray:
 
 
 def longest_decrease(values: np.ndarray, drop: float) -> list[int]:
-    """Give the places of the longest subsequence in which each value is lower by `drop`.
+    """Give the places of the longest subsequence that goes down by `drop` each time.
 
-    Of equally long ones, that which ends first.
+    Of equally long ones, it is that which ends first.
 
     Args:
         values: Of shape (n,).

@@ -12,10 +12,10 @@ same seeds, so that their differences are not those of the seeds; each generatio
 new seeds, so that no schedule wins by fitting some.
 
 The winner is not judged by what it was chosen for. The finalists are the mean of the
-last distribution and the best candidates of the last three generations. Fresh seeds
-choose among them, and other fresh seeds give the score. The baseline, a warmed-up
-cosine, comes from a grid that takes as many runs, has as many finalists, and is chosen
-and judged with the same seeds.
+last distribution, the average of the means of the last third of the generations, and
+the best candidates of the last three. Fresh seeds choose among them, and other fresh
+seeds give the score. The baseline, a warmed-up cosine, comes from a grid that takes as
+many runs, has as many finalists, and is chosen and judged with the same seeds.
 """
 
 import math
@@ -193,7 +193,7 @@ def search_schedule(
     """Search the shape of the whole learning-rate schedule; see the module's text.
 
     It takes population × generations × seeds runs, as many again for the baseline, and
-    ten times `fresh_seeds` to choose and to judge.
+    twelve times `fresh_seeds` to choose and to judge.
 
     Args:
         trial: What to train. Its rate must act at every step: a number given to an
@@ -321,7 +321,7 @@ class _Settings(NamedTuple):
     @property
     def finalists(self) -> int:
         """How many there are; of the cosines, as many."""
-        return 1 + min(_LAST, self.generations)
+        return 2 + min(_LAST, self.generations)
 
     @property
     def cosines(self) -> tuple[np.ndarray, int]:
@@ -357,6 +357,7 @@ class _Search:
         self.candidates = np.zeros((*shape, settings.knots), np.float32)
         constants = np.linspace(*settings.log_bounds, settings.population)
         self.candidates[0] = constants[:, None]
+        self.means = np.zeros((settings.generations, settings.knots), np.float32)
         self._evolution: Evolution | None = None
         runs.also = self._arrays
 
@@ -370,7 +371,7 @@ class _Search:
                 f"every constant rate from {settings.low:.2g} to {settings.high:.2g} "
                 "diverged: lower low."
             )
-        first = self.candidates[0, best]
+        self.means[0] = first = self.candidates[0, best]
         strategy = Evolution(settings.algorithm, settings.population, first, self._key)
         self._evolution = strategy
         self._resume(strategy)
@@ -382,6 +383,7 @@ class _Search:
             self._train(generation)
             if new:
                 strategy.tell(self.history[generation])
+                self.means[generation] = strategy.mean
 
     def result(self) -> SearchResult:
         """Choose among the finalists, and judge the winner."""
@@ -419,11 +421,16 @@ class _Search:
 
     def _finalists(self) -> np.ndarray:
         """Give the log-rates of the finalists, (finalists, knots)."""
-        assert self._evolution is not None
-        middle = mirrored(self._evolution.mean, *self.settings.log_bounds)
+        some = -(-self.settings.generations // 3)
+        means = np.stack([self.means[-1], self.means[-some:].mean(axis=0)])
         generations = np.arange(len(self.history))[-_LAST:]
         best = self.history[-_LAST:].argmin(axis=1)
-        return np.stack([middle, *self.candidates[generations, best]])
+        return np.concatenate(
+            [
+                mirrored(means, *self.settings.log_bounds),
+                self.candidates[generations, best],
+            ]
+        )
 
     def _best_cosines(self) -> np.ndarray:
         """Give the peaks and warm-up shares of those with the least mean scores."""
@@ -443,6 +450,7 @@ class _Search:
             return {}
         return {
             "candidates": self.candidates,
+            "means": self.means,
             "told": np.asarray(self._evolution.generation),
             **prefixed("strategy", self._evolution.saved()),
         }
@@ -452,6 +460,7 @@ class _Search:
         kept = {} if resumed is None else group(resumed.arrays, "also")
         if kept:
             self.candidates = kept["candidates"].copy()
+            self.means = kept["means"].copy()
             strategy.restore(group(kept, "strategy"), int(kept["told"]))
 
 

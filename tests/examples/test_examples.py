@@ -25,6 +25,7 @@ WRONG_RATES = EXAMPLES / "03_rates_that_follow_the_loss.py"
 SWEEP = EXAMPLES / "05_sweep.py"
 POPULATION = EXAMPLES / "06_population.py"
 DEVICES = EXAMPLES / "08_many_devices.py"
+SEARCH = EXAMPLES / "07_search_a_schedule.py"
 
 
 def environment(hasty=False):
@@ -208,6 +209,30 @@ def test_many_devices_and_two_processes_find_what_one_device_finds(tmp_path):
     assert (tmp_path / "devices.png").stat().st_size > 10_000
 
 
+def test_a_searched_schedule_is_compared_with_a_cosine(tmp_path):
+    output = run(SEARCH, "--smoke", "--out", tmp_path, hasty=True).stdout
+    results = results_of(tmp_path)
+    saved = adaptax.SearchResult.load(tmp_path / "search.npz")
+    assert results["searched"] == saved.score
+    assert results["compilations"] == 1
+    np.testing.assert_allclose(
+        results["gain"]["difference"],
+        results["cosine"] - results["searched"],
+        rtol=1e-4,
+    )
+    searched, cosine, gain = output.strip().splitlines()[-3:]
+    assert searched.startswith(f"searched: loss {results['searched']:.4f}, accuracy")
+    assert cosine.startswith(f"cosine: loss {results['cosine']:.4f}, accuracy")
+    assert gain.startswith(f"gain: {results['gain']['difference']:.4f} ±")
+    assert (tmp_path / "search.png").stat().st_size > 10_000
+
+
+def test_a_search_of_too_few_steps_is_refused(tmp_path):
+    failed = run(SEARCH, "--steps", 5, "--out", tmp_path, check=False)
+    assert failed.returncode == 2
+    assert "--steps must be at least 6" in failed.stderr
+
+
 def test_no_example_is_left_out():
     assert set(EXAMPLES.glob("[0-9]*.py")) == {
         MNIST,
@@ -215,5 +240,6 @@ def test_no_example_is_left_out():
         WRONG_RATES,
         SWEEP,
         POPULATION,
+        SEARCH,
         DEVICES,
     }

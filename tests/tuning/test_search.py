@@ -11,7 +11,7 @@ from interruptions import check_resuming, save_always
 from lines import X, Y, line_trial
 
 import adaptax
-from adaptax import spaces
+from adaptax import plots, spaces
 from adaptax.tuning.cosine_baselines import cosine_grid, drawn_cosines
 from adaptax.tuning.schedule_runs import ScheduleRuns
 
@@ -100,7 +100,7 @@ def test_the_baseline_is_given_as_many_runs_as_the_search(stages):
     rates, seeds = stages["cosines"]
     assert 40 <= len(rates) * len(seeds) <= 4 * 6 * 2
     finalists, _ = stages["choice"]
-    assert len(finalists) == 2 * 4
+    assert len(finalists) == 2 * 5
 
 
 def test_the_first_generation_is_a_grid_of_constants_and_all_stay_in_bounds(found):
@@ -136,13 +136,13 @@ def test_the_winner_is_a_finalist_and_the_best_of_them_by_the_choosing_seeds(
     ]
     again = adaptax.sweep(
         judged_line(lambda index: adaptax.gradient_descent(table_of(rates, index))),
-        {"learning_rate": list(range(8))},
+        {"learning_rate": list(range(10))},
         num_steps=STEPS,
         seeds=seeds.tolist(),
         strategy="vmap",
         progress=False,
     ).scores.mean(axis=1)
-    assert chosen == [int(again[:4].argmin()), 4 + int(again[4:].argmin())]
+    assert chosen == [int(again[:5].argmin()), 5 + int(again[5:].argmin())]
 
 
 def table_of(rates, index):
@@ -151,7 +151,7 @@ def table_of(rates, index):
 
 def test_one_compilation_serves_the_whole_search(found):
     assert found.about["compilations"] == 1
-    runs = 4 * 6 * 2 + len(cosine_grid(1e-3, 2.0, 48)[0]) + 8 * 3 + 2 * 3
+    runs = 4 * 6 * 2 + len(cosine_grid(1e-3, 2.0, 48)[0]) + 10 * 3 + 2 * 3
     assert found.about["member_steps"] == runs * STEPS
 
 
@@ -221,6 +221,10 @@ def test_candidates_that_diverge_do_not_stop_the_search():
     assert wild.schedule(0) < 10
     assert wild.baseline is wild.gain is None
     assert "diverged" in wild.table()
+    crosses = plots.search(wild).axes[1].lines[7]
+    assert set(crosses.get_xdata()) == set(
+        np.flatnonzero(np.isinf(wild.history).any(1))
+    )
 
 
 def test_a_search_in_which_all_diverges_says_so():
@@ -270,9 +274,9 @@ def test_waves_that_fit_the_memory_give_the_same(found, monkeypatch):
     check_same(run(), found, rtol=1e-4)
 
 
-# Of 3 calls to a wave: the 4 generations take 3 each, the cosines 12, the choice 6 and
-# the verdict 3.
-@pytest.mark.parametrize("calls", [2, 8, 15, 28, 32])
+# A wave takes 3 calls: the 4 generations 3 each, the cosines 12, the choice 9, and the
+# verdict 3.
+@pytest.mark.parametrize("calls", [2, 8, 15, 28, 34])
 def test_an_interrupted_search_goes_on_to_the_same_bits(
     found, calls, monkeypatch, tmp_path
 ):
@@ -332,6 +336,23 @@ def test_records_and_table_show_the_rates_at_the_knots(found):
     np.testing.assert_allclose(np.log(rates), found.candidates[3, 5], rtol=1e-5)
     assert "rate at 23" in found.table()
     assert len(found.table(rows=2).splitlines()) == 4
+
+
+def test_the_plot_shows_both_schedules_and_the_scores(found, tmp_path):
+    figure = plots.search(found)
+    left, right = figure.axes
+    searched, _, cosine = left.lines
+    steps = np.arange(STEPS)
+    np.testing.assert_array_equal(searched.get_ydata(), found.schedule(steps))
+    drawn = cosine.get_ydata()
+    kept = np.isfinite(drawn)
+    expected = found.baseline.schedule(steps)
+    np.testing.assert_array_equal(drawn[kept], np.asarray(expected)[kept])
+    assert kept.sum() >= STEPS - 1
+    scores = np.stack([line.get_ydata() for line in right.lines[:6]], axis=1)
+    np.testing.assert_array_equal(scores, found.history)
+    figure.savefig(tmp_path / "search.png")
+    assert (tmp_path / "search.png").stat().st_size > 10_000
 
 
 def test_cosines_are_drawn_as_the_schedule_gives_them():
