@@ -4,7 +4,7 @@ The same network, batch and optimizer (Adam) in every way of running it, in one 
 rounds in which each takes its turn, so that a slow moment of the machine meets all of
 them. What is reported is the median over the rounds, and the median of the ratios to
 PyTorch within a round. PyTorch trains in a process of its own, idle between its turns;
-it needs the `torch` extra, and without it the rest is measured.
+it needs the `peers` extra, and without it the rest is measured.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
         ways[BASELINE] = _torch_way(batch_size, "channels_last")
         ways["PyTorch, contiguous"] = _torch_way(batch_size, "contiguous")
     else:
-        print('Without PyTorch, since it is missing: pip install "adaptax[torch]".')
+        print('Without PyTorch, since it is missing: pip install "adaptax[peers]".')
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(arguments.rounds + 1):
         for name, train in ways.items():

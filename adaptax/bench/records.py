@@ -20,6 +20,7 @@ _PACKAGES = (
     "numpy",
     "scikit-learn",
     "torch",
+    "optuna",
 )
 
 
@@ -53,7 +54,10 @@ def report(name: str, rows: Sequence[dict[str, Any]], out: Path | None) -> None:
     table = Table(*rows[0], title=name)
     for row in rows:
         table.add_row(*map(_shown, row.values()))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a file has room for any table
+        console.width = 200
+    console.print(table)
     if out is None:
         return
     out.mkdir(parents=True, exist_ok=True)

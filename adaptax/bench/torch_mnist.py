@@ -2,7 +2,7 @@
 
 PyTorch and XLA each keep a pool of threads, which would compete in one process. So this
 one answers each line on its standard input, a number of steps, with the seconds that
-they took; in between it is idle. Needs the `torch` extra.
+they took; in between it is idle. Needs the `peers` extra.
 """
 
 import importlib

@@ -112,7 +112,8 @@ def make_plan(
         return Planned(Plan(1, lanes), wave, {})
     widths = (1, 8, share) if jax.default_backend() == "cpu" else (share, 32, 1)
     candidates = [Plan(min(width, share), lanes) for width in widths]
-    candidates = list(dict.fromkeys([*candidates, side_by_side]))
+    candidates += [side_by_side, Plan(1, 1)] if mesh is None else []
+    candidates = list(dict.fromkeys(candidates))
     hparams = jax.tree.map(lambda leaf: np.asarray(leaf)[:wave], hparams)
     work = num_steps * members
     tried = _try(programs, candidates, hparams, np.asarray(seeds)[:wave], work)
