@@ -24,6 +24,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from adaptax.checks import require
 from adaptax.tuning.trials import Shared, Trial
 
 BUFFER = 128
@@ -241,9 +242,12 @@ class Population:
 
         Args:
             parents: Of shape (members,); there may be fewer or more than before.
+
+        Raises:
+            ValueError: If a parent was lost by `pack`.
         """
         parents = np.asarray(parents)
-        sources = self._places[parents]
+        sources = self._held(parents)
         self.members = len(parents)
         self.alive = self.alive[parents]
         self._lay_out(np.arange(self.members))
@@ -267,10 +271,14 @@ class Population:
         self.hparams = self._hparams
 
     def state(self, member: int) -> Any:
-        """Give a copy of the state of one member."""
-        lane, row = 0, int(self._places[member])
+        """Give a copy of the state of one member.
+
+        Raises:
+            ValueError: If it was lost by `pack`.
+        """
+        lane, row = 0, int(self._held(member))
         if self.programs.mesh is None:
-            lane, row = divmod(row, self.plan.lane_length(self.members))
+            lane, row = divmod(row, len(self._residents) // self.plan.lanes)
         arguments = (self._states[lane], np.int32(row))
         return self.programs.get("pick", 0, *arguments)(*arguments)
 
@@ -284,6 +292,16 @@ class Population:
         like = self._states[0]
         self._states = [from_arrays(like, lane) for lane in self._lanes(arrays)]
         self.step = step
+
+    def _held(self, members: Any) -> np.ndarray:
+        """Give the places of members."""
+        places = self._places[members]
+        require(
+            np.all(places >= 0),
+            f"members must be held, got {members}, of which `pack` gave some up. "
+            "Take the states that you need before.",
+        )
+        return places
 
     def _lay_out(self, order: np.ndarray, keep_plan: bool = False) -> None:
         """Give each member in the order a place, lane by lane in turn.

@@ -22,10 +22,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 MNIST = EXAMPLES / "01_mnist.py"
 LOOPS = EXAMPLES / "02_any_training_loop.py"
 WRONG_RATES = EXAMPLES / "03_rates_that_follow_the_loss.py"
+FINDER = EXAMPLES / "04_find_a_rate.py"
 SWEEP = EXAMPLES / "05_sweep.py"
 POPULATION = EXAMPLES / "06_population.py"
-DEVICES = EXAMPLES / "08_many_devices.py"
 SEARCH = EXAMPLES / "07_search_a_schedule.py"
+DEVICES = EXAMPLES / "08_many_devices.py"
 
 
 def environment(hasty=False):
@@ -209,6 +210,19 @@ def test_many_devices_and_two_processes_find_what_one_device_finds(tmp_path):
     assert (tmp_path / "devices.png").stat().st_size > 10_000
 
 
+def test_the_suggestions_of_the_finder_are_trained_beside_a_sweep(tmp_path):
+    output = run(FINDER, "--smoke", "--out", tmp_path, hasty=True).stdout
+    results = results_of(tmp_path)
+    found = adaptax.FinderResult.load(tmp_path / "finder.npz")
+    assert results["status"] == found.status
+    assert found.message in output
+    trained = {name for name, rate in found.suggestions.items() if rate is not None}
+    assert set(results["accuracy_at_suggestions"]) == trained
+    assert f"trains to {results['best_accuracy']:.2%}." in output
+    for name in ("finder.png", "proof.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
+
+
 def test_a_searched_schedule_is_compared_with_a_cosine(tmp_path):
     output = run(SEARCH, "--smoke", "--out", tmp_path, hasty=True).stdout
     results = results_of(tmp_path)
@@ -238,6 +252,7 @@ def test_no_example_is_left_out():
         MNIST,
         LOOPS,
         WRONG_RATES,
+        FINDER,
         SWEEP,
         POPULATION,
         SEARCH,

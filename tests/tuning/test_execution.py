@@ -257,6 +257,20 @@ def test_packing_again_and_again_narrows_what_is_side_by_side(programs):
     assert np.isnan(trained(members, 2)).all()
 
 
+def test_members_given_up_by_packing_can_not_be_taken_back(programs):
+    members = population(programs, Plan(3, 2))
+    trained(members, 4)
+    before = [np.asarray(members.state(member).params) for member in range(5)]
+    members.alive[[0, 1, 3]] = False
+    members.pack()
+    for member in (2, 4):
+        np.testing.assert_array_equal(members.state(member).params, before[member])
+    with pytest.raises(ValueError, match="gave some up"):
+        members.state(0)
+    with pytest.raises(ValueError, match="gave some up"):
+        members.replace([2, 3])
+
+
 # What is saved.
 
 

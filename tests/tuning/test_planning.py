@@ -88,10 +88,13 @@ def test_on_a_mesh_every_device_has_a_lane(spread_programs, strategy, expected):
     assert plan(spread_programs, strategy).plan == expected
 
 
-@pytest.mark.parametrize("fastest", [Plan(1, 2), Plan(8, 2), Plan(10, 2), Plan(20, 1)])
+WAYS = [Plan(1, 2), Plan(8, 2), Plan(10, 2), Plan(20, 1), Plan(1, 1)]
+
+
+@pytest.mark.parametrize("fastest", WAYS, ids=str)
 def test_auto_takes_the_fastest_of_all_ways(programs, timed, fastest):
     taken, tried = timed
-    taken.update(dict.fromkeys([Plan(1, 2), Plan(8, 2), Plan(10, 2), Plan(20, 1)], 2.0))
+    taken.update(dict.fromkeys(WAYS, 2.0))
     taken[fastest] = 1.0
     found = plan(programs, "auto")
     assert found == (fastest, MEMBERS, taken)

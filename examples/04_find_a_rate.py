@@ -1,0 +1,187 @@
+"""
+Find a learning rate
+====================
+
+Which rate should training start from, and is the finder's answer as good as a sweep's?
+The MNIST network is run once, for a hundred steps, while the rate grows from 1e-6 to 1.
+Then it is trained at every rate of a grid and at every suggestion of the finder, all in
+one compiled program.
+
+``python examples/04_find_a_rate.py --help`` lists the options.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+
+import adaptax
+from adaptax import plots
+from adaptax.bench.digits import bundled_digits
+from adaptax.bench.networks import DigitNetwork
+from adaptax.bench.records import versions
+
+BATCH_SIZE = 128
+LOW, HIGH = 1e-6, 1.0
+OPTIMIZERS = {
+    "adam": adaptax.adam,
+    "momentum": adaptax.momentum,
+    "gradient_descent": adaptax.gradient_descent,
+}
+
+
+# %%
+# The trial
+# ---------
+# A Flax model, its loss, the data, and an optimizer whose rate is a hyperparameter.
+
+
+def make_trial(digits, name):
+    """Make a trial of the MNIST network, judged by its accuracy on the test digits."""
+
+    def classify(model, digits):
+        logits = model(digits["images"].astype(jnp.float32)[..., None] / 255)
+        losses = optax.softmax_cross_entropy_with_integer_labels(
+            logits, digits["labels"]
+        )
+        return losses.mean(), (logits.argmax(axis=-1) == digits["labels"]).mean()
+
+    def evaluate(model, digits):
+        loss, accuracy = classify(model, digits)
+        return loss, {"accuracy": accuracy}
+
+    return adaptax.nnx_trial(
+        make_model=lambda rngs: DigitNetwork(rngs=rngs),
+        loss=lambda model, batch: classify(model, batch)[0],
+        optimizer=lambda hparams: OPTIMIZERS[name](hparams["learning_rate"]),
+        data={"images": digits.train_images, "labels": digits.train_labels},
+        batch_size=BATCH_SIZE,
+        evaluate=evaluate,
+        eval_data={"images": digits.test_images, "labels": digits.test_labels},
+    )
+
+
+# %%
+# The finder
+# ----------
+# Nothing has to be saved and put back: a trial is pure. Several seeds run at once, and
+# each gives suggestions of its own; where they disagree, ``spread`` shows it.
+
+
+def find(trial, arguments):
+    """Raise the rate from step to step."""
+    return adaptax.find_learning_rate(
+        trial, LOW, HIGH, arguments.finder_steps, seeds=arguments.seeds
+    )
+
+
+# %%
+# The proof
+# ---------
+# The suggestions join a grid of rates, and all of them are trained.
+
+
+def prove(trial, found, arguments):
+    """Train at each rate of the grid, then at each suggestion."""
+    suggested = {name: rate for name, rate in found.suggestions.items() if rate}
+    grid = np.geomspace(*arguments.between, arguments.rates)
+    rates = [*grid.tolist(), *suggested.values()]
+    swept = adaptax.sweep(
+        trial,
+        {"learning_rate": adaptax.spaces.grid(rates)},
+        num_steps=arguments.steps,
+        seeds=arguments.seeds,
+        checkpoint=arguments.out / "checkpoints",
+    )
+    accuracy = np.nan_to_num(swept.metrics["accuracy"]).mean(axis=1)
+    proven = accuracy[len(grid) :]
+    return grid, accuracy[: len(grid)], dict(zip(suggested, proven, strict=True))
+
+
+# %%
+# What came of it
+# ---------------
+
+
+def summarize(found, grid, accuracy, suggested):
+    """Compare the suggestions with the best rate of the grid."""
+    steps = found.learning_rates.size * len(found.losses)
+    return {
+        "status": found.status,
+        "suggestion": found.suggestion,
+        "suggestions": found.suggestions,
+        "accuracy_at_suggestions": {name: float(x) for name, x in suggested.items()},
+        "best_rate": float(grid[accuracy.argmax()]),
+        "best_accuracy": float(accuracy.max()),
+        "finder_steps": steps,
+        "finder_seconds": found.about["seconds"],
+    }
+
+
+def plot(grid, accuracy, found, suggested):
+    """Draw the accuracy over the rate, and where the suggestions lie."""
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    axes.plot(grid, 100 * accuracy, ".-", color="0.5", label="sweep")
+    for index, (name, value) in enumerate(suggested.items(), start=1):
+        rate = found.suggestions[name]
+        label = f"{name}, {rate:.2g}: {value:.1%}"
+        axes.plot(rate, 100 * value, "o", color=f"C{index}", label=label)
+    axes.set(xscale="log", xlabel="learning rate", ylabel="test accuracy in %")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def parse(argv):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam")
+    parser.add_argument("--finder-steps", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rates", type=int, default=9, help="in the grid")
+    parser.add_argument(
+        "--between", type=float, nargs=2, default=(1e-4, 1e-1), metavar="RATE"
+    )
+    parser.add_argument("--steps", type=int, default=155, help="31 are an epoch")
+    parser.add_argument("--out", type=Path, default=Path("runs/finder"))
+    parser.add_argument("--smoke", action="store_true", help="a run of seconds")
+    arguments = parser.parse_args(argv)
+    if arguments.smoke:
+        arguments.finder_steps, arguments.seeds = 20, 1
+        arguments.rates, arguments.steps = 2, 3
+    return arguments
+
+
+def main(argv=None):
+    """Find a rate, prove it, and leave the results and two figures in --out."""
+    arguments = parse(argv)
+    digits = bundled_digits()
+    if arguments.smoke:
+        digits = type(digits)(*(array[:256] for array in digits))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    trial = make_trial(digits, arguments.optimizer)
+    found = find(trial, arguments)
+    print(found.message)
+    found.save(arguments.out / "finder.npz")
+    plots.finder(found).savefig(arguments.out / "finder.png", dpi=110)
+    grid, accuracy, suggested = prove(trial, found, arguments)
+    results = {
+        **summarize(found, grid, accuracy, suggested),
+        "versions": versions(),
+    }
+    (arguments.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    plot(grid, accuracy, found, suggested).savefig(arguments.out / "proof.png", dpi=110)
+    for name, value in suggested.items():
+        print(f"{name}: {found.suggestions[name]:.2g} trains to {value:.2%}.")
+    print(
+        f"Best of the sweep: {results['best_rate']:.2g} trains to "
+        f"{results['best_accuracy']:.2%}."
+    )
+
+
+if __name__ == "__main__":
+    main()
