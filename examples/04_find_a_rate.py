@@ -88,7 +88,8 @@ def find(trial, arguments):
 def prove(trial, found, arguments):
     """Train at each rate of the grid, then at each suggestion."""
     suggested = {name: rate for name, rate in found.suggestions.items() if rate}
-    grid = np.geomspace(*arguments.between, arguments.rates)
+    low, high = arguments.between
+    grid = np.geomspace(low, high, arguments.rates)
     rates = [*grid.tolist(), *suggested.values()]
     swept = adaptax.sweep(
         trial,
