@@ -347,7 +347,7 @@ def _draw_schedules(axes: "Axes", result: SearchResult) -> None:
         cosine = np.asarray(result.baseline.schedule(steps))
         positive = np.where(cosine > 0, cosine, np.nan)  # the axis is logarithmic
         axes.plot(steps, positive, color="tab:orange", label=name)
-    axes.set(xlabel="step", ylabel=str(result.about["name"]), yscale="log")
+    axes.set(xlabel="step", ylabel=result.about["name"].replace("_", " "), yscale="log")
     axes.set_ylim(bottom=0.3 * rates.min())
     axes.grid(alpha=0.3)
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import adaptax
 from adaptax import plots
 from adaptax.tuning import (
     BranchResult,
+    FinderResult,
     HalvingResult,
     PopulationResult,
     SweepResult,
@@ -31,6 +33,73 @@ def swept(seeds=3, diverged=()):
 def labels(figure):
     axes = figure.axes
     return {axis.get_xlabel() for axis in axes} | {axis.get_ylabel() for axis in axes}
+
+
+def found(status="ok", seeds=3, **suggestions):
+    rates = np.geomspace(1e-5, 1.0, 20).astype(np.float32)
+    curves = losses(seeds, 20)
+    curves[:, 15:] = np.nan
+    every = {**dict.fromkeys(("valley", "slide", "minimum", "steep")), **suggestions}
+    spread = {name: rate and (rate / 2, rate * 2) for name, rate in every.items()}
+    about = {"name": "learning_rate", "mode": "exponential"}
+    return FinderResult(rates, curves, curves, every, spread, status, about)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_finder_marks_each_suggestion_at_its_rate(seeds):
+    result = found(seeds=seeds, valley=1e-3, steep=1e-2)
+    axes = plots.finder(result).axes[0]
+    marked = {line.get_label(): line for line in axes.lines}
+    assert marked["valley, 0.001 (suggested)"].get_xdata()[0] == 1e-3
+    assert marked["steep, 0.01"].get_xdata()[0] == 1e-2
+    assert not any("slide" in str(label) for label in marked)
+    assert axes.get_title() == result.message
+    assert axes.get_xscale() == "log"
+
+
+@pytest.mark.parametrize("status", ["flat", "diverged at once", "not finite"])
+def test_a_finder_without_a_suggestion_is_drawn_with_the_reason(status):
+    axes = plots.finder(found(status)).axes[0]
+    assert axes.get_title() == found(status).message
+
+
+def test_schedules_are_drawn_by_name_with_their_rates():
+    cosine = adaptax.cosine(0.1, 100)
+    axes = plots.schedule(
+        {"ours": cosine, "plain": lambda step: 0.05}, total_steps=100
+    ).axes[0]
+    ours, plain = axes.lines
+    assert [line.get_label() for line in axes.lines] == ["ours", "plain"]
+    np.testing.assert_allclose(
+        ours.get_ydata(), cosine(np.arange(100)), rtol=1e-5, atol=1e-9
+    )
+    np.testing.assert_allclose(plain.get_ydata(), 0.05)
+
+
+@pytest.mark.parametrize(
+    ("schedules", "message"), [((), "at least one"), ((0.1,), "function step -> rate")]
+)
+def test_a_schedule_that_is_none_is_refused(schedules, message):
+    with pytest.raises(TypeError, match=message):
+        plots.schedule(*schedules, total_steps=10)
+
+
+def test_a_history_has_a_panel_for_each_array_and_leaves_out_what_is_not_finite():
+    loss = np.geomspace(1000.0, 0.1, 50)
+    rates = np.stack([np.full(50, 0.1), np.full(50, 0.3)])
+    broken = np.where(np.arange(50) < 25, 1.0, np.nan)
+    figure = plots.history({"loss": loss, "rate": rates, "broken": broken})
+    by_title = {axes.get_title(): axes for axes in figure.axes}
+    assert set(by_title) == {"loss", "rate", "broken"}
+    assert by_title["loss"].get_yscale() == "log"
+    assert by_title["rate"].get_yscale() == "linear"
+    assert len(by_title["rate"].lines) == 3  # two runs and their median
+
+
+@pytest.mark.parametrize("history", [{}, {"loss": np.zeros((2, 2, 2))}, {"loss": []}])
+def test_a_history_of_another_shape_is_refused(history):
+    with pytest.raises(ValueError, match="history"):
+        plots.history(history)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
