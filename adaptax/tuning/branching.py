@@ -79,7 +79,7 @@ class BranchResult:
         return held(values[name], self.stage_steps)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the result, without the state, to one npz file."""
+        """Write the result, without the state, to one file: .json, or else .npz."""
         arrays = {
             "explored": self.explored,
             "forecasts": self.forecasts,

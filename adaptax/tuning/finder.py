@@ -94,7 +94,7 @@ class FinderResult:
         )
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the result to one npz file."""
+        """Write the result to one file: .json, or else .npz."""
         arrays = {
             "learning_rates": self.learning_rates,
             "losses": self.losses,

@@ -118,7 +118,7 @@ class PopulationResult:
         ]
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the result, without the state, to one npz file."""
+        """Write the result, without the state, to one file: .json, or else .npz."""
         arrays = {
             "losses": self.losses,
             "scores": self.scores,

@@ -1,7 +1,8 @@
-"""Records: the result of a tool in one .npz, and its hyperparameters by name.
+"""Records: the result of a tool in one file, and its hyperparameters by name.
 
-Beside its arrays, a record has a few facts as a JSON text; see `archives`. NumPy alone
-reads it: `numpy.load(path)["losses"]`.
+Beside its arrays, a record has a few facts. A file whose name ends in .json is one JSON
+text, see `json_records`; any other is an .npz, see `archives`, which NumPy alone reads:
+`numpy.load(path)["losses"]`.
 """
 
 import os
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from adaptax.checks import require
-from adaptax.tuning import archives
+from adaptax.tuning import archives, json_records
 from adaptax.tuning.whole_files import fill_whole
 
 
@@ -39,7 +40,10 @@ def save_arrays(
     target = Path(os.path.realpath(path))  # a link stays one
 
     def fill(file):
-        archives.write(file, kind, arrays, about)
+        if _is_json(path):
+            file.write(json_records.encode(kind, arrays, about).encode())
+        else:
+            archives.write(file, kind, arrays, about)
         return target.name
 
     fill_whole(target.parent, fill)
@@ -55,6 +59,8 @@ def load_arrays(
         ValueError: If it is damaged, no record, of another kind or another layout.
     """
     with Path(path).open("rb") as file:
+        if _is_json(path):
+            return json_records.decode(file.read(), kind, os.fspath(path))
         return archives.read(file, kind, os.fspath(path))
 
 
@@ -104,6 +110,10 @@ def unflatten_names(named: dict[str, Any]) -> Any:
         require(last not in node, _both(name))
         node[last] = leaf
     return tree
+
+
+def _is_json(path: str | os.PathLike) -> bool:
+    return os.fspath(path).endswith(".json")
 
 
 def _both(name: str) -> str:

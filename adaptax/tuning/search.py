@@ -139,7 +139,7 @@ class SearchResult:
         return tables.text(columns, rows)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the result to one npz file."""
+        """Write the result to one file: .json, or else .npz."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= prefixed("metrics", self.metrics)
         if self.baseline is not None:

@@ -129,7 +129,7 @@ class SweepResult:
         return tables.text(columns, rows)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the result to one npz file."""
+        """Write the result to one file: .json, or else .npz."""
         arrays = {
             "losses": self.losses,
             "scores": self.scores,

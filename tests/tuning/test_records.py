@@ -52,6 +52,46 @@ def test_arrays_and_facts_come_back(path):
         assert arrays[name].tobytes() == array.tobytes()
 
 
+def test_a_name_in_json_is_written_as_one_json_text(tmp_path):
+    path = tmp_path / "sweep.json"
+    save_arrays(path, "sweep", ARRAYS, ABOUT)
+    arrays, about = load_arrays(path, "sweep")
+    assert about == ABOUT
+    assert arrays.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert (arrays[name].dtype, arrays[name].shape) == (array.dtype, array.shape)
+        assert arrays[name].tobytes() == array.tobytes()
+    written = json.loads(path.read_text())["arrays"]["losses"]
+    assert written["values"] == [0.5, "nan", "inf", -0.0]
+    with pytest.raises(ValueError, match="must hold a finder, it holds a sweep"):
+        load_arrays(path, "finder")
+    with pytest.raises(ValueError, match="real numbers"):
+        save_arrays(path, "sweep", {"z": np.ones(2, complex)}, {})
+    assert load_arrays(path, "sweep")[1] == ABOUT  # what was there has stayed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('{"schema": 1', '{"schema": 2', "layout 2"),
+        ('"shape": [2, 2]', '"shape": [2, 3]', "damaged array"),
+        ('"float32"', '"object"', "damaged array"),
+        ("0.5", '"half"', "damaged array"),
+        ("0.5", "NaN", "in JSON"),
+        ('"arrays"', '"array"', "in JSON"),
+        ('"schema"', "schema", "in JSON"),
+    ],
+)
+def test_a_damaged_json_text_is_refused(tmp_path, old, new, complaint):
+    path = tmp_path / "sweep.json"
+    save_arrays(path, "sweep", ARRAYS, ABOUT)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=complaint):
+        load_arrays(path, "sweep")
+
+
 def test_numpy_alone_opens_a_record(path):
     with np.load(path, allow_pickle=False) as found:
         for name in ("losses", "hparams/learning_rate", "names"):
