@@ -85,6 +85,8 @@ from adaptax.optimizers import scale_by_nadam as scale_by_nadam
 from adaptax.optimizers import scale_by_radam as scale_by_radam
 from adaptax.optimizers import scale_by_rmsprop as scale_by_rmsprop
 from adaptax.optimizers import with_weight_decay as with_weight_decay
+from adaptax.quantization import Quantized as Quantized
+from adaptax.quantization import quantized as quantized
 from adaptax.rates import Schedule as Schedule
 from adaptax.rates import as_schedule as as_schedule
 from adaptax.rates import descend as descend

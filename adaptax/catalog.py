@@ -17,6 +17,7 @@ from adaptax import (
     learning_rate_free,
     observe,
     optimizers,
+    quantization,
     schedules,
 )
 from adaptax.rates import Schedule
@@ -1181,6 +1182,17 @@ _WRAPPERS = (
         "A. Karpathy (2015)",
         needs=frozenset({"params"}),
         optax_twin=lambda: _momentum_of_optax(),
+        goals={"quadratic": Goal(200, 1e-2)},
+    ),
+    Entry(
+        "quantized",
+        "wrapper",
+        quantization.quantized,
+        {"learning_rate": 0.1, "block": 8, "smallest": 1},
+        "Dettmers, Lewis, Shleifer & Zettlemoyer (2022)",
+        static=frozenset({"block", "smallest"}),
+        steady={"smallest": 4096},
+        differs="Optax has none.",
         goals={"quadratic": Goal(200, 1e-2)},
     ),
     Entry(

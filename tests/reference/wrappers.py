@@ -31,6 +31,41 @@ def monitor(w, gradients, values, *, learning_rate):
         yield w
 
 
+def quantized(w, gradients, values, *, learning_rate, block, smallest):
+    """Keep what momentum remembers in bytes, rounded by a hash of step and place."""
+    inner = Momentum(w, learning_rate)
+    for t, g in enumerate(gradients, start=1):
+        w = w + inner.step(g)
+        if w.size >= smallest:
+            inner.v = in_bytes(inner.v, block, t)
+        yield w
+
+
+def in_bytes(x, block, step):
+    """Round to s (q/255)⁴, or s sign(q) (q/127)² in blocks with negative numbers."""
+    result = np.empty_like(x)
+    for start in range(0, x.size, block):
+        for place in range(start, min(start + block, x.size)):
+            part, number = x[start : start + block], x[place]
+            size, signed = abs(part).max(), (part < 0).any()
+            levels, power = (127, 2) if signed else (255, 4)
+            fine = levels * (abs(number) / size) ** (1 / power) if size else 0.0
+            code = np.floor(fine + unit_hash(place, step))
+            if number > 0 and not signed:
+                code = max(code, 1)
+            result[place] = size * np.sign(number) * (code / levels) ** power
+    return result
+
+
+def unit_hash(place, step):
+    """Give a number in [0.01, 0.99]."""
+    bits = (place * 0x9E3779B1 + step * 0x85EBCA77) % 2**32
+    bits = (bits ^ bits >> 15) * 0x2C1B3C6D % 2**32
+    bits = (bits ^ bits >> 12) * 0x297A2D39 % 2**32
+    bits ^= bits >> 15
+    return 0.01 + 0.98 * (bits >> 8) / 2**24
+
+
 def iterate_average(w, gradients, values, *, learning_rate, gamma, decay=None):
     """Watch only; see `averages_of_iterates` for what is evaluated."""
     del gamma, decay
@@ -258,6 +293,7 @@ REFERENCES = {
     "iterate_average": iterate_average,
     "mechanic": mechanic,
     "monitor": monitor,
+    "quantized": quantized,
     "schedule_free": schedule_free,
     "spike_guard": spike_guard,
     "reject_increase": reject_increase,
