@@ -17,6 +17,7 @@ from adaptax import (
     learning_rate_free,
     observe,
     optimizers,
+    packing,
     schedules,
 )
 from adaptax.rates import Schedule
@@ -1180,6 +1181,17 @@ _WRAPPERS = (
         {"learning_rate": 0.1},
         "A. Karpathy (2015)",
         needs=frozenset({"params"}),
+        optax_twin=lambda: _momentum_of_optax(),
+        goals={"quadratic": Goal(200, 1e-2)},
+    ),
+    Entry(
+        "packed",
+        "wrapper",
+        packing.packed,
+        {"learning_rate": 0.1},
+        "the concatenation of vectors commutes with whatever treats each coordinate "
+        "alone",
+        elementwise=True,
         optax_twin=lambda: _momentum_of_optax(),
         goals={"quadratic": Goal(200, 1e-2)},
     ),
