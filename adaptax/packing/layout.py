@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from adaptax.checks import require
 from adaptax.leaves import computing_dtype, dtype_of, is_trained
@@ -52,12 +53,12 @@ def layout_of(tree: Any, largest: int) -> Layout:
 
     Args:
         tree: The tree.
-        largest: The number of bytes from which a leaf stays apart.
+        largest: The bytes of the largest leaf that lies in a buffer.
     """
     pairs = jax.tree.leaves_with_path(tree)
     small = [
         is_trained(leaf)
-        and math.prod(np.shape(leaf)) * dtype_of(leaf).itemsize < largest
+        and math.prod(np.shape(leaf)) * dtype_of(leaf).itemsize <= largest
         and _is_whole(leaf)
         for _, leaf in pairs
     ]
@@ -194,5 +195,5 @@ def _devices(leaf: Any) -> Any:
 
 
 def _sharding(leaf: Any) -> Any:
-    traced = isinstance(leaf, jax.core.Tracer)
+    traced = isinstance(leaf, Tracer)
     return None if traced else getattr(leaf, "sharding", None)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from adaptax.checks import require
@@ -20,8 +21,8 @@ from adaptax.packing.layout import gather, layout_of, scatter
 
 _STEPS = 128
 _SHAPES = {"matrix": (2, 3), "vector": (3,), "apart": (5,)}
-_BYTES = 32
-"""Divides the small leaves from the one that stays apart."""
+_BYTES = 24
+"""Of the larger of the two leaves that are packed."""
 
 _REMEDY = (
     "Pack the part of it that may be packed, as in optax.chain(other, "
@@ -65,7 +66,7 @@ def _differences(inner) -> np.ndarray:
 
 def _sample(constant: Any) -> Any:
     """Stand in for a traced hyperparameter, of which there is no value yet."""
-    if not isinstance(constant, jax.core.Tracer):
+    if not isinstance(constant, Tracer):
         return constant
     with jax.ensure_compile_time_eval():
         if jnp.issubdtype(constant.dtype, jax.dtypes.prng_key):
@@ -125,8 +126,8 @@ def _feed() -> _Feed:
 def _updated(inner, fed, state):
     """Update with all the arguments that some transformation may need."""
 
-    def loss(params, **others):
-        del others
+    def loss(params, grad_fn=None, micro_norms=None, key=None):
+        del grad_fn, micro_norms, key  # line searches of Optax hand on all they get
 
         def bowl(there, here, slope):
             return jnp.sum(slope * (there - here) + (there - here) ** 2 / 2)

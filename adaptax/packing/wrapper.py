@@ -13,7 +13,7 @@ alone.
 import functools
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import optax
@@ -62,7 +62,7 @@ class PackedState(NamedTuple):
 def packed(
     inner: optax.GradientTransformation,
     *,
-    largest: int = 16 * 1024,
+    largest: int = 64 * 1024,
     elementwise: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Keep the state of small leaves in one flat buffer for each dtype.
@@ -77,10 +77,11 @@ def packed(
 
     Args:
         inner: The transformation.
-        largest: The number of bytes from which a leaf keeps a state of its own. Leaves
-            that are not floating point, or of which no device has the whole, keep it as
-            well; jit does not show that, so call `init` outside of it (or pack what is
-            sharded anyway, at the price of gathering it).
+        largest: The bytes of the largest leaf that is packed; one of four times the
+            default gains nothing (measured on CPU). Leaves that are not floating point,
+            or of which no device has the whole, keep their state as it is. Under jit
+            that does not show, so call `init` outside of it; inside, each device
+            gathers what is small.
         elementwise: Vouch for `inner` instead of having it tried. Structural.
 
     Raises:
@@ -117,7 +118,7 @@ def packed(
             None if params is None else between.packed(params),
             **{name: between.argument(name, one) for name, one in extra_args.items()},
         )
-        pairs = zip(leaves, scatter(layout, new), strict=True)
+        pairs = zip(leaves, scatter(layout, cast(PackedTree, new)), strict=True)
         updates = structure.unflatten(_as(old, leaf) for old, leaf in pairs)
         return updates, PackedState(state.layout, inner_state)
 
