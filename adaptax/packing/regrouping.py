@@ -106,12 +106,9 @@ def _feed() -> _Feed:
     """Make gradients of all sizes, parameters and falling losses, by step."""
     random = np.random.default_rng(0)
 
-    def numbers(shape):
-        return random.normal(size=(_STEPS, *shape))
-
     def sized(shape):
-        steps = (_STEPS, *(1 for _ in shape))
-        return 10 ** random.uniform(-3, 2, size=steps) * numbers(shape)
+        powers = random.uniform(-3, 4, size=(_STEPS, *(1 for _ in shape)))
+        return 10**powers * random.normal(size=(_STEPS, *shape))
 
     def made(make):
         return {
@@ -120,7 +117,7 @@ def _feed() -> _Feed:
         }
 
     value = np.exp(-np.arange(_STEPS) / 8).astype(np.float32)
-    return _Feed(made(sized), made(numbers), jnp.asarray(value))
+    return _Feed(made(sized), made(sized), jnp.asarray(value))
 
 
 def _updated(inner, fed, state):
