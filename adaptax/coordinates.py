@@ -26,6 +26,7 @@ from adaptax.leaves import (
     is_trained,
     require_trainable,
 )
+from adaptax.scalars import known
 
 
 def accumulators(
@@ -103,7 +104,7 @@ def by_coordinate(
     leaves, structure = jax.tree.flatten(updates, is_leaf=lambda leaf: leaf is None)
     columns = [_column(structure, updates, leaves, tree) for tree in (*trees, *reads)]
     rows = [
-        _guarded(rule, len(trees), where, scalars, leaf, *row)
+        _on_leaf(rule, len(trees), where, scalars, leaf, *row)
         for leaf, *row in zip(leaves, *columns, strict=True)
     ]
     width = 1 + len(trees)
@@ -147,13 +148,18 @@ def average_weight(factor: Scalar, step: jax.Array) -> jax.Array:
     )
 
 
-def _guarded(rule, num_trees, where, scalars, gradient, *row):
+def _on_leaf(rule, num_trees, where, scalars, gradient, *row):
     if not is_trained(gradient) or any(not is_trained(leaf) for leaf in row):
         return gradient, *row[:num_trees]
+    given = rule, num_trees, where is not True, scalars, where, gradient, *row
+    return (_guarded if known(gradient, row) else _traced_once)(*given)
+
+
+def _guarded(rule, num_trees, conditional, scalars, where, gradient, *row):
     wide = computing_dtype(*(dtype_of(leaf) for leaf in (gradient, *row)))
     widened = [jnp.asarray(leaf).astype(wide) for leaf in (gradient, *row)]
     used = usable(widened[0])
-    if where is not True:
+    if conditional:
         used &= where
     update, *states = rule(
         _cleaned(widened[0]),
@@ -168,6 +174,10 @@ def _guarded(rule, num_trees, where, scalars, gradient, *row):
         _narrowed(new, dtype_of(old))
         for new, old in zip(states, row[:num_trees], strict=True)
     )
+
+
+# Of many leaves of one shape, the first alone is traced.
+_traced_once = jax.jit(_guarded, static_argnums=(0, 1, 2))
 
 
 def _limit(dtype: Any) -> float:

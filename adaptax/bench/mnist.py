@@ -1,19 +1,17 @@
 """Time a training step of the MNIST network, adaptax and PyTorch side by side.
 
-The same network, batch and optimizer (Adam) in every way of running it, in one run of
-rounds in which each takes its turn, so that a slow moment of the machine meets all of
-them. What is reported is the median over the rounds, and the median of the ratios to
-PyTorch within a round. PyTorch trains in a process of its own, idle between its turns;
-it needs the `peers` extra, and without it the rest is measured.
+The same network, batch and optimizer (Adam) in every way of running it, in turns. What
+is reported is the median over the rounds, and the median of the ratios to PyTorch
+within a round. PyTorch trains in a process of its own; it needs the `peers` extra, and
+without it the rest is measured.
 """
 
 import argparse
 import importlib.util
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -26,6 +24,7 @@ import adaptax
 from adaptax.bench.networks import DigitNetwork
 from adaptax.bench.records import machine, report
 from adaptax.bench.training import TrainState, make_train
+from adaptax.bench.turns import Process, Seconds, in_turns, times_as_long
 
 EXAMPLES = 10_000
 BASELINE = "PyTorch, channels_last"
@@ -50,26 +49,22 @@ def run(arguments: argparse.Namespace) -> None:
         ways["PyTorch, contiguous"] = _torch_way(batch_size, "contiguous")
     else:
         print('Without PyTorch, since it is missing: pip install "adaptax[peers]".')
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(arguments.rounds + 1):
-        for name, train in ways.items():
-            taken = train(steps) / steps
-            if turn > 0:  # the first turn compiles
-                seconds[name].append(taken)
-    report("mnist", [_row(name, seconds) for name in ways], arguments.out)
+    turns = {name: partial(train, steps) for name, train in ways.items()}
+    seconds = in_turns(turns, arguments.rounds)
+    rows = [_row(name, seconds, steps) for name in ways]
+    report("mnist", rows, arguments.out)
 
 
-def _row(name: str, seconds: dict[str, list[float]]) -> dict[str, Any]:
-    times = seconds[name]
+def _row(name: str, seconds: Seconds, steps: int) -> dict[str, Any]:
+    times = [1000 * taken / steps for taken in seconds[name]]
     row = {
         "way": name,
-        "ms_per_step": 1000 * statistics.median(times),
-        "fastest_ms": 1000 * min(times),
-        "slowest_ms": 1000 * max(times),
+        "ms_per_step": statistics.median(times),
+        "fastest_ms": min(times),
+        "slowest_ms": max(times),
     }
     if BASELINE in seconds:
-        pairs = zip(times, seconds[BASELINE], strict=True)
-        row["ratio_to_pytorch"] = statistics.median(one / other for one, other in pairs)
+        row["ratio_to_pytorch"] = times_as_long(seconds, name, BASELINE)
     return row
 
 
@@ -96,20 +91,6 @@ def _jax_way(steps_per_call: int, batch_size: int) -> Callable[[int], float]:
 
 
 def _torch_way(batch_size: int, layout: str) -> Callable[[int], float]:
-    cores = machine()["cores"]
-    command = (sys.executable, "-m", "adaptax.bench.torch_mnist")
-    process: Any = subprocess.Popen(
-        [*command, str(batch_size), layout, str(cores)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    if process.stdout.readline() != "ready\n":
-        raise RuntimeError("the PyTorch process ended; its message is above.")
-
-    def advance(steps):
-        process.stdin.write(f"{steps}\n")
-        process.stdin.flush()
-        return float(process.stdout.readline())
-
-    return advance
+    cores = str(machine()["cores"])
+    process = Process("adaptax.bench.torch_mnist", str(batch_size), layout, cores)
+    return lambda steps: process.work(str(steps))

@@ -1,9 +1,8 @@
 """Time a sweep of learning rates, adaptax and its peers side by side.
 
-The same networks, batches and optimizer (Optax's Adam) at many rates, run by every way
-in one run of rounds in which each takes its turn. What is reported is the median over
-the rounds of the steps per second, those of all members counted, and the median of the
-ratios within a round. Compilation is apart: it happens before the first round.
+The same networks, batches and optimizer (Optax's Adam) at many rates, in turns. What is
+reported is the median over the rounds of the steps per second, those of all members
+counted, and the median of the ratios within a round.
 
 The opponents:
 
@@ -25,10 +24,9 @@ import importlib
 import importlib.util
 import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -42,6 +40,7 @@ from adaptax.bench import torch_sweep
 from adaptax.bench.networks import DigitNetwork
 from adaptax.bench.records import report
 from adaptax.bench.training import loss_and_accuracy
+from adaptax.bench.turns import Process, Seconds, answer, in_turns, times_as_long
 from adaptax.tuning.execution import Population, Programs
 from adaptax.tuning.planning import make_plan
 
@@ -152,12 +151,8 @@ def _measure(name: str, rounds: int, smoke: bool) -> list[dict[str, Any]]:
         ways["PyTorch, eager"] = _in_a_process(name, "torch")
     if importlib.util.find_spec("optuna"):
         ways["Optuna, Python loop"] = _timed(_optuna(model))
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(rounds + 1):
-        for label, way in ways.items():
-            taken = way.train(steps)
-            if turn > 0:  # the first turn compiles
-                seconds[label].append(taken)
+    turns = {label: partial(way.train, steps) for label, way in ways.items()}
+    seconds = in_turns(turns, rounds)
     for way in ways.values():
         way.close()
     work = model.members * steps
@@ -167,15 +162,10 @@ def _measure(name: str, rounds: int, smoke: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _row(
-    label: str, way: Way, seconds: dict[str, list[float]], work: int
-) -> dict[str, Any]:
+def _row(label: str, way: Way, seconds: Seconds, work: int) -> dict[str, Any]:
     def times(other):
         """Say how many times as fast as another way this one is."""
-        if other not in seconds:
-            return ""
-        pairs = zip(seconds[label], seconds[other], strict=True)
-        return statistics.median(theirs / ours for ours, theirs in pairs)
+        return times_as_long(seconds, other, label) if other in seconds else ""
 
     median = {name: statistics.median(times) for name, times in seconds.items()}
     return {
@@ -398,30 +388,13 @@ def _optuna(model: Model) -> Callable[[int], Any]:
 
 
 def _in_a_process(name: str, what: str) -> Way:
-    """Run a way in a process of its own, idle between its turns."""
-    command = (sys.executable, "-m", "adaptax.bench", "sweep", "--worker", name, what)
-    process: Any = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-
-    def train(steps):
-        process.stdin.write(f"{steps}\n")
-        process.stdin.flush()
-        answer = process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"the process of {what} ended; its message is above.")
-        return float(answer)
-
-    def close():
-        process.stdin.close()
-        process.stdout.close()
-        process.wait()
-
-    return Way(train, close=close)
+    """Run a way in a process of its own."""
+    process = Process("adaptax.bench", "sweep", "--worker", name, what)
+    return Way(lambda steps: process.work(str(steps)), close=process.close)
 
 
 def _serve(name: str, what: str) -> None:
-    """Answer every number of steps on standard input with the seconds they took."""
+    """Be the process of a way."""
     model = MODELS[name]()
     if what == "one-core":  # before JAX starts its threads
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
@@ -429,5 +402,4 @@ def _serve(name: str, what: str) -> None:
     else:
         arguments = (name, model.members, model.batch_size, _data(), _rates(model))
         train = _timed(torch_sweep.make_train(*arguments)).train
-    for line in sys.stdin:
-        print(train(int(line)), flush=True)
+    answer(lambda line: train(int(line)))

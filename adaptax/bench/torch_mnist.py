@@ -1,8 +1,6 @@
 """The MNIST network in eager PyTorch, as a process that trains when it is told to.
 
-PyTorch and XLA each keep a pool of threads, which would compete in one process. So this
-one answers each line on its standard input, a number of steps, with the seconds that
-they took; in between it is idle. Needs the `peers` extra.
+Each line on its standard input is a number of steps. Needs the `peers` extra.
 """
 
 import importlib
@@ -10,6 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+from adaptax.bench.turns import answer
 
 EXAMPLES = 10_000
 
@@ -62,11 +62,13 @@ def main() -> None:
     torch.set_num_threads(int(threads))
     torch.manual_seed(0)
     train = make_train(torch, int(batch_size), layout == "channels_last")
-    print("ready", flush=True)
-    for line in sys.stdin:
+
+    def work(line):
         start = time.perf_counter()
         train(int(line))
-        print(time.perf_counter() - start, flush=True)
+        return time.perf_counter() - start
+
+    answer(work)
 
 
 if __name__ == "__main__":

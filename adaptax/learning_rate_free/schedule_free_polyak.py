@@ -130,7 +130,7 @@ def schedule_free_polyak(
         alpha, rate = held.read(state.rate, **extra_args)
         usable = is_usable(updates) & jnp.isfinite(value)
         step = counters.increment(state.step, where=usable)
-        _, mean_sq = by_coordinate(
+        cleaned, mean_sq = by_coordinate(
             measure,
             updates,
             state.mean_sq,
@@ -140,9 +140,9 @@ def schedule_free_polyak(
         first = state.step == 0
         fast = snapshots.take(first, params, state.fast)
         average = snapshots.take(first, params, state.average)
-        ahead = inner_product(updates, fast) - inner_product(updates, average)
+        ahead = inner_product(cleaned, fast) - inner_product(cleaned, average)
         gap = value - real(lower_bound) + real(b1) * ahead
-        wide = jax.tree.map(_in_type_of, updates, mean_sq)
+        wide = jax.tree.map(_in_type_of, cleaned, mean_sq)
         norm_sq = inner_product(wide, preconditioned(wide, mean_sq, eps))
         polyak = jnp.maximum(gap, 0) / jnp.maximum(norm_sq, real(least_norm_sq))
         polyak = jnp.where(usable & jnp.isfinite(polyak), polyak, state.learning_rate)

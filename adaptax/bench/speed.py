@@ -1,0 +1,327 @@
+"""Time an optimizer step, adaptax beside Optax and PyTorch.
+
+A step is `update` and `apply_updates` in one jitted call that is given parameters and
+state to reuse their memory, and gradients as a tree of arguments. All ways of a tree
+and a method take turns. Reported are, for each,
+
+* the median time of a step, its quartiles, and the median of the ratios to Optax's;
+* the seconds to trace and to compile;
+* the bytes a parameter that the compiled program moves, and the share of the memory's
+  bandwidth that is used if only the bytes that must be moved are counted: parameters,
+  gradients and state read once, parameters and state written once. The bandwidth is
+  that of the sum of two arrays, measured in the same process;
+* the bytes a parameter of the state, and of scratch memory.
+
+PyTorch comes with the extra `peers`; without it the rest is measured.
+"""
+
+import argparse
+import importlib.util
+import json
+import statistics
+import time
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import optax.contrib
+
+import adaptax
+from adaptax.bench.records import report
+from adaptax.bench.torch_speed import PEERS
+from adaptax.bench.trees import TREES, Shapes
+from adaptax.bench.turns import Process, Seconds, in_turns, times_as_long
+
+OURS, THEIRS, FLAT = "adaptax", "optax", "optax.flatten"
+_TURN = 0.1  # seconds
+_MOST_LEAVES_TO_FLATTEN = 500  # more take minutes to compile
+
+
+class Method(NamedTuple):
+    """A method as both libraries have it; where one lacks it, `None`."""
+
+    ours: Callable[[], optax.GradientTransformation]
+    theirs: Callable[[], optax.GradientTransformation] | None
+
+
+def _our_chain() -> optax.GradientTransformation:
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        adaptax.scale_by_adam(),
+        adaptax.cosine(1e-3, 10_000),
+        adaptax.reduce_on_plateau(factor=0.5, patience=10),
+        optax.scale(-1.0),
+    )
+
+
+def _their_chain() -> optax.GradientTransformation:
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adam(optax.cosine_decay_schedule(1e-3, 10_000)),
+        optax.contrib.reduce_on_plateau(factor=0.5, patience=10),
+    )
+
+
+def _monitored_chain() -> optax.GradientTransformation:
+    return adaptax.monitor(_our_chain())
+
+
+METHODS = {
+    "adam": Method(lambda: adaptax.adam(1e-3), lambda: optax.adam(1e-3)),
+    "momentum": Method(
+        lambda: adaptax.momentum(1e-3, dampening=0.0), lambda: optax.sgd(1e-3, 0.9)
+    ),
+    "adagrad": Method(lambda: adaptax.adagrad(1e-3), lambda: optax.adagrad(1e-3)),
+    "rmsprop": Method(lambda: adaptax.rmsprop(1e-3), lambda: optax.rmsprop(1e-3)),
+    "lion": Method(lambda: adaptax.lion(1e-3), lambda: optax.lion(1e-3)),
+    "prodigy": Method(adaptax.prodigy, optax.contrib.prodigy),
+    "dog": Method(lambda: adaptax.gradient_descent(adaptax.dog()), optax.contrib.dog),
+    "clip, adam, cosine, plateau": Method(_our_chain, _their_chain),
+    "the same, monitored": Method(_monitored_chain, None),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this benchmark's options."""
+    parser.add_argument("--rounds", type=int, default=9, help="turns that each takes")
+    parser.add_argument("--trees", nargs="+", choices=TREES, default=list(TREES))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--smoke", action="store_true", help="a run of seconds")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure every way in turns, and report."""
+    rounds, trees, methods = arguments.rounds, arguments.trees, arguments.methods
+    if arguments.smoke:
+        rounds, trees, methods = 1, ["400 x (16,)"], ["adam"]
+    torch = None
+    if importlib.util.find_spec("torch"):
+        torch = Process("adaptax.bench.torch_speed")
+    bandwidth, rows = _bandwidth(), []
+    for tree in trees:
+        for method in methods:
+            rows += measure(tree, TREES[tree](), method, rounds, bandwidth, torch)
+            print(f"{tree}, {method}: measured", flush=True)
+    if torch is not None:
+        torch.close()
+    report("speed", rows, arguments.out)
+    if arguments.out is not None:
+        draw(rows, arguments.out / "speed.png")
+
+
+def _bandwidth() -> float:
+    """Measure how many bytes a second the sum of two large arrays moves."""
+    size = 20_000_000
+    add = jax.jit(jnp.add, donate_argnums=0)
+    total, other, seconds = jnp.zeros(size), jnp.ones(size), []
+    for _ in range(20):
+        start = time.perf_counter()
+        total = jax.block_until_ready(add(total, other))
+        seconds.append(time.perf_counter() - start)
+    return 3 * other.nbytes / statistics.median(seconds)
+
+
+class Way(NamedTuple):
+    """A way to take a step.
+
+    `work()` takes some steps and gives the seconds that one took; `facts` are what is
+    known of it beside the time.
+    """
+
+    work: Callable[[], float]
+    facts: dict[str, Any]
+
+
+def measure(
+    tree: str,
+    shapes: Shapes,
+    name: str,
+    rounds: int,
+    bandwidth: float,
+    torch: Process | None,
+) -> list[dict[str, Any]]:
+    """Measure all ways of a tree and a method.
+
+    Args:
+        tree: Its name.
+        shapes: Those of its leaves.
+        name: The method's.
+        rounds: How many turns each way takes.
+        bandwidth: Of the memory, bytes a second.
+        torch: The process of PyTorch.
+
+    Returns:
+        A row for each.
+    """
+    method = METHODS[name]
+    ways = {OURS: _tree_way(method.ours(), shapes)}
+    if method.theirs is not None:
+        ways[THEIRS] = _tree_way(method.theirs(), shapes)
+        if len(shapes) <= _MOST_LEAVES_TO_FLATTEN and name == "adam":
+            ways[FLAT] = _tree_way(optax.flatten(method.theirs()), shapes)
+    if torch is not None:
+        for kind in PEERS.get(name, ()):
+            ways[f"torch, {kind}"] = _torch_way(torch, shapes, name, kind)
+    seconds = in_turns({label: way.work for label, way in ways.items()}, rounds)
+    size = sum(map(prod, shapes))
+    return [
+        {
+            "tree": tree,
+            "method": name,
+            "way": label,
+            **_times(label, seconds),
+            **_shares(way.facts, statistics.median(seconds[label]), size, bandwidth),
+        }
+        for label, way in ways.items()
+    ]
+
+
+def _times(label: str, seconds: Seconds) -> dict[str, Any]:
+    low, middle, high = np.quantile(1000 * np.array(seconds[label]), (0.25, 0.5, 0.75))
+    ratio = times_as_long(seconds, label, THEIRS) if THEIRS in seconds else ""
+    return {
+        "ms": float(middle),
+        "quartiles": f"{low:.3g} to {high:.3g}",
+        "ratio_to_optax": ratio,
+    }
+
+
+def _shares(
+    facts: dict[str, Any], seconds: float, size: int, bandwidth: float
+) -> dict[str, Any]:
+    if not facts:
+        return dict.fromkeys(
+            ("trace_s", "compile_s", "moved", "state", "scratch", "bandwidth"), ""
+        )
+    needed = 12 * size + 2 * facts["state_bytes"]
+    return {
+        "trace_s": facts["trace_s"],
+        "compile_s": facts["compile_s"],
+        "moved": facts["moved_bytes"] / size,
+        "state": facts["state_bytes"] / size,
+        "scratch": facts["scratch_bytes"] / size,
+        "bandwidth": needed / seconds / bandwidth,
+    }
+
+
+def _tree_way(optimizer: optax.GradientTransformation, shapes: Shapes) -> Way:
+    """Take steps of a tree of parameters, as everyone does."""
+    params = [jnp.zeros(shape) for shape in shapes]
+    return _way(optimizer, params, shapes, lambda gradients: gradients)
+
+
+def _way(
+    optimizer: optax.GradientTransformation,
+    params: Any,
+    shapes: Shapes,
+    gather: Callable[[Any], Any],
+) -> Way:
+    tx = optax.with_extra_args_support(optimizer)
+
+    def step(params, state, gradients, loss):
+        gradients = gather(gradients)
+        updates, state = tx.update(gradients, state, params, value=loss)
+        return optax.apply_updates(params, updates), state
+
+    gradients, loss = _gradients(shapes), jnp.float32(1)
+    carried = [params, jax.jit(tx.init)(params)]
+    start = time.perf_counter()
+    lowered = jax.jit(step, donate_argnums=(0, 1)).lower(*carried, gradients, loss)
+    traced = time.perf_counter()
+    compiled = lowered.compile()
+    done = time.perf_counter()
+    analysis: Any = compiled.cost_analysis()
+    state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(carried[1]))
+    memory = compiled.memory_analysis()
+    facts = {
+        "trace_s": traced - start,
+        "compile_s": done - traced,
+        "moved_bytes": analysis["bytes accessed"],
+        "state_bytes": state_bytes,
+        "scratch_bytes": memory.temp_size_in_bytes if memory else float("nan"),
+    }
+
+    def take(steps):
+        start = time.perf_counter()
+        for _ in range(steps):
+            carried[:] = compiled(*carried, gradients, loss)
+        jax.block_until_ready(carried)
+        return (time.perf_counter() - start) / steps
+
+    return Way(_in_turns_of_equal_length(take), facts)
+
+
+def _gradients(shapes: Shapes) -> list[jax.Array]:
+    generator = np.random.default_rng(0)
+    return [
+        jnp.asarray(0.01 * generator.standard_normal(shape, np.float32))
+        for shape in shapes
+    ]
+
+
+def _torch_way(torch: Process, shapes: Shapes, name: str, kind: str) -> Way:
+    def take(steps):
+        return torch.work(json.dumps([shapes, name, kind, steps])) / steps
+
+    return Way(_in_turns_of_equal_length(take), {})
+
+
+def _in_turns_of_equal_length(take: Callable[[int], float]) -> Callable[[], float]:
+    """Choose the steps of a turn by the time that a few take."""
+    steps: list[int] = []
+
+    def work():
+        if not steps:
+            take(1)
+            steps.append(max(1, min(1000, round(_TURN / take(3)))))
+        return take(steps[0])
+
+    return work
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw how many times as long as Optax's each step takes."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in rows if row["ratio_to_optax"] != ""]
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    trees = list(dict.fromkeys(row["tree"] for row in rows))
+    ways = [way for way in dict.fromkeys(row["way"] for row in rows) if way != THEIRS]
+    figure = Figure((9, 1.2 + 1.6 * len(methods)), layout="constrained")
+    panels = figure.subplots(len(methods), squeeze=False, sharex=True, sharey=True)
+    width = 0.8 / len(ways)
+    for axes, method in zip(panels[:, 0], methods, strict=True):
+        for place, way in enumerate(ways):
+            ratio = {
+                row["tree"]: row["ratio_to_optax"]
+                for row in rows
+                if (row["method"], row["way"]) == (method, way)
+            }
+            where = [trees.index(tree) + width * place - 0.4 for tree in ratio]
+            axes.bar(
+                where,
+                [value - 1 for value in ratio.values()],
+                width,
+                bottom=1,
+                align="edge",
+                color=f"C{place}",
+                label=way,
+            )
+        axes.axhline(1, color="0.3", linewidth=0.8)
+        axes.set(yscale="log", title=method, ylabel="× Optax")
+        axes.grid(axis="y", alpha=0.3)
+    panels[-1, 0].set_xticks(range(len(trees)), trees, fontsize="small")
+    handles = {}
+    for axes in panels[:, 0]:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles)
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
