@@ -85,6 +85,11 @@ from adaptax.optimizers import scale_by_nadam as scale_by_nadam
 from adaptax.optimizers import scale_by_radam as scale_by_radam
 from adaptax.optimizers import scale_by_rmsprop as scale_by_rmsprop
 from adaptax.optimizers import with_weight_decay as with_weight_decay
+from adaptax.packing import PackedParams as PackedParams
+from adaptax.packing import pack as pack
+from adaptax.packing import packed as packed
+from adaptax.packing import unpack as unpack
+from adaptax.packing import unpack_state as unpack_state
 from adaptax.quantization import Quantized as Quantized
 from adaptax.quantization import quantized as quantized
 from adaptax.rates import Schedule as Schedule

@@ -17,6 +17,7 @@ from adaptax import (
     learning_rate_free,
     observe,
     optimizers,
+    packing,
     quantization,
     schedules,
 )
@@ -56,6 +57,9 @@ class Entry:
         variant_needs: What it must be given instead, by the value of an argument of a
             variant.
         elementwise: Whether each coordinate is treated alone.
+        by_leaf: Whether it looks at each leaf as such, as by norms of leaves, so that
+            it cannot be packed; or the name of the argument that makes it do so.
+        regroups: For a wrapper: whether it puts leaves together.
         breaks: Points of the contract that it need not keep, with the reason.
         optax_twin: Makes the same thing from Optax with the example values.
         differs: Why it has no twin, or how it differs from it.
@@ -85,6 +89,8 @@ class Entry:
     needs: frozenset[str] = frozenset()
     variant_needs: Mapping[Any, frozenset[str]] = field(default_factory=dict)
     elementwise: bool = False
+    by_leaf: bool | str = False
+    regroups: bool = False
     breaks: Mapping[str, str] = field(default_factory=dict)
     optax_twin: Callable[[], Any] | None = None
     differs: str = ""
@@ -300,6 +306,7 @@ _OPTIMIZERS = (
         direction=optimizers.scale_by_lamb,
         usual_rate=0.01,
         needs=frozenset({"params"}),
+        by_leaf=True,
         breaks={"zero_gradients": "the weights decay"},
         optax_twin=lambda: optax.lamb(0.1, 0.8, 0.99, 1e-6, 1e-7, weight_decay=0.01),
         goals={"quadratic": Goal(300, 1e-2)},
@@ -383,6 +390,7 @@ _OPTIMIZERS = (
         usual_rate=0.01,
         variants=({"consistent_rms": 0.2, "other_scale": 0.5},),
         needs=frozenset({"params"}),
+        by_leaf=True,
         breaks={"zero_gradients": "the weights decay"},
         differs="optax.contrib.muon looks a step ahead in Adam's leaves as well.",
         goals={"quadratic": Goal(300, 5e-2, {"weight_decay": 1e-4})},
@@ -413,6 +421,7 @@ _LEARNING_RATE_FREE = (
         ),
         static=frozenset({"slice_p"}),
         needs=frozenset({"params"}),
+        by_leaf="slice_p",
         optax_twin=lambda: optax.contrib.prodigy(
             0.8,
             (0.8, 0.99),
@@ -1115,6 +1124,7 @@ _ESTIMATES = (
         {"reps_rel": 0.02, "eps": 1e-3},
         "Ivgi, Hinder & Carmon (2023)",
         needs=frozenset({"params"}),
+        by_leaf=True,
         breaks={"learning_rate": "each leaf has a rate of its own"},
         differs="Optax has no DoG by leaf.",
         goals={"quadratic": Goal(200, 1e-2)},
@@ -1185,12 +1195,25 @@ _WRAPPERS = (
         goals={"quadratic": Goal(200, 1e-2)},
     ),
     Entry(
+        "packed",
+        "wrapper",
+        packing.packed,
+        {"learning_rate": 0.1},
+        "the concatenation of vectors commutes with whatever treats each coordinate "
+        "alone",
+        elementwise=True,
+        regroups=True,
+        optax_twin=lambda: _momentum_of_optax(),
+        goals={"quadratic": Goal(200, 1e-2)},
+    ),
+    Entry(
         "quantized",
         "wrapper",
         quantization.quantized,
         {"learning_rate": 0.1, "block": 8, "smallest": 1},
         "Dettmers, Lewis, Shleifer & Zettlemoyer (2022)",
         static=frozenset({"block", "smallest"}),
+        by_leaf=True,
         steady={"smallest": 4096},
         differs="Optax has none.",
         goals={"quadratic": Goal(200, 1e-2)},

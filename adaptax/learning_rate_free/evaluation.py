@@ -51,7 +51,7 @@ def eval_params(opt_state: Any, params: optax.Params) -> optax.Params:
     plain = without_variables(params)
     chosen: list[Any] = list(jax.tree.leaves(plain))
     claimed = [False] * len(leaves)
-    for asking in _asking(state):
+    for asking in _asking(state, plain):
         asked = _spread(asking.evaluated(plain), plain)
         for index, leaf in enumerate(asked):
             if is_placeholder(leaf):
@@ -79,10 +79,12 @@ def averaged(average: Any, params: optax.Params, step: jax.Array) -> Any:
     return jax.tree.map(leaf, average, params, is_leaf=is_placeholder)
 
 
-def _asking(state: Any) -> list[Any]:
+def _asking(state: Any, params: optax.Params) -> list[Any]:
     """List the states that ask for other parameters, the outermost in each branch."""
     if hasattr(state, "evaluated"):
         return [state]
+    if hasattr(state, "unpacked"):  # that of `adaptax.packed`
+        return _asking(state.unpacked(params), params)
     if isinstance(state, dict):
         parts = list(state.values())
     elif hasattr(state, "_fields"):  # what is saved to go back to is not in use
@@ -92,7 +94,7 @@ def _asking(state: Any) -> list[Any]:
         parts = list(state)
     else:
         return []
-    return [found for part in parts for found in _asking(part)]
+    return [found for part in parts for found in _asking(part, params)]
 
 
 def _spread(tree: Any, params: optax.Params) -> list[Any]:

@@ -63,6 +63,11 @@ class Case:
                 return self.entry.variant_needs[value]
         return self.entry.needs
 
+    @property
+    def by_leaf(self) -> bool:
+        """Whether it looks at each leaf as such."""
+        return self.entry.by_leaf is True or self.entry.by_leaf in self.variant
+
     def make(self, **arguments: Any) -> optax.GradientTransformation:
         """Make the thing itself, from Python numbers unless they are replaced."""
         return self.entry.make(**{**self.variant, **arguments})

@@ -209,6 +209,10 @@ def check_composition(case):
     _assert_wrapped(case)
     expected = _updates(case, case.optimizer(), _inputs(2))
     for name, (wrap, every, also) in WRAPPERS.items():
+        if case.by_leaf and name in REGROUPING:
+            error = _error_of(wrap(case).init, start())
+            assert isinstance(error, ValueError), f"{name} takes it: {error!r}"
+            continue
         repeated = [pair for pair in _inputs(2) for _ in range(every)]
         with jax.numpy_dtype_promotion("standard"):  # Optax mixes types in places
             updates, state = _run(case, wrap(case), repeated, also)
@@ -248,6 +252,9 @@ def _wrappers_of_adaptax() -> dict[str, tuple[Callable, int, Any]]:
 WRAPPERS = _wrappers_of_optax() | _wrappers_of_adaptax()
 """What leaves the updates as they are, when each input is repeated so often and it is
 told what it needs beside what the case does."""
+
+REGROUPING = {entry.name for entry in catalog.ENTRIES if entry.regroups}
+"""The wrappers that put leaves together, and refuse what looks at single ones."""
 
 
 def _assert_wrapped(case):

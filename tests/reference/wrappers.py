@@ -72,6 +72,11 @@ def iterate_average(w, gradients, values, *, learning_rate, gamma, decay=None):
     return monitor(w, gradients, values, learning_rate=learning_rate)
 
 
+def packed(w, gradients, values, *, learning_rate):
+    """Lay out otherwise."""
+    return monitor(w, gradients, values, learning_rate=learning_rate)
+
+
 def mechanic(
     w, gradients, values, *, learning_rate, initial_scale, weight_decay, eps, betas
 ):
@@ -294,6 +299,7 @@ REFERENCES = {
     "mechanic": mechanic,
     "monitor": monitor,
     "quantized": quantized,
+    "packed": packed,
     "schedule_free": schedule_free,
     "spike_guard": spike_guard,
     "reject_increase": reject_increase,

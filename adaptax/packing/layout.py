@@ -1,0 +1,199 @@
+"""Layouts: which leaves of a tree lie together in which flat buffer.
+
+    buffer = [ravel(x₁), ravel(x₂), …]        of the small leaves of one dtype
+
+Larger leaves, and those that are not trained or are spread over devices, stay apart.
+
+Measured on CPU (XLA of JAX 0.10 and 0.12, a tree of 1000 leaves of 1000 numbers): the
+concatenation takes 0.4 s to compile and runs at the speed of memory, in levels of 64
+operands as in a single one. Cut at fixed places, the buffer takes 12 s to compile: each
+slice is a kernel of its own. Cut at places that the compiler does not know, all slices
+of one shape share a kernel, and it takes 0.7 s.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from adaptax.checks import require
+from adaptax.leaves import computing_dtype, dtype_of, is_trained
+
+_WIDTH = 64
+"""Operands of a concatenation. Kernels of a GPU take at most a few hundred."""
+
+
+class PackedTree(NamedTuple):
+    """A tree as its transformation sees it: flat buffers by dtype, and other leaves."""
+
+    buffers: dict[str, Any]
+    apart: tuple[Any, ...]
+
+
+class Slot(NamedTuple):
+    """Where a leaf lies: in the buffer of a dtype, or apart if that is empty."""
+
+    path: str
+    buffer: str
+    shape: tuple[int, ...]
+
+
+Layout: TypeAlias = tuple[Slot, ...]
+"""A slot for each leaf of a tree, in the order of `jax.tree.leaves`."""
+
+
+def layout_of(tree: Any, largest: int) -> Layout:
+    """Lay out a tree, of arrays or of their shapes, dtypes and shardings alone.
+
+    Args:
+        tree: The tree.
+        largest: The bytes of the largest leaf that lies in a buffer.
+    """
+    pairs = jax.tree.leaves_with_path(tree)
+    small = [
+        is_trained(leaf)
+        and math.prod(np.shape(leaf)) * dtype_of(leaf).itemsize <= largest
+        and _is_whole(leaf)
+        for _, leaf in pairs
+    ]
+    places = [
+        _devices(leaf) for (_, leaf), one in zip(pairs, small, strict=True) if one
+    ]
+    return tuple(
+        Slot(
+            jax.tree_util.keystr(path),
+            str(dtype_of(leaf)) if one and _devices(leaf) == places[0] else "",
+            tuple(np.shape(leaf)),
+        )
+        for (path, leaf), one in zip(pairs, small, strict=True)
+    )
+
+
+def gather(layout: Layout, leaves: Sequence[Any]) -> PackedTree:
+    """Put leaves into buffers; of shapes alone, make shapes alone.
+
+    Leaves of one buffer that differ in dtype, as gradients may, are widened.
+    """
+    buffers = {}
+    for name in sorted({slot.buffer for slot in layout} - {""}):
+        parts = tuple(
+            leaf
+            for slot, leaf in zip(layout, leaves, strict=True)
+            if slot.buffer == name
+        )
+        abstract = any(isinstance(part, jax.ShapeDtypeStruct) for part in parts)
+        buffers[name] = jax.eval_shape(joined, parts) if abstract else joined(parts)
+    pairs = zip(layout, leaves, strict=True)
+    return PackedTree(buffers, tuple(leaf for slot, leaf in pairs if not slot.buffer))
+
+
+def scatter(layout: Layout, packed: PackedTree) -> list[Any]:
+    """Cut the buffers into the leaves that they were made of."""
+    pieces = {}
+    for name, buffer in packed.buffers.items():
+        shapes = tuple(slot.shape for slot in layout if slot.buffer == name)
+        pieces[name] = iter(cut(shapes, buffer))
+    pieces[""] = iter(packed.apart)
+    return [next(pieces[slot.buffer]) for slot in layout]
+
+
+def require_fits(layout: Layout, tree: Any, who: str) -> None:
+    """Raise unless a tree has the leaves of a layout.
+
+    Raises:
+        ValueError: If it has others; the message names the first path that differs.
+    """
+    ours = {slot.path: slot.shape for slot in layout}
+    theirs = {
+        jax.tree_util.keystr(path): tuple(np.shape(leaf))
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+    for path in (*ours, *theirs):
+        require(
+            ours.get(path) == theirs.get(path),
+            f"{who} has {ours.get(path, 'no leaf')} at {path or 'the root'}, where it "
+            f"is given {theirs.get(path, 'no leaf')}. "
+            "Give gradients of the parameters that were packed.",
+        )
+
+
+@jax.jit
+def joined(leaves: Sequence[Any]) -> jax.Array:
+    """Put arrays one after another into one flat array."""
+    dtypes = {dtype_of(leaf) for leaf in leaves}
+    dtype = dtypes.pop() if len(dtypes) == 1 else computing_dtype(*dtypes)
+    parts = [jnp.ravel(jnp.asarray(leaf).astype(dtype)) for leaf in leaves]
+    while len(parts) > 1:
+        parts = [
+            jnp.concatenate(parts[at : at + _WIDTH])
+            for at in range(0, len(parts), _WIDTH)
+        ]
+    return parts[0]
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+@functools.partial(jax.jit, static_argnums=0)
+def cut(shapes: tuple[tuple[int, ...], ...], buffer: jax.Array) -> list[jax.Array]:
+    """Cut a flat array into arrays of these shapes; the derivative is `joined`."""
+    sizes = [math.prod(shape) for shape in shapes]
+    starts = [np.int32(start) for start in itertools.accumulate(sizes, initial=0)][:-1]
+    return [
+        jax.lax.dynamic_slice(buffer, (start,), (size,)).reshape(shape)
+        for start, size, shape in zip(_unknown(starts), sizes, shapes, strict=True)
+    ]
+
+
+@cut.defjvp
+def _cut_derivative(shapes, primals, tangents):
+    ((buffer,), (tangent,)) = primals, tangents
+    return cut(shapes, buffer), _split(shapes, tangent)
+
+
+def _split(shapes, buffer):
+    """Cut by operations that are concatenations when they are transposed."""
+    width = -(-len(shapes) // _WIDTH)
+    groups = [shapes[at : at + width] for at in range(0, len(shapes), width)]
+    sizes = [sum(map(math.prod, group)) for group in groups]
+    parts = jax.lax.split(buffer, sizes)
+    if width == 1:
+        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+    pairs = zip(groups, parts, strict=True)
+    return [piece for group, part in pairs for piece in _split(group, part)]
+
+
+def _unknown(numbers: list[np.int32]) -> list[jax.Array]:
+    """Hide constants from XLA:CPU, which compiles a kernel for each that it knows.
+
+    It keeps a conditional whose predicate it does not know, though the branches agree.
+    """
+
+    def known():
+        return [jnp.asarray(number) for number in numbers]
+
+    def hidden():
+        truth = jax.lax.optimization_barrier(jnp.asarray(True))
+        return jax.lax.cond(truth, known, known)
+
+    return jax.lax.platform_dependent(cpu=hidden, default=known)
+
+
+def _is_whole(leaf: Any) -> bool:
+    """Tell whether each device has the whole leaf, as far as it is known."""
+    sharding = _sharding(leaf)
+    return sharding is None or sharding.is_fully_replicated
+
+
+def _devices(leaf: Any) -> Any:
+    sharding = _sharding(leaf)
+    return None if sharding is None else sharding.device_set
+
+
+def _sharding(leaf: Any) -> Any:
+    traced = isinstance(leaf, Tracer)
+    return None if traced else getattr(leaf, "sharding", None)
