@@ -1,7 +1,8 @@
 """Time an optimizer step, adaptax beside Optax and PyTorch.
 
 A step is `update` and `apply_updates` in one jitted call that is given parameters and
-state to reuse their memory, and gradients as a tree of arguments. All ways of a tree
+state to reuse their memory, and gradients as a tree of arguments: `adaptax.pack`, where
+the parameters are packed, packs the gradients in it. All ways of a tree
 and a method take turns. Reported are, for each,
 
 * the median time of a step, its quartiles, and the median of the ratios to Optax's;
@@ -21,6 +22,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,15 +40,20 @@ from adaptax.bench.trees import TREES, Shapes
 from adaptax.bench.turns import Process, Seconds, in_turns, times_as_long
 
 OURS, THEIRS, FLAT = "adaptax", "optax", "optax.flatten"
+PACKED, PACKED_PARAMS = "adaptax.packed", "adaptax.pack"
 _TURN = 0.1  # seconds
 _MOST_LEAVES_TO_FLATTEN = 500  # more take minutes to compile
 
 
 class Method(NamedTuple):
-    """A method as both libraries have it; where one lacks it, `None`."""
+    """A method as both libraries have it; where one lacks it, `None`.
+
+    `regroups` tells whether it may be packed.
+    """
 
     ours: Callable[[], optax.GradientTransformation]
     theirs: Callable[[], optax.GradientTransformation] | None
+    regroups: bool = True
 
 
 def _our_chain() -> optax.GradientTransformation:
@@ -160,6 +167,9 @@ def measure(
     """
     method = METHODS[name]
     ways = {OURS: _tree_way(method.ours(), shapes)}
+    if len(shapes) > 1 and method.regroups:
+        ways[PACKED] = _tree_way(adaptax.packed(method.ours()), shapes)
+        ways[PACKED_PARAMS] = _packed_way(method.ours(), shapes)
     if method.theirs is not None:
         ways[THEIRS] = _tree_way(method.theirs(), shapes)
         if len(shapes) <= _MOST_LEAVES_TO_FLATTEN and name == "adam":
@@ -211,8 +221,17 @@ def _shares(
 
 def _tree_way(optimizer: optax.GradientTransformation, shapes: Shapes) -> Way:
     """Take steps of a tree of parameters, as everyone does."""
-    params = [jnp.zeros(shape) for shape in shapes]
-    return _way(optimizer, params, shapes, lambda gradients: gradients)
+    return _way(optimizer, _zeros(shapes), shapes, lambda gradients: gradients)
+
+
+def _packed_way(optimizer: optax.GradientTransformation, shapes: Shapes) -> Way:
+    """Take steps of packed parameters; packing the gradients is a part of it."""
+    params = adaptax.pack(_zeros(shapes))
+    return _way(optimizer, params, shapes, partial(adaptax.pack, like=params))
+
+
+def _zeros(shapes: Shapes) -> list[jax.Array]:
+    return [jnp.zeros(shape) for shape in shapes]
 
 
 def _way(
