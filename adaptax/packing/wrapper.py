@@ -27,6 +27,7 @@ from adaptax.packing.layout import (
     Slot,
     gather,
     layout_of,
+    paths_and_leaves,
     require_fits,
     scatter,
 )
@@ -221,9 +222,7 @@ def _in_places(layout: Layout, leaves: list[Any], params: optax.Params) -> Any:
     if len(given) == len(leaves):
         return structure.unflatten(leaves)
     found = {slot.path: leaf for slot, leaf in zip(layout, leaves, strict=True)}
-    paths = [
-        jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)
-    ]
+    paths = [path for path, _ in paths_and_leaves(params)]
     unknown = [path for path in found if path not in paths]
     require(
         not unknown,

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from steps import updates_of
 
@@ -257,3 +258,18 @@ def test_a_state_of_another_layout_differs_in_structure():
 def test_a_size_below_zero_is_refused():
     with pytest.raises(ValueError, match="largest must be >= 0, got -1"):
         adaptax.packed(adaptax.momentum(0.1), largest=-1)
+
+
+def test_flax_nnx_trains_with_it():
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+        tx = adaptax.packed(adaptax.schedule_free_sgd(0.1))
+        optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+        loss = nnx.grad(lambda model: jnp.sum(model(jnp.ones((1, 3))) ** 2))
+        for _ in range(2):
+            optimizer.update(model, loss(model))
+        params = nnx.state(model, nnx.Param)
+        evaluated = adaptax.eval_params(optimizer, params)
+    assert float(adaptax.learning_rate(optimizer)) == np.float32(0.1)
+    chex.assert_trees_all_equal_shapes(evaluated, params)
+    assert not np.allclose(evaluated["kernel"][...], params["kernel"][...])
