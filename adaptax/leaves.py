@@ -10,6 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from adaptax.fusion import apart
+
+_FEW = 8  # scalars, which every loop may add for itself
 _TRAINED = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
 
 
@@ -71,7 +74,7 @@ def global_norm(tree: optax.Updates) -> jax.Array:
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
     wide = computing_dtype(*map(dtype_of, leaves))
     squares = [jnp.sum(jnp.square(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
-    total = sum(squares, jnp.zeros((), wide))
+    total = _total(squares, wide)
     root = jnp.sqrt(jnp.where(total == 0, 1, total))
     return jnp.where(total == 0, 0, root).astype(jnp.float32)
 
@@ -94,8 +97,7 @@ def inner_product(one: optax.Updates, other: optax.Updates) -> jax.Array:
         jax.tree.map(product, one, other, is_leaf=is_placeholder)
     )
     wide = computing_dtype(*map(dtype_of, products))
-    total = sum((one.astype(wide) for one in products), jnp.zeros((), wide))
-    return total.astype(jnp.float32)
+    return _total(products, wide).astype(jnp.float32)
 
 
 def absolute_sum(tree: optax.Updates) -> jax.Array:
@@ -106,7 +108,20 @@ def absolute_sum(tree: optax.Updates) -> jax.Array:
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
     wide = computing_dtype(*map(dtype_of, leaves))
     sums = [jnp.sum(jnp.abs(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
-    return sum(sums, jnp.zeros((), wide)).astype(jnp.float32)
+    return _total(sums, wide).astype(jnp.float32)
+
+
+def _total(parts: list[jax.Array], dtype: jnp.dtype) -> jax.Array:
+    """Add scalars, one of each leaf."""
+    parts = [part.astype(dtype) for part in parts]
+    if len(parts) <= _FEW:
+        return sum(parts, jnp.zeros((), dtype))
+    return _sum_of_many(parts)
+
+
+@jax.jit
+def _sum_of_many(parts: list[jax.Array]) -> jax.Array:
+    return apart(jnp.sum, jnp.stack(parts))
 
 
 def without_variables(tree: Any) -> Any:

@@ -24,6 +24,7 @@ import numpy as np
 from jax.core import Tracer
 
 from adaptax.checks import require
+from adaptax.fusion import apart
 from adaptax.leaves import (
     computing_dtype,
     dtype_of,
@@ -182,19 +183,8 @@ def _split(shapes, buffer):
 
 
 def _unknown(numbers: list[np.int32]) -> list[jax.Array]:
-    """Hide constants from XLA:CPU, which compiles a kernel for each that it knows.
-
-    It keeps a conditional whose predicate it does not know, though the branches agree.
-    """
-
-    def known():
-        return [jnp.asarray(number) for number in numbers]
-
-    def hidden():
-        truth = jax.lax.optimization_barrier(jnp.asarray(True))
-        return jax.lax.cond(truth, known, known)
-
-    return jax.lax.platform_dependent(cpu=hidden, default=known)
+    """Hide constants from XLA:CPU, which compiles a kernel for each that it knows."""
+    return apart(lambda: [jnp.asarray(number) for number in numbers])
 
 
 def _is_whole(leaf: Any) -> bool:
