@@ -92,6 +92,7 @@ from adaptax.packing import unpack as unpack
 from adaptax.packing import unpack_state as unpack_state
 from adaptax.quantization import Quantized as Quantized
 from adaptax.quantization import quantized as quantized
+from adaptax.quantization import unquantize_state as unquantize_state
 from adaptax.rates import Schedule as Schedule
 from adaptax.rates import as_schedule as as_schedule
 from adaptax.rates import descend as descend

@@ -9,16 +9,22 @@ so that small numbers keep their relative precision: from one code to the next i
 at the largest number, and the smallest is 2·10⁻¹⁰ or 6·10⁻⁵ of it. A positive number of
 a block without negative ones never becomes 0, for an optimizer divides by its root.
 
-Between two codes y is rounded at random, up with the probability of its fraction: to
-the nearest, a moving average that changes by 0.1 % in a step would stand still for
-ever. What is on a code stays there. The random bits are a hash of the step and place.
+Between two codes x is rounded by a dither, at step t and place (i, j) of the blocks
+
+    up where   (|x| − below) / (above − below) > u,     u = (t φ + i φ₁ + j φ₂) mod 1
+
+which runs evenly through all fractions as the steps go by, φ being the golden ratio: in
+the mean over them, x̃ is x. To the nearest, a moving average that changes by 0.1 % in a
+step would stand still for ever. What is on a code stays there.
 
 Source: Dettmers, Lewis, Shleifer & Zettlemoyer (2022), "8-bit Optimizers via Block-wise
 Quantization", ICLR, for blocks, and for leaving small leaves alone. Powers in place of
-its table of codes, and rounding at random, are ours. Optax has no such method.
+its table of codes, and the dither, are ours. Optax has no such method.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -27,30 +33,24 @@ import optax
 
 from adaptax import checks, counters
 from adaptax.checks import require
-from adaptax.leaves import computing_dtype, dtype_of, is_trained
-
-_EXACT = 0.01  # how near a code counts as on it
+from adaptax.leaves import computing_dtype, is_trained
 
 
 class Quantized(NamedTuple):
-    """An array as codes: int8, shaped like it; and scales (blocks,), float32 at least.
+    """An array as codes: int8, shaped like it; and the scales of its blocks.
 
-    Blocks follow each other in C order. A scale is negative where its block has
-    negative numbers; the codes of a block without any are stored less 128.
+    Blocks lie along the last axis if it is a multiple of them, so that they are sharded
+    as the array is, else along the whole array. A scale is in the array's dtype, and
+    negative where its block has negative numbers; the codes of a block without any are
+    stored less 128.
     """
 
     codes: Any
     scales: Any
 
-    def array(self, block: int) -> jax.Array:
-        """Give the array x̃ that it stands for, B numbers to a block."""
-        wide = self.scales.dtype
-        codes = _in_blocks(self.codes, block).astype(wide)
-        signed, size = self.scales[:, None] < 0, jnp.abs(self.scales)[:, None]
-        share = jnp.where(signed, codes / 127, (codes + 128) / 255)
-        square = share * share
-        values = size * jnp.where(signed, jnp.sign(share) * square, square * square)
-        return _like(values, self.codes)
+    def array(self) -> jax.Array:
+        """Give the array x̃ that it stands for."""
+        return _dequantized(self)
 
 
 class QuantizedState(NamedTuple):
@@ -69,10 +69,11 @@ def quantized(
 ) -> optax.GradientTransformationExtraArgs:
     """Keep the state of an optimizer in 8 bits, 1 + 4 / B bytes for a number.
 
-    What is quantized are arrays of the state that are shaped like a parameter, such as
-    moments: Adam's take 2.03 bytes a parameter instead of 8. Put it around the
-    direction and not around a wrapper that keeps parameters in its state, for these
-    need all their bits.
+    What is quantized are arrays of the state that are shaped like the parameter whose
+    path they have, such as moments: Adam's take 2.03 bytes a parameter instead of 8.
+    Put it around the direction and not around a wrapper that keeps parameters in its
+    state, or where they started, for these need all their bits. A number that is not
+    finite does not enter the state: what was there before stays.
 
     Args:
         inner: The optimizer, of adaptax or of Optax.
@@ -93,8 +94,12 @@ def quantized(
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
-        leaves = jax.tree.leaves(params)
-        shapes = {jnp.shape(leaf) for leaf in leaves if is_trained(leaf)}
+        shapes = {
+            path: jnp.shape(leaf)
+            for path, leaf in jax.tree.leaves_with_path(params)
+            if is_trained(leaf)
+        }
+        lengths = {len(path) for path in shapes}
         state = inner.init(params)
         nodes = jax.tree.leaves(state, is_leaf=_keeps_parameters)
         require(
@@ -103,87 +108,165 @@ def quantized(
             "need all their bits. Put quantized around its own inner optimizer.",
         )
 
-        def leaf(array):
+        def leaf(path, array):
             shape = jnp.shape(array)
-            large = shape != () and math.prod(shape) >= smallest
-            moment = shape in shapes and jnp.issubdtype(dtype_of(array), jnp.floating)
-            if not large or not moment:
+            ends = [path[len(path) - length :] for length in lengths]
+            moment = is_trained(array) and shape in map(shapes.get, ends)
+            if shape == () or math.prod(shape) < smallest or not moment:
                 return array
-            found = quantize(array, block, counters.zero())
-            # The sum is sharded as the array is; a reshaped array may not be.
-            codes = jnp.zeros_like(array, jnp.int8) + found.codes
-            return found._replace(codes=codes)
+            # XLA would take minutes to fold the constants that most moments start as.
+            return quantize(jax.lax.optimization_barrier(array), block, counters.zero())
 
-        return QuantizedState(counters.zero(), jax.tree.map(leaf, state))
+        return QuantizedState(counters.zero(), jax.tree.map_with_path(leaf, state))
 
     def update(updates, state, params=None, **extra_args):
         step = counters.increment(state.step)
-        old = jax.tree.map(
-            lambda leaf: leaf.array(block) if _is_quantized(leaf) else leaf,
-            state.inner_state,
-            is_leaf=_is_quantized,
-        )
+        old = _map_codes(_restored, state.inner_state)
         updates, new = inner.update(updates, old, params, **extra_args)
-        kept = jax.tree.map(
-            lambda was, now: quantize(now, block, step) if _is_quantized(was) else now,
-            state.inner_state,
-            new,
-            is_leaf=_is_quantized,
-        )
+
+        def leaf(kept, was, now):
+            if not isinstance(kept, Quantized):
+                return now
+            return quantize(jnp.where(jnp.isfinite(now), now, was), block, step)
+
+        kept = _map_codes(leaf, state.inner_state, old, new)
         return updates, QuantizedState(step, kept)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def quantize(array: jax.Array, block: int, step: jax.Array) -> Quantized:
-    """Round an array to codes. A number that is not finite becomes 0.
+def unquantize_state(opt_state: Any) -> Any:
+    """Give an optimizer's state as it would be without quantization.
 
     Args:
-        array: Of any shape and real floating dtype.
-        block: B >= 1.
-        step: A counter, for the random bits.
+        opt_state: A state with those of `quantized` at any depth.
+
+    Returns:
+        The state with the inner state in the place of every `QuantizedState`, and
+        arrays in the place of every `Quantized`.
+
+    >>> import adaptax
+    >>> tx = quantized(adaptax.momentum(0.1))
+    >>> unquantize_state(tx.init(jax.numpy.ones((64, 64))))[0].velocity.shape
+    (64, 64)
     """
-    numbers = _in_blocks(array, block).astype(computing_dtype(dtype_of(array)))
-    numbers = jnp.where(jnp.isfinite(numbers), numbers, 0)
-    sizes, signed = jnp.abs(numbers).max(axis=1), (numbers < 0).any(axis=1)
-    size, plain = jnp.where(sizes > 0, sizes, 1)[:, None], ~signed[:, None]
-    root = jnp.sqrt(jnp.abs(numbers) / size)
-    fine = jnp.where(plain, 255 * jnp.sqrt(root), 127 * root)
-    codes = jnp.floor(fine + _random(fine.shape, step).astype(fine.dtype))
-    codes = jnp.maximum(codes, (plain & (numbers > 0)).astype(codes.dtype))
-    codes = jnp.where(plain, codes - 128, jnp.sign(numbers) * codes)
-    scales = jnp.where(signed, -sizes, sizes)
-    return Quantized(_like(codes.astype(jnp.int8), array), scales)
+
+    def visit(node):
+        if isinstance(node, QuantizedState):
+            return unquantize_state(node.inner_state)
+        return _restored(node)
+
+    return _map_codes(visit, opt_state)
 
 
-def _in_blocks(array: jax.Array, block: int) -> jax.Array:
-    """Give its elements in rows of a block, the last one filled up with zeros."""
-    rows = -(-array.size // block)
-    flat = jnp.pad(array.ravel(), (0, rows * block - array.size))
-    return flat.reshape(rows, block)
+@functools.partial(jax.jit, static_argnums=1)
+def quantize(array: jax.Array, block: int, step: Any) -> Quantized:
+    """Round an array of finite numbers to codes.
+
+    Args:
+        array: Of any shape and real floating dtype, but not empty.
+        block: B >= 1, at most so many numbers to a scale.
+        step: t, a counter.
+    """
+    numbers = _in_blocks(array, _shape_in_blocks(array.shape, block))
+    sizes = jnp.abs(numbers)
+    scales, signed = sizes.max(axis=-1), (numbers < 0).any(axis=-1)
+    coded = functools.partial(_codes, step=step, dtype=computing_dtype(array.dtype))
+    codes = coded(numbers, scales[..., None], signed[..., None])
+    scales = jnp.where(signed, -scales, scales)
+    return Quantized(_as_whole(codes, array.shape), scales)
 
 
-def _like(rows: jax.Array, array: jax.Array) -> jax.Array:
-    return rows.ravel()[: array.size].reshape(array.shape)
+def _codes(numbers, largest, signed, step, dtype) -> jax.Array:
+    margin = max(2.0**-12, 64 * float(jnp.finfo(numbers.dtype).eps))
+    sizes, largest = jnp.abs(numbers).astype(dtype), largest.astype(dtype)
+    normal = largest >= jnp.finfo(dtype).tiny
+    inverse = jnp.where(normal, 1 / jnp.where(normal, largest, 1), 0)
+    share = jax.lax.stop_gradient(sizes * inverse)  # a root has no derivative at 0
+    root, levels = jnp.sqrt(share), _levels(signed).astype(dtype)
+    fine = levels * jnp.where(signed, root, jnp.sqrt(root))
+    below = jnp.minimum(jnp.floor(fine), levels - 1)
+    low, high = (_power(code / levels, signed) for code in (below, below + 1))
+    # What is on a code but for the rounding of floats is not to leave it.
+    fraction = margin + (1 - 2 * margin) * _dither(share.shape, step).astype(dtype)
+    codes = below + (share - low > fraction * (high - low)).astype(dtype)
+    codes = jnp.maximum(codes, (~signed & (share > 0)).astype(dtype))
+    codes = jnp.where(signed, jnp.sign(numbers).astype(dtype) * codes, codes - 128)
+    return codes.astype(jnp.int8)
 
 
-def _random(shape: tuple[int, ...], step: jax.Array) -> jax.Array:
-    """Give numbers in [0.01, 0.99], a hash of the step and the place."""
-    rows = jax.lax.broadcasted_iota(jnp.uint32, shape, 0)
-    columns = jax.lax.broadcasted_iota(jnp.uint32, shape, 1)
-    bits = rows * jnp.uint32(shape[1]) + columns
-    bits = bits * jnp.uint32(0x9E3779B1) + step.astype(jnp.uint32) * jnp.uint32(
-        0x85EBCA77
+@jax.jit
+def _dequantized(kept: Quantized) -> jax.Array:
+    codes, scales = kept
+    along_last_axis = scales.ndim == codes.ndim
+    numbers = codes.shape[-1] if along_last_axis else codes.size
+    shape = (*scales.shape, -(-numbers // scales.shape[-1]))
+    wide = computing_dtype(scales.dtype)
+    codes, scales = (
+        _in_blocks(codes, shape).astype(wide),
+        scales.astype(wide)[..., None],
     )
-    bits = (bits ^ (bits >> 15)) * jnp.uint32(0x2C1B3C6D)
-    bits = (bits ^ (bits >> 12)) * jnp.uint32(0x297A2D39)
-    bits = bits ^ (bits >> 15)
-    unit = (bits >> 8).astype(jnp.float32) * 2.0**-24
-    return _EXACT + (1 - 2 * _EXACT) * unit
+    signed = scales < 0
+    share = jnp.where(signed, codes, codes + 128) / _levels(signed).astype(wide)
+    values = jnp.abs(scales) * jnp.sign(share) * _power(share, signed)
+    return _as_whole(values, kept.codes.shape).astype(kept.scales.dtype)
 
 
-def _is_quantized(node: Any) -> bool:
-    return isinstance(node, Quantized)
+def _levels(signed: jax.Array) -> jax.Array:
+    return jnp.where(signed, 127, 255)
+
+
+def _power(share: jax.Array, signed: jax.Array) -> jax.Array:
+    square = share * share
+    return jnp.where(signed, square, square * square)
+
+
+def _shape_in_blocks(shape: tuple[int, ...], block: int) -> tuple[int, ...]:
+    """Give the shape of an array in blocks of one length, which are the last axis."""
+    if shape and shape[-1] % block == 0:
+        return (*shape[:-1], shape[-1] // block, block)
+    blocks = -(-math.prod(shape) // block)
+    return blocks, -(-math.prod(shape) // blocks)
+
+
+def _in_blocks(array: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Give its elements in blocks, the last one filled up with zeros."""
+    missing = math.prod(shape) - array.size
+    if missing:
+        array = jnp.pad(array.ravel(), (0, missing))
+    return array.reshape(shape)
+
+
+def _as_whole(blocks: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    size = math.prod(shape)
+    if blocks.size > size:
+        blocks = blocks.ravel()[:size]
+    return blocks.reshape(shape)
+
+
+_TURNS = (0x9E3779B1, 0xC2B2AE35, 0x85EBCA6B, 0x27D4EB2F)
+"""Parts of 2³² by which the dither goes on: by step, by place from the last axis on."""
+
+
+def _dither(shape: tuple[int, ...], step: Any) -> jax.Array:
+    """Give fractions in [0, 1) for the places of an array in blocks."""
+    turn = jnp.asarray(step).astype(jnp.uint32) * jnp.uint32(_TURNS[0])
+    for axis in range(len(shape)):
+        place = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+        turn = turn + place * jnp.uint32(_TURNS[1 + (len(shape) - 1 - axis) % 3])
+    return (turn >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)
+
+
+def _map_codes(function: Callable[..., Any], state: Any, *states: Any) -> Any:
+    """Map over the leaves, of which `Quantized` is one, and a `quantized` within."""
+    kinds = Quantized, QuantizedState
+    return jax.tree.map(
+        function, state, *states, is_leaf=lambda node: isinstance(node, kinds)
+    )
+
+
+def _restored(node: Any) -> Any:
+    return node.array() if isinstance(node, Quantized) else node
 
 
 def _keeps_parameters(node: Any) -> bool:

@@ -5,7 +5,8 @@ state to reuse their memory, and gradients as a tree of arguments: `adaptax.pack
 the parameters are packed, packs the gradients in it. All ways of a tree
 and a method take turns. Reported are, for each,
 
-* the median time of a step, its quartiles, and the median of the ratios to Optax's;
+* the median time of a step, its quartiles, and the median of the ratios to Optax's and
+  to that of adaptax without anything around it;
 * the seconds to trace and to compile;
 * the bytes a parameter that the compiled program moves, and the share of the memory's
   bandwidth that is used if only the bytes that must be moved are counted: parameters,
@@ -21,7 +22,8 @@ import importlib.util
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -41,19 +43,25 @@ from adaptax.bench.turns import Process, Seconds, in_turns, times_as_long
 
 OURS, THEIRS, FLAT = "adaptax", "optax", "optax.flatten"
 PACKED, PACKED_PARAMS = "adaptax.packed", "adaptax.pack"
+CONTROLLED, WATCHED = "adaptax, controlled", "adaptax, controlled and monitored"
+HALVES, BYTES = "adaptax, bfloat16", "adaptax.quantized"
 _TURN = 0.1  # seconds
 _MOST_LEAVES_TO_FLATTEN = 500  # more take minutes to compile
 
 
-class Method(NamedTuple):
+@dataclass(frozen=True)
+class Method:
     """A method as both libraries have it; where one lacks it, `None`.
 
-    `regroups` tells whether it may be packed.
+    `regroups` tells whether it may be packed; `more` has other forms of ours by name.
     """
 
     ours: Callable[[], optax.GradientTransformation]
     theirs: Callable[[], optax.GradientTransformation] | None
     regroups: bool = True
+    more: Mapping[str, Callable[[], optax.GradientTransformation]] = field(
+        default_factory=dict
+    )
 
 
 def _our_chain() -> optax.GradientTransformation:
@@ -78,8 +86,22 @@ def _monitored_chain() -> optax.GradientTransformation:
     return adaptax.monitor(_our_chain())
 
 
+def _controlled_adam() -> optax.GradientTransformation:
+    rate = optax.chain(adaptax.cosine(1e-3, 10_000), adaptax.reduce_on_plateau())
+    return adaptax.adam(rate)
+
+
 METHODS = {
-    "adam": Method(lambda: adaptax.adam(1e-3), lambda: optax.adam(1e-3)),
+    "adam": Method(
+        lambda: adaptax.adam(1e-3),
+        lambda: optax.adam(1e-3),
+        more={
+            CONTROLLED: _controlled_adam,
+            WATCHED: lambda: adaptax.monitor(_controlled_adam()),
+            HALVES: lambda: adaptax.adam(1e-3, accumulator_dtype=jnp.bfloat16),
+            BYTES: lambda: adaptax.quantized(adaptax.adam(1e-3)),
+        },
+    ),
     "momentum": Method(
         lambda: adaptax.momentum(1e-3, dampening=0.0), lambda: optax.sgd(1e-3, 0.9)
     ),
@@ -166,7 +188,8 @@ def measure(
         A row for each.
     """
     method = METHODS[name]
-    ways = {OURS: _tree_way(method.ours(), shapes)}
+    forms = {OURS: method.ours, **method.more}
+    ways = {label: _tree_way(make(), shapes) for label, make in forms.items()}
     if len(shapes) > 1 and method.regroups:
         ways[PACKED] = _tree_way(adaptax.packed(method.ours()), shapes)
         ways[PACKED_PARAMS] = _packed_way(method.ours(), shapes)
@@ -198,6 +221,7 @@ def _times(label: str, seconds: Seconds) -> dict[str, Any]:
         "ms": float(middle),
         "quartiles": f"{low:.3g} to {high:.3g}",
         "ratio_to_optax": ratio,
+        "ratio_to_adaptax": times_as_long(seconds, label, OURS),
     }
 
 

@@ -44,26 +44,26 @@ def quantized(w, gradients, values, *, learning_rate, block, smallest):
 def in_bytes(x, block, step):
     """Round to s (q/255)⁴, or s sign(q) (q/127)² in blocks with negative numbers."""
     result = np.empty_like(x)
-    for start in range(0, x.size, block):
-        for place in range(start, min(start + block, x.size)):
-            part, number = x[start : start + block], x[place]
-            size, signed = abs(part).max(), (part < 0).any()
-            levels, power = (127, 2) if signed else (255, 4)
-            fine = levels * (abs(number) / size) ** (1 / power) if size else 0.0
-            code = np.floor(fine + unit_hash(place, step))
+    for row, start in enumerate(range(0, x.size, block)):
+        part = x[start : start + block]
+        size, signed = abs(part).max(), (part < 0).any()
+        levels, power = (127, 2) if signed else (255, 4)
+        for column, number in enumerate(part):
+            share = abs(number) / size if size else 0.0
+            below = min(np.floor(levels * share ** (1 / power)), levels - 1)
+            low, high = ((code / levels) ** power for code in (below, below + 1))
+            code = below + ((share - low) / (high - low) > dither(step, row, column))
             if number > 0 and not signed:
                 code = max(code, 1)
-            result[place] = size * np.sign(number) * (code / levels) ** power
+            value = size * np.sign(number) * (code / levels) ** power
+            result[start + column] = value
     return result
 
 
-def unit_hash(place, step):
-    """Give a number in [0.01, 0.99]."""
-    bits = (place * 0x9E3779B1 + step * 0x85EBCA77) % 2**32
-    bits = (bits ^ bits >> 15) * 0x2C1B3C6D % 2**32
-    bits = (bits ^ bits >> 12) * 0x297A2D39 % 2**32
-    bits ^= bits >> 15
-    return 0.01 + 0.98 * (bits >> 8) / 2**24
+def dither(step, row, column):
+    """Give a number in [2⁻¹², 1 − 2⁻¹²]."""
+    turn = step * 0x9E3779B1 + row * 0x85EBCA6B + column * 0xC2B2AE35
+    return 2**-12 + (1 - 2**-11) * (turn % 2**32 >> 8) / 2**24
 
 
 def iterate_average(w, gradients, values, *, learning_rate, gamma, decay=None):

@@ -1,0 +1,69 @@
+"""The speed benchmark: every way takes its turn, and what is reported adds up."""
+
+import argparse
+import json
+
+import pytest
+
+from adaptax.bench import speed
+
+SHAPES = [(8, 4), (4,), (64, 64)]
+SIZE = 32 + 4 + 4096
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("speed")
+
+
+@pytest.fixture(scope="module")
+def rows(folder):
+    """Measure a tiny tree in this process alone, in turns of a moment."""
+    arguments = argparse.Namespace(
+        rounds=2, trees=["tiny"], methods=["adam"], smoke=False, out=folder
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(speed, "TREES", {"tiny": lambda: SHAPES})
+        patched.setattr(speed, "_TURN", 1e-3)
+        patched.setattr(speed, "_bandwidth", lambda: 1e10)
+        patched.setattr(speed.importlib.util, "find_spec", lambda name: None)
+        speed.run(arguments)
+    rows = json.loads((folder / "speed.json").read_text())
+    return {row["way"]: row for row in rows}
+
+
+def test_every_way_took_its_turn(rows):
+    ours = {speed.OURS, speed.PACKED, speed.PACKED_PARAMS}
+    more = {speed.CONTROLLED, speed.WATCHED, speed.HALVES, speed.BYTES}
+    assert rows.keys() == ours | more | {speed.THEIRS, speed.FLAT}
+
+
+def test_times_are_ratios_to_those_they_are_named_for(rows):
+    assert rows[speed.THEIRS]["ratio_to_optax"] == 1
+    assert rows[speed.OURS]["ratio_to_adaptax"] == 1
+    for row in rows.values():
+        assert row["ms"] > 0
+        assert row["trace_s"] > 0
+        assert row["compile_s"] > 0
+
+
+def test_the_bytes_of_the_state_are_those_of_the_formula(rows):
+    """Beside the moments there are a few counters and rates."""
+    for way, expected in {
+        speed.OURS: 8,
+        speed.THEIRS: 8,
+        speed.HALVES: 4,
+        speed.BYTES: (2 * (1 + 4 / 256) * 4096 + 8 * 36) / SIZE,
+    }.items():
+        assert rows[way]["state"] == pytest.approx(expected, abs=40 / SIZE)
+
+
+def test_the_bandwidth_used_counts_what_must_be_moved(rows):
+    for row in rows.values():
+        needed = (12 + 2 * row["state"]) * SIZE
+        used = needed / (row["ms"] / 1000) / 1e10
+        assert row["bandwidth"] == pytest.approx(used)
+
+
+def test_the_figure_is_there(rows, folder):
+    assert (folder / "speed.png").stat().st_size > 5000
