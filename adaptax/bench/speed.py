@@ -11,7 +11,7 @@ and a method take turns. Reported are, for each,
 * the bytes a parameter that the compiled program moves, and the share of the memory's
   bandwidth that is used if only the bytes that must be moved are counted: parameters,
   gradients and state read once, parameters and state written once. The bandwidth is
-  that of the sum of two arrays, measured in the same process;
+  that of sums of arrays, which take their turn as well;
 * the bytes a parameter of the state, and of scratch memory.
 
 PyTorch comes with the extra `peers`; without it the rest is measured.
@@ -20,7 +20,6 @@ PyTorch comes with the extra `peers`; without it the rest is measured.
 import argparse
 import importlib.util
 import json
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -45,6 +44,7 @@ OURS, THEIRS, FLAT = "adaptax", "optax", "optax.flatten"
 PACKED, PACKED_PARAMS = "adaptax.packed", "adaptax.pack"
 CONTROLLED, WATCHED = "adaptax, controlled", "adaptax, controlled and monitored"
 HALVES, BYTES = "adaptax, bfloat16", "adaptax.quantized"
+_MEMORY = "memory"
 _TURN = 0.1  # seconds
 _MOST_LEAVES_TO_FLATTEN = 500  # more take minutes to compile
 
@@ -131,10 +131,10 @@ def run(arguments: argparse.Namespace) -> None:
     torch = None
     if importlib.util.find_spec("torch"):
         torch = Process("adaptax.bench.torch_speed")
-    bandwidth, rows = _bandwidth(), []
+    memory, rows = memory_way(), []
     for tree in trees:
         for method in methods:
-            rows += measure(tree, TREES[tree](), method, rounds, bandwidth, torch)
+            rows += measure(tree, TREES[tree](), method, rounds, memory, torch)
             print(f"{tree}, {method}: measured", flush=True)
     if torch is not None:
         torch.close()
@@ -143,16 +143,25 @@ def run(arguments: argparse.Namespace) -> None:
         draw(rows, arguments.out / "speed.png")
 
 
-def _bandwidth() -> float:
-    """Measure how many bytes a second the sum of two large arrays moves."""
-    size = 20_000_000
-    add = jax.jit(jnp.add, donate_argnums=0)
-    total, other, seconds = jnp.zeros(size), jnp.ones(size), []
-    for _ in range(20):
+def memory_way() -> Callable[[], float]:
+    """Make the turn of the memory, which gives the seconds that it takes for a byte."""
+    parts, length = 10, 2_000_000
+
+    @partial(jax.jit, donate_argnums=0)
+    def add(totals, others):
+        return jax.tree.map(jnp.add, totals, others)
+
+    others = [jnp.ones(length) for _ in range(parts)]
+    totals = [jnp.zeros(length) for _ in range(parts)]
+
+    def work():
         start = time.perf_counter()
-        total = jax.block_until_ready(add(total, other))
-        seconds.append(time.perf_counter() - start)
-    return 3 * other.nbytes / statistics.median(seconds)
+        for _ in range(10):
+            totals[:] = add(totals, others)
+        jax.block_until_ready(totals)
+        return (time.perf_counter() - start) / (10 * 3 * 4 * parts * length)
+
+    return work
 
 
 class Way(NamedTuple):
@@ -171,7 +180,7 @@ def measure(
     shapes: Shapes,
     name: str,
     rounds: int,
-    bandwidth: float,
+    memory: Callable[[], float],
     torch: Process | None,
 ) -> list[dict[str, Any]]:
     """Measure all ways of a tree and a method.
@@ -181,7 +190,7 @@ def measure(
         shapes: Those of its leaves.
         name: The method's.
         rounds: How many turns each way takes.
-        bandwidth: Of the memory, bytes a second.
+        memory: A turn that gives the seconds for a byte; see `memory_way`.
         torch: The process of PyTorch.
 
     Returns:
@@ -200,7 +209,8 @@ def measure(
     if torch is not None:
         for kind in PEERS.get(name, ()):
             ways[f"torch, {kind}"] = _torch_way(torch, shapes, name, kind)
-    seconds = in_turns({label: way.work for label, way in ways.items()}, rounds)
+    work = {label: way.work for label, way in ways.items()}
+    seconds = in_turns({**work, _MEMORY: memory}, rounds)
     size = sum(map(prod, shapes))
     return [
         {
@@ -208,7 +218,7 @@ def measure(
             "method": name,
             "way": label,
             **_times(label, seconds),
-            **_shares(way.facts, statistics.median(seconds[label]), size, bandwidth),
+            **_shares(way.facts, times_as_long(seconds, _MEMORY, label), size),
         }
         for label, way in ways.items()
     ]
@@ -225,9 +235,8 @@ def _times(label: str, seconds: Seconds) -> dict[str, Any]:
     }
 
 
-def _shares(
-    facts: dict[str, Any], seconds: float, size: int, bandwidth: float
-) -> dict[str, Any]:
+def _shares(facts: dict[str, Any], byte: float, size: int) -> dict[str, Any]:
+    """Count bytes a parameter; `byte` is the time of one as a part of the step's."""
     if not facts:
         return dict.fromkeys(
             ("trace_s", "compile_s", "moved", "state", "scratch", "bandwidth"), ""
@@ -239,7 +248,7 @@ def _shares(
         "moved": facts["moved_bytes"] / size,
         "state": facts["state_bytes"] / size,
         "scratch": facts["scratch_bytes"] / size,
-        "bandwidth": needed / seconds / bandwidth,
+        "bandwidth": needed * byte,
     }
 
 
@@ -363,8 +372,6 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     for axes in panels[:, 0]:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles)
-    )
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

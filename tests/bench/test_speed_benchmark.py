@@ -20,12 +20,12 @@ def folder(tmp_path_factory):
 def rows(folder):
     """Measure a tiny tree in this process alone, in turns of a moment."""
     arguments = argparse.Namespace(
-        rounds=2, trees=["tiny"], methods=["adam"], smoke=False, out=folder
+        rounds=3, trees=["tiny"], methods=["adam"], smoke=False, out=folder
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(speed, "TREES", {"tiny": lambda: SHAPES})
         patched.setattr(speed, "_TURN", 1e-3)
-        patched.setattr(speed, "_bandwidth", lambda: 1e10)
+        patched.setattr(speed, "memory_way", lambda: lambda: 1e-10)
         patched.setattr(speed.importlib.util, "find_spec", lambda name: None)
         speed.run(arguments)
     rows = json.loads((folder / "speed.json").read_text())
@@ -61,8 +61,13 @@ def test_the_bytes_of_the_state_are_those_of_the_formula(rows):
 def test_the_bandwidth_used_counts_what_must_be_moved(rows):
     for row in rows.values():
         needed = (12 + 2 * row["state"]) * SIZE
-        used = needed / (row["ms"] / 1000) / 1e10
-        assert row["bandwidth"] == pytest.approx(used)
+        used = needed / (row["ms"] / 1000) * 1e-10
+        assert row["bandwidth"] == pytest.approx(used, rel=1e-3)
+
+
+def test_the_memory_takes_its_turn():
+    seconds_for_a_byte = speed.memory_way()()
+    assert 1e-13 < seconds_for_a_byte < 1e-8
 
 
 def test_the_figure_is_there(rows, folder):
