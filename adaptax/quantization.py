@@ -32,7 +32,6 @@ import jax.numpy as jnp
 import optax
 
 from adaptax import checks, counters
-from adaptax.checks import require
 from adaptax.leaves import computing_dtype, is_trained
 
 
@@ -71,9 +70,10 @@ def quantized(
 
     What is quantized are arrays of the state that are shaped like the parameter whose
     path they have, such as moments: Adam's take 2.03 bytes a parameter instead of 8.
-    Put it around the direction and not around a wrapper that keeps parameters in its
-    state, or where they started, for these need all their bits. A number that is not
-    finite does not enter the state: what was there before stays.
+    A state with parameters to evaluate with, such as that of `schedule_free`, stays as
+    it is, for these need all their bits: put `quantized` around its inner optimizer.
+    Nor put it around what keeps where the parameters started, as `dog` does. A number
+    that is not finite does not enter the state: what was there before stays.
 
     Args:
         inner: The optimizer, of adaptax or of Optax.
@@ -81,7 +81,7 @@ def quantized(
         smallest: Leaves of fewer numbers stay as they are. Static.
 
     Raises:
-        ValueError: At `init`, if parameters to evaluate with are in the inner state.
+        ValueError: If an argument is out of its range.
 
     >>> import jax, jax.numpy as jnp
     >>> import adaptax
@@ -101,14 +101,10 @@ def quantized(
         }
         lengths = {len(path) for path in shapes}
         state = inner.init(params)
-        nodes = jax.tree.leaves(state, is_leaf=_keeps_parameters)
-        require(
-            not any(map(_keeps_parameters, nodes)),
-            "inner must not keep the parameters to evaluate with in its state, which "
-            "need all their bits. Put quantized around its own inner optimizer.",
-        )
 
         def leaf(path, array):
+            if _keeps_parameters(array):
+                return array
             shape = jnp.shape(array)
             ends = [path[len(path) - length :] for length in lengths]
             moment = is_trained(array) and shape in map(shapes.get, ends)
@@ -117,7 +113,8 @@ def quantized(
             # XLA would take minutes to fold the constants that most moments start as.
             return quantize(jax.lax.optimization_barrier(array), block, counters.zero())
 
-        return QuantizedState(counters.zero(), jax.tree.map_with_path(leaf, state))
+        kept = jax.tree.map_with_path(leaf, state, is_leaf=_keeps_parameters)
+        return QuantizedState(counters.zero(), kept)
 
     def update(updates, state, params=None, **extra_args):
         step = counters.increment(state.step)

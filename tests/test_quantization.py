@@ -199,10 +199,17 @@ def test_bad_arguments_are_named(options, error, message):
         adaptax.quantized(adaptax.scale_by_adam(), **options)
 
 
-def test_parameters_in_the_state_are_not_put_into_bytes():
-    tx = adaptax.quantized(adaptax.schedule_free_adamw(0.1))
-    with pytest.raises(ValueError, match="evaluate with"):
-        tx.init(jnp.zeros((64, 64)))
+def test_parameters_to_evaluate_with_keep_all_their_bits():
+    params = jnp.linspace(-1, 1, 4096).reshape(64, 64)
+    averaged = adaptax.schedule_free_adamw(0.1)
+    tx = adaptax.quantized(optax.chain(adaptax.scale_by_adam(), averaged))
+    moments, average = tx.init(params).inner_state
+    assert isinstance(moments.mean, Quantized)
+    assert jax.tree.structure(average) == jax.tree.structure(averaged.init(params))
+    inner = adaptax.quantized(adaptax.scale_by_adam())
+    inside = adaptax.schedule_free(optax.chain(inner, adaptax.descend(0.1)))
+    held = jax.tree.leaves(inside.init(params), is_leaf=is_coded)
+    assert sum(map(is_coded, held)) == 2
 
 
 def test_it_goes_around_an_optimizer_of_optax():
