@@ -28,8 +28,9 @@ from adaptax.tuning.execution import Population
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.records import group, prefixed
 from adaptax.tuning.sessions import Session, as_seeds, fit_together, stream
-from adaptax.tuning.sweep import SweepResult, best_so_far, default_scores
+from adaptax.tuning.sweep import SweepResult, best_so_far
 from adaptax.tuning.trials import Trial
+from adaptax.tuning.waves import default_scores
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ of each other: results depend on the plan only through rounding.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -19,7 +20,6 @@ from adaptax import checks, spaces
 from adaptax.checks import require
 from adaptax.tuning import records, tables
 from adaptax.tuning.bands import Band, band
-from adaptax.tuning.execution import Population
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.records import (
     flatten_names,
@@ -29,6 +29,7 @@ from adaptax.tuning.records import (
 )
 from adaptax.tuning.sessions import Session, as_seeds, stream
 from adaptax.tuning.trials import Trial
+from adaptax.tuning.waves import Waves
 
 
 @dataclass(frozen=True)
@@ -229,25 +230,13 @@ def sweep(
     )
     with session:
         wave = session.plan(strategy, each, every_seed, num_steps).wave
-        run = _Run(session, each, every_seed, num_steps)
-        for start in range(run.start, members, wave):
-            run.train(start, wave)
+        runs = Waves(session, each, every_seed, num_steps, session.resumed)
+        if session.resumed is not None:
+            session.report(int(np.isfinite(runs.losses).sum()))
+        runs.train(wave, partial(best_so_far, hparams=each), session.save)
         about = session.about(seeds=seed_list.tolist(), num_steps=num_steps)
-    shape = (count, len(seed_list))
-    return SweepResult(
-        hparams,
-        run.losses.reshape(*shape, num_steps),
-        run.scores.reshape(shape),
-        {name: metric.reshape(shape) for name, metric in run.metrics.items()},
-        about,
-    )
-
-
-def default_scores(losses: np.ndarray) -> np.ndarray:
-    """Take the mean over the last tenth of the steps; infinite if not finite."""
-    steps = losses.shape[1]
-    means = losses[:, steps - -(-steps // 10) :].mean(axis=1)
-    return np.where(np.isfinite(means), means, np.inf)
+    finished = runs.finished(count, len(seed_list))
+    return SweepResult(hparams, *finished, about)
 
 
 def best_so_far(losses: np.ndarray, hparams: Any) -> str:
@@ -257,69 +246,3 @@ def best_so_far(losses: np.ndarray, hparams: Any) -> str:
     named = flatten_names(hparams).items()
     at = ", ".join(f"{name} {value[member]:.3g}" for name, value in named)
     return f"loss {means[member]:.4g} at {at}"
-
-
-class _Run:
-    """The results of a sweep so far, on the host, wave by wave of its members."""
-
-    def __init__(self, session: Session, hparams: Any, seeds: np.ndarray, steps: int):
-        self.session, self.hparams, self.seeds = session, hparams, seeds
-        self.losses = np.full((len(seeds), steps), np.nan, np.float32)
-        self.scores = np.full(len(seeds), np.inf, np.float32)
-        self.metrics: dict[str, np.ndarray] = {}
-        self.start = 0
-        if session.resumed is not None:
-            arrays = session.resumed.arrays
-            self.losses, self.scores = arrays["losses"].copy(), arrays["scores"].copy()
-            self.metrics = group(arrays, "metrics")
-            self.start = session.resumed.notes["start"]
-            session.report(int(np.isfinite(self.losses).sum()))
-
-    def train(self, start: int, wave: int) -> None:
-        """Train some members to the end; the last wave is filled up with dead ones."""
-        session, members = self.session, len(self.seeds)
-        rows = np.minimum(np.arange(start, start + wave), members - 1)
-        real = np.arange(start, start + wave) < members
-        hparams = jax.tree.map(lambda leaf: leaf[rows], self.hparams)
-        plan = session.planned.plan
-        population = Population(session.programs, plan, hparams, self.seeds[rows])
-        population.alive = real
-        resumed = session.resumed
-        if resumed is not None and resumed.notes["start"] == start:
-            states = group(resumed.arrays, "states")
-            population.restore(states, resumed.notes["step"])
-            population.alive = resumed.arrays["alive"]
-        for losses in population.run(self.losses.shape[1] - population.step):
-            done = slice(population.step - losses.shape[1], population.step)
-            self.losses[rows[real], done] = losses[real]
-            best = best_so_far(self.losses[:, done], self.hparams)
-            session.report(int(real.sum()) * losses.shape[1], best)
-            self._save(start, population)
-        self._judge(rows[real], population, real)
-
-    def _judge(
-        self, rows: np.ndarray, population: Population, real: np.ndarray
-    ) -> None:
-        found, metrics = population.judge()
-        if found is None:
-            found = default_scores(self.losses[rows])
-        else:
-            found = np.where(np.isfinite(found), found, np.inf)[real]
-        self.scores[rows] = found
-        for name, values in metrics.items():
-            empty = np.full(len(self.seeds), np.nan, np.float32)
-            self.metrics.setdefault(name, empty)[rows] = values[real]
-
-    def _save(self, start: int, population: Population) -> None:
-        def arrays():
-            return {
-                "losses": self.losses,
-                "scores": self.scores,
-                "alive": population.alive,
-                **prefixed("metrics", self.metrics),
-                **prefixed("states", population.saved()),
-            }
-
-        total = start * self.losses.shape[1] + population.step
-        notes = {"start": start, "step": population.step}
-        self.session.save(total, arrays, notes)
