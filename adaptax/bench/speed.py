@@ -2,8 +2,8 @@
 
 A step is `update` and `apply_updates` in one jitted call that is given parameters and
 state to reuse their memory, and gradients as a tree of arguments: `adaptax.pack`, where
-the parameters are packed, packs the gradients in it. All ways of a tree
-and a method take turns. Reported are, for each,
+the parameters are packed, packs the gradients in it. All ways of a tree and a method
+take turns. Reported are, for each,
 
 * the median time of a step, its quartiles, and the median of the ratios to Optax's and
   to that of adaptax without anything around it;
@@ -51,14 +51,13 @@ _MOST_LEAVES_TO_FLATTEN = 500  # more take minutes to compile
 
 @dataclass(frozen=True)
 class Method:
-    """A method as both libraries have it; where one lacks it, `None`.
+    """A method that may be packed, as both libraries have it; Optax's may be `None`.
 
-    `regroups` tells whether it may be packed; `more` has other forms of ours by name.
+    `more` has other forms of ours by name.
     """
 
     ours: Callable[[], optax.GradientTransformation]
     theirs: Callable[[], optax.GradientTransformation] | None
-    regroups: bool = True
     more: Mapping[str, Callable[[], optax.GradientTransformation]] = field(
         default_factory=dict
     )
@@ -80,10 +79,6 @@ def _their_chain() -> optax.GradientTransformation:
         optax.adam(optax.cosine_decay_schedule(1e-3, 10_000)),
         optax.contrib.reduce_on_plateau(factor=0.5, patience=10),
     )
-
-
-def _monitored_chain() -> optax.GradientTransformation:
-    return adaptax.monitor(_our_chain())
 
 
 def _controlled_adam() -> optax.GradientTransformation:
@@ -111,7 +106,7 @@ METHODS = {
     "prodigy": Method(adaptax.prodigy, optax.contrib.prodigy),
     "dog": Method(lambda: adaptax.gradient_descent(adaptax.dog()), optax.contrib.dog),
     "clip, adam, cosine, plateau": Method(_our_chain, _their_chain),
-    "the same, monitored": Method(_monitored_chain, None),
+    "the same, monitored": Method(lambda: adaptax.monitor(_our_chain()), None),
 }
 
 
@@ -199,7 +194,7 @@ def measure(
     method = METHODS[name]
     forms = {OURS: method.ours, **method.more}
     ways = {label: _tree_way(make(), shapes) for label, make in forms.items()}
-    if len(shapes) > 1 and method.regroups:
+    if len(shapes) > 1:
         ways[PACKED] = _tree_way(adaptax.packed(method.ours()), shapes)
         ways[PACKED_PARAMS] = _packed_way(method.ours(), shapes)
     if method.theirs is not None:

@@ -269,17 +269,20 @@ def _rows(model: Model, generator: np.random.Generator, steps: int) -> np.ndarra
     return generator.integers(0, EXAMPLES, (steps, model.batch_size))
 
 
-def _vmap_by_hand(model: Model) -> Callable[[int], Any]:
+def _step_on_rows(model: Model) -> Callable[..., Any]:
+    """Give the step on some rows of data that are on the device."""
+    one = _step(model)
+
+    def step(rate, carry, data, chosen):
+        return one(rate, carry, jax.tree.map(lambda array: array[chosen], data))
+
+    return step
+
+
+def _by_hand(model: Model, train: Callable[..., Any]) -> Callable[[int], Any]:
+    """Compile `train(carries, rates, data, rows)`, of all members, and run it."""
     rates, data = jnp.asarray(_rates(model)), jax.tree.map(jnp.asarray, _data())
-    generator, one = np.random.default_rng(0), _step(model)
-
-    def train(carries, rates, data, rows):
-        def step(carries, chosen):
-            batch = jax.tree.map(lambda array: array[chosen], data)
-            return jax.vmap(one, in_axes=(0, 0, None))(rates, carries, batch)
-
-        return jax.lax.scan(step, carries, rows)
-
+    generator = np.random.default_rng(0)
     compiled = jax.jit(train, donate_argnums=0)
     carried = [jax.jit(jax.vmap(_start(model)))(rates)]
 
@@ -291,43 +294,39 @@ def _vmap_by_hand(model: Model) -> Callable[[int], Any]:
     return advance
 
 
+def _vmap_by_hand(model: Model) -> Callable[[int], Any]:
+    together = jax.vmap(_step_on_rows(model), in_axes=(0, 0, None, None))
+
+    def train(carries, rates, data, rows):
+        def step(carries, chosen):
+            return together(rates, carries, data, chosen)
+
+        return jax.lax.scan(step, carries, rows)
+
+    return _by_hand(model, train)
+
+
 def _map_by_hand(model: Model) -> Callable[[int], Any]:
-    rates, data = jnp.asarray(_rates(model)), jax.tree.map(jnp.asarray, _data())
-    generator, one = np.random.default_rng(0), _step(model)
+    one = _step_on_rows(model)
 
     def train(carries, rates, data, rows):
         def member(arguments):
             carry, rate = arguments
-
-            def step(carry, chosen):
-                batch = jax.tree.map(lambda array: array[chosen], data)
-                return one(rate, carry, batch)
-
-            return jax.lax.scan(step, carry, rows)
+            return jax.lax.scan(
+                lambda carry, chosen: one(rate, carry, data, chosen), carry, rows
+            )
 
         return jax.lax.map(member, (carries, rates))
 
-    compiled = jax.jit(train, donate_argnums=0)
-    carried = [jax.jit(jax.vmap(_start(model)))(rates)]
-
-    def advance(steps):
-        rows = _rows(model, generator, steps)
-        carried[0], losses = compiled(carried[0], rates, data, rows)
-        return losses
-
-    return advance
+    return _by_hand(model, train)
 
 
 def _python_loop(model: Model) -> Callable[[int], Any]:
-    data = jax.tree.map(jnp.asarray, _data())
-    generator, one, start = np.random.default_rng(0), _step(model), _start(model)
-
-    def on_rows(rate, carry, data, chosen):
-        return one(rate, carry, jax.tree.map(lambda array: array[chosen], data))
-
-    step = jax.jit(on_rows, donate_argnums=1)
+    data, generator = jax.tree.map(jnp.asarray, _data()), np.random.default_rng(0)
+    step = jax.jit(_step_on_rows(model), donate_argnums=1)
+    start = jax.jit(_start(model))
     rates = [jnp.asarray(rate) for rate in _rates(model)]  # data: one compilation
-    carries = [jax.jit(start)(rate) for rate in rates]
+    carries = [start(rate) for rate in rates]
 
     def advance(steps):
         rows = _rows(model, generator, steps)
@@ -362,13 +361,9 @@ def _optuna(model: Model) -> Callable[[int], Any]:
     """Let Optuna run the Python loop: a study of one trial a rate."""
     optuna = importlib.import_module("optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    data = jax.tree.map(jnp.asarray, _data())
-    generator, one, start = np.random.default_rng(0), _step(model), _start(model)
-
-    def on_rows(rate, carry, data, chosen):
-        return one(rate, carry, jax.tree.map(lambda array: array[chosen], data))
-
-    step, begin = jax.jit(on_rows, donate_argnums=1), jax.jit(start)
+    data, generator = jax.tree.map(jnp.asarray, _data()), np.random.default_rng(0)
+    step = jax.jit(_step_on_rows(model), donate_argnums=1)
+    begin = jax.jit(_start(model))
     rates = _rates(model).tolist()
 
     def advance(steps):

@@ -91,12 +91,7 @@ def read(
         members = _members(archive)
         header = plain_json.decode(_array(archive, members.pop(_ABOUT)).item())
         schema, found = header["schema"], header["kind"]
-    require(
-        schema == SCHEMA,
-        f"{source} has the layout {schema!r}, and this version of adaptax reads "
-        f"{SCHEMA}. Read it with the version that wrote it.",
-    )
-    require(found == kind, f"{source} must hold a {kind}, it holds a {found}.")
+    require_layout(schema, found, kind, source)
     with _explained(kind, source):
         if members.keys() != header["dtypes"].keys():
             raise ValueError("its arrays are not those that it lists")
@@ -105,6 +100,20 @@ def read(
             for name, dtype in header["dtypes"].items()
         }
         return arrays, header["about"]
+
+
+def require_layout(schema: object, found: object, kind: str, source: object) -> None:
+    """Raise unless what was read has the layout and is of the kind that is wanted.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    require(
+        schema == SCHEMA,
+        f"{source} has the layout {schema!r}, and this version of adaptax reads "
+        f"{SCHEMA}. Read it with the version that wrote it.",
+    )
+    require(found == kind, f"{source} must hold a {kind}, it holds a {found}.")
 
 
 @contextmanager

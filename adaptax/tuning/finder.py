@@ -22,15 +22,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from adaptax import checks, spaces
-from adaptax.checks import require
+from adaptax import checks
 from adaptax.tuning import records
 from adaptax.tuning.execution import Population
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.range_tests import agreement, read
 from adaptax.tuning.records import group, prefixed
-from adaptax.tuning.scheduled_trials import scheduled
-from adaptax.tuning.sessions import Session, as_seeds, fit_together, stream
+from adaptax.tuning.scheduled_trials import (
+    constants_beside,
+    require_rates,
+    scheduled,
+)
+from adaptax.tuning.sessions import Session, as_seeds, fit_together
 from adaptax.tuning.trials import Trial
 
 _KIND = "adaptax finder"
@@ -180,7 +183,8 @@ def find_learning_rate(
     checks.averaging_factor("smoothing", smoothing)
     checks.number("divergence", divergence, above=1)
     chosen = as_seeds(seeds)
-    constants = _constants(hparams, name, low, len(chosen))
+    first = {**constants_beside(name, hparams), name: rates[:1]}
+    constants = jax.tree.map(lambda leaf: np.repeat(leaf, len(chosen), axis=0), first)
     session = Session(
         "learning rate finder",
         _range_test(trial, name, rates),
@@ -204,29 +208,9 @@ def find_learning_rate(
 
 
 def _rates(low: float, high: float, num_steps: int, mode: str) -> np.ndarray:
-    for name, bound in (("low", low), ("high", high)):
-        checks.rate(name, bound)
-        checks.number(name, bound, above=0)
-    require(low < high, f"low must be < high, got {low} >= {high}.")
+    require_rates(low, high)
     spaced = np.geomspace if mode == "exponential" else np.linspace
     return spaced(low, high, num_steps).astype(np.float32)
-
-
-def _constants(
-    hparams: dict[str, Any] | None, name: str, low: float, members: int
-) -> dict[str, np.ndarray]:
-    others = hparams or {}
-    require(
-        name not in others,
-        f"hparams must not have {name!r}, which goes from low to high. Leave it out, "
-        "or say by name= what is to be raised.",
-    )
-    made = spaces.members({**others, name: low}, None, stream(0, "space"))
-    require(
-        len(made[name]) == 1,
-        "hparams must be constants, got several values. Pass one of them.",
-    )
-    return jax.tree.map(lambda leaf: np.repeat(leaf, members, axis=0), made)
 
 
 def _range_test(trial: Trial, name: str, rates: np.ndarray) -> Trial:

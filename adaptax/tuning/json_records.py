@@ -15,7 +15,7 @@ import numpy as np
 
 from adaptax.checks import require
 from adaptax.tuning import plain_json
-from adaptax.tuning.archives import SCHEMA
+from adaptax.tuning.archives import SCHEMA, require_layout
 
 _READ: dict[str, Any] = {
     "f": float,
@@ -54,12 +54,7 @@ def decode(
         stored = record["arrays"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{source} must be a {kind} in JSON: {error!r}.") from error
-    require(
-        schema == SCHEMA,
-        f"{source} has the layout {schema!r}, and this version of adaptax reads "
-        f"{SCHEMA}. Read it with the version that wrote it.",
-    )
-    require(found == kind, f"{source} must hold a {kind}, it holds a {found}.")
+    require_layout(schema, found, kind, source)
     try:
         return {name: _array(**array) for name, array in stored.items()}, about
     except (ValueError, TypeError, AttributeError, OverflowError) as error:

@@ -5,13 +5,16 @@
 So any trial runs along a schedule, and the tools can vary what the schedule is made of.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from adaptax import checks, spaces
+from adaptax.checks import require
+from adaptax.tuning.sessions import stream
 from adaptax.tuning.trials import Trial
 
 
@@ -67,6 +70,41 @@ def scheduled(trial: Trial, hparams_at: Callable[[Any, jax.Array], Any]) -> Tria
 
     evaluate = trial.evaluate and partial(judge, trial.evaluate)
     return Trial(init, advance, evaluate, trial.data)
+
+
+def require_rates(low: float, high: float) -> None:
+    """Raise unless these are the bounds of positive rates.
+
+    Raises:
+        ValueError: If one is out of its range; the message names it.
+        TypeError: If one is no number.
+    """
+    for name, bound in (("low", low), ("high", high)):
+        checks.rate(name, bound)
+        checks.number(name, bound, above=0)
+    require(low < high, f"low must be < high, got {low} >= {high}.")
+
+
+def constants_beside(name: str, hparams: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give the hyperparameters beside the one that changes, as arrays of shape (1,).
+
+    Raises:
+        ValueError: If they have that one, or several values.
+    """
+    others = dict(hparams or {})
+    require(
+        name not in others,
+        f"hparams must not have {name!r}, which changes from step to step. Leave it "
+        "out, or say by name= which is to change.",
+    )
+    if not others:
+        return {}
+    made = spaces.members(others, None, stream(0, "space"))
+    require(
+        len(jax.tree.leaves(made)[0]) == 1,
+        "hparams must be constants, got several values. Pass one of them.",
+    )
+    return made
 
 
 def _given(shared: Any) -> dict[str, Any]:

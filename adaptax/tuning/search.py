@@ -19,7 +19,6 @@ many runs, has as many finalists, and is chosen and judged with the same seeds.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
@@ -30,8 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from adaptax import checks, spaces
-from adaptax.checks import require
+from adaptax import checks
 from adaptax.rates import Schedule
 from adaptax.tuning import evolution, records, tables
 from adaptax.tuning.cosine_baselines import CosineBaseline, cosine_grid, drawn_cosines
@@ -40,6 +38,7 @@ from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rate_tables import interpolated
 from adaptax.tuning.records import group, prefixed
 from adaptax.tuning.schedule_runs import ScheduleRuns, following_tables
+from adaptax.tuning.scheduled_trials import constants_beside, require_rates
 from adaptax.tuning.sessions import Session, stream
 from adaptax.tuning.trials import Trial
 
@@ -236,7 +235,7 @@ def search_schedule(
     checks.length("seeds", seeds)
     checks.length("fresh_seeds", fresh_seeds, at_least=2)
     checks.one_of("algorithm", algorithm, ALGORITHMS)
-    _require_bounds(low, high)
+    require_rates(low, high)
     settings = _Settings(
         num_steps=num_steps,
         knots=knots,
@@ -250,7 +249,7 @@ def search_schedule(
         baseline=baseline,
         name=name,
     )
-    constants = _constants(hparams, name)
+    constants = constants_beside(name, hparams)
     session = Session(
         "schedule search",
         following_tables(trial, name),
@@ -272,31 +271,6 @@ def search_schedule(
         search = _Search(runs, settings, stream(key, "evolution"))
         search.evolve()
         return search.result()
-
-
-def _require_bounds(low: float, high: float) -> None:
-    for name, bound in (("low", low), ("high", high)):
-        checks.rate(name, bound)
-        checks.number(name, bound, above=0)
-    require(low < high, f"low must be < high, got {low} >= {high}.")
-
-
-def _constants(hparams: Mapping[str, Any] | None, name: str) -> Any:
-    """Give the other hyperparameters as arrays of shape (1,)."""
-    others = dict(hparams or {})
-    require(
-        name not in others,
-        f"hparams must not have {name!r}, which is searched. Leave it out, or say by "
-        "name= what is to be searched.",
-    )
-    if not others:
-        return {}
-    made = spaces.members(others, None, stream(0, "space"))
-    require(
-        len(jax.tree.leaves(made)[0]) == 1,
-        "hparams must be constants, got several values. Pass one of them.",
-    )
-    return made
 
 
 class _Settings(NamedTuple):
