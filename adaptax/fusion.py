@@ -22,3 +22,25 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
         return jax.lax.cond(truth, function, function, *arguments)
 
     return jax.lax.platform_dependent(*arguments, cpu=hidden, default=function)
+
+
+def once(tree: Any, after: jax.Array) -> Any:
+    """Compute a tree once, however many loops read it, and after a scalar.
+
+    For updates of which a norm is taken, where the scalar is made of the parameters:
+    XLA:CPU would compute the updates for the norm and again for the parameters, and
+    copy the parameters, which the one loop overwrites and the other may still read.
+    """
+
+    def hidden(tree, after):
+        never = jax.lax.optimization_barrier(jnp.asarray(False)) & (after < 0)
+        return jax.lax.cond(
+            never,
+            lambda tree: jax.tree.map(jnp.zeros_like, tree),
+            lambda tree: tree,
+            tree,
+        )
+
+    return jax.lax.platform_dependent(
+        tree, after, cpu=hidden, default=lambda tree, _: tree
+    )

@@ -14,6 +14,7 @@ import optax
 
 from adaptax import checks, counters
 from adaptax.checks import Scalar
+from adaptax.fusion import once
 from adaptax.leaves import global_norm, without_variables
 from adaptax.rates import ConstantState
 
@@ -143,7 +144,9 @@ def monitor(
         updates, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )
-        update_norm, parameter_norm = global_norm(updates), global_norm(params)
+        parameter_norm = global_norm(params)
+        updates = once(updates, after=parameter_norm)
+        update_norm = global_norm(updates)
         nonzero = jnp.where(parameter_norm > 0, parameter_norm, 1)
         ratio = jnp.where(parameter_norm > 0, update_norm / nonzero, 0)
         measured = jnp.stack([gradient_norm, update_norm, parameter_norm, ratio])

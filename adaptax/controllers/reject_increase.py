@@ -138,7 +138,10 @@ def reject_increase(
         arrived = snapshots.is_reached(params, state.saved_params) | ~state.returning
         accepted = finite & ~rejected & arrived
 
-        back = snapshots.way_back(updates, params, state.saved_params)
+        saved_params = snapshots.take(
+            accepted & ~state.returning, params, state.saved_params
+        )
+        back = snapshots.way_back(updates, params, saved_params)
         back = snapshots.zeros_unless(~first, back)
         stepped, inner_state = inner.update(
             snapshots.zeros_unless(accepted, updates),
@@ -152,11 +155,12 @@ def reject_increase(
         stepped = _staying_finite(snapshots.added(stepped, rest), params)
         if restart:
             saved_inner_state = ()
-            fresh = inner.init(snapshots.at(params, state.saved_params))
+            fresh = inner.init(snapshots.at(params, saved_params))
             undone = snapshots.restarted(state.inner_state, fresh)
         else:
-            undone = state.saved_inner_state
-            saved_inner_state = snapshots.chosen(accepted, state.inner_state, undone)
+            undone = saved_inner_state = snapshots.replaced(
+                accepted, state.inner_state, state.saved_inner_state
+            )
         state = state._replace(
             learning_rate=rate,
             value=jnp.where(accepted, averaged(state, value), state.value),
@@ -164,9 +168,7 @@ def reject_increase(
             accepted=counters.increment(state.accepted, where=accepted),
             rejected=counters.increment(state.rejected, where=rejected),
             skipped=counters.increment(state.skipped, where=~accepted & ~rejected),
-            saved_params=snapshots.take(
-                accepted & ~state.returning, params, state.saved_params
-            ),
+            saved_params=saved_params,
             saved_inner_state=saved_inner_state,
             inner_state=snapshots.chosen(accepted, inner_state, undone),
         )

@@ -137,7 +137,7 @@ def _follow_curvature(initial, first_growth, slack, bound):
             growth=jnp.where(told, rate / before, growth),
             step=counters.increment(state.step),
             skipped=state.skipped,
-            params=snapshots.take(jnp.ones((), bool), params, state.params),
+            params=snapshots.taken(params, state.params),
             gradients=remember(state.gradients, updates),
         )
         return after, finite(moved, changed, global_norm(updates))

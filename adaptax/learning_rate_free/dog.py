@@ -135,15 +135,22 @@ def l_dog(
 
     def advance(state, updates, params, **extra_args):
         del extra_args
-        first = state.step == 0
-        start = snapshots.take(first, params, state.start)
-        moves = snapshots.difference(params, start)
 
-        def farthest(before, param, moved):
-            guess = real(reps_rel) * (1 + global_norm(param))
-            return jnp.where(first, guess, jnp.maximum(before, global_norm(moved)))
+        def guesses(params):
+            return _by_leaf(
+                lambda _, param: _guess(reps_rel, param), state.distance, params
+            )
 
-        distance = _by_leaf(farthest, state.distance, params, moves)
+        def farthest(moves):
+            return _by_leaf(
+                lambda before, moved: jnp.maximum(before, global_norm(moved)),
+                state.distance,
+                moves,
+            )
+
+        start, distance = snapshots.measured(
+            state.step == 0, params, state.start, at_first=guesses, later=farthest
+        )
         sum_sq = _by_leaf(
             lambda total, update: total + global_norm(update) ** 2,
             state.sum_sq,
@@ -181,11 +188,17 @@ def l_dog(
 
 def distance_covered(state: Any, params: Any, reps_rel: Any) -> tuple[Any, jax.Array]:
     """Give w_0, and r̄ of a step, for a state with `step`, `start` and `distance`."""
-    first = state.step == 0
-    start = snapshots.take(first, params, state.start)
-    guess = real(reps_rel) * (1 + global_norm(params))
-    moved = global_norm(snapshots.difference(params, start))
-    return start, jnp.where(first, guess, jnp.maximum(state.distance, moved))
+    return snapshots.measured(
+        state.step == 0,
+        params,
+        state.start,
+        at_first=lambda params: _guess(reps_rel, params),
+        later=lambda moves: jnp.maximum(state.distance, global_norm(moves)),
+    )
+
+
+def _guess(reps_rel, params) -> jax.Array:
+    return real(reps_rel) * (1 + global_norm(params))
 
 
 def _by_leaf(function, scalars, *trees):

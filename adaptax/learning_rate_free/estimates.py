@@ -26,7 +26,10 @@ def infer(
 
     Args:
         init: `init(params)` gives the method's state, which has the fields
-            `learning_rate`, the rate applied, and `skipped`, a counter.
+            `learning_rate`, the rate applied, and `skipped`, a counter. A field `start`
+            is for the parameters of the first step: it is kept after an update that
+            cannot be used as well, since choosing between copies takes longer than the
+            rest of a step.
         advance: `advance(state, updates, params, **extra_args)` gives the state after
             an update, and whether what it measured can be used.
         scale: `scale(updates, state)` applies what was inferred; by default it
@@ -40,6 +43,8 @@ def infer(
         params = checks.given_params(params, "this estimate")
         after, usable = advance(state, updates, params, **extra_args)
         skipped = counters.increment(state.skipped, where=~usable)
+        if hasattr(state, "start"):
+            state = state._replace(start=after.start)
         after = snapshots.chosen(usable, after, state)._replace(skipped=skipped)
         updates = snapshots.zeros_unless(usable, updates)
         if scale is not None:

@@ -77,10 +77,12 @@ def scale_path(
             updates, state.inner_state, params, **extra_args
         )
         tuned = tune(state.tuner, updates, state.path, params)
+        start = snapshots.take(state.step == 0, params, state.start)
+        state = state._replace(start=start)
         after = ScaledPathState(
             step=counters.increment(state.step),
             skipped=state.skipped,
-            start=snapshots.take(state.step == 0, params, state.start),
+            start=start,
             path=_longer(state.path, stepped),
             tuner=tuned,
             inner_state=inner_state,

@@ -200,8 +200,13 @@ def prodigy(
             weight=weight,
         )
         here = _sliced(params, slice_p)
-        origin = snapshots.take(state.step == 0, here, state.origin)
-        gained = -inner_product(gradients, snapshots.difference(here, origin))
+        origin, gained = snapshots.measured(
+            state.step == 0,
+            here,
+            state.origin,
+            at_first=lambda _: real(0.0),
+            later=lambda moves: -inner_product(gradients, moves),
+        )
         gained *= d / real(d0) * factor * alpha
         numerator = state.numerator + gained - lost() * state.numerator
         denominator = absolute_sum(sums)
