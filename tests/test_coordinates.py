@@ -60,6 +60,20 @@ def test_a_half_precision_leaf_is_computed_in_float32():
     np.testing.assert_array_equal(memory, np.float32(gradient))
 
 
+def test_the_update_follows_from_what_is_stored():
+    """Else XLA copies the old moments, from which it makes the new ones twice."""
+
+    def rule(g, add, memory):
+        memory = add(memory, g)
+        return memory, memory
+
+    gradient = jnp.asarray([1 / 3, 1e-3])
+    update, memory = by_coordinate(rule, gradient, jnp.ones(2, jnp.bfloat16))
+    assert memory.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(update, memory.astype(jnp.float32))
+    np.testing.assert_array_equal(memory, jnp.asarray([4 / 3, 1], jnp.bfloat16))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30, -1e38])
 def test_a_coordinate_that_cannot_be_used_keeps_its_state_and_does_not_move(bad):
     def rule(g, add, memory):

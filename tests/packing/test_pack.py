@@ -137,3 +137,34 @@ def test_xla_does_not_learn_where_a_buffer_is_cut():
     text = jax.jit(lambda x: layout.cut(shapes, x)).lower(jnp.ones(15)).compile()
     assert " conditional(" in text.as_text()
     assert " dynamic-slice(" in text.as_text()
+
+
+def test_a_trial_may_hold_its_parameters_packed():
+    x = jnp.linspace(-1, 1, 8)
+
+    def make(init, loss):
+        return adaptax.trial(
+            init,
+            loss,
+            lambda hparams: adaptax.adam(hparams["learning_rate"]),
+            {"x": x, "y": 3 * x - 1},
+        )
+
+    def loss(line, batch):
+        return jnp.mean((line["slope"] * batch["x"] + line["shift"] - batch["y"]) ** 2)
+
+    def init(key):
+        return {"slope": jax.random.normal(key), "shift": jnp.zeros(())}
+
+    trials = (
+        make(init, loss),
+        make(
+            lambda key: adaptax.pack(init(key)),
+            lambda packed, batch: loss(adaptax.unpack(packed), batch),
+        ),
+    )
+    space = {"learning_rate": jnp.asarray([0.1, 0.3])}
+    expected, packed = (
+        adaptax.sweep(trial, space, num_steps=5, progress=False) for trial in trials
+    )
+    np.testing.assert_allclose(packed.losses, expected.losses, rtol=1e-5)
