@@ -19,6 +19,7 @@ from adaptax import checks, counters
 from adaptax.checks import Scalar, require
 from adaptax.coordinates import accumulators, by_coordinate
 from adaptax.leaves import dtype_of, is_trained
+from adaptax.scalars import either
 
 
 class AccumulateState(NamedTuple):
@@ -82,7 +83,7 @@ def accumulate(
             return _trained(updates, new_updates), _restarted(state, inner_state)
 
         done = state.micro_step >= jnp.asarray(every).astype(jnp.int32)
-        leaves, state = jax.lax.cond(done, step, wait)
+        leaves, state = either(done, step, wait)
         return _with_trained(updates, leaves), state
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -24,6 +24,7 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
     return jax.lax.platform_dependent(*arguments, cpu=hidden, default=function)
 
 
+@jax.jit
 def once(tree: Any, after: jax.Array) -> Any:
     """Compute a tree once, however many loops read it, and after a scalar.
 

@@ -25,6 +25,19 @@ def known(*values: Any) -> bool:
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
+def either(
+    condition: jax.Array, then: Callable[[], Any], otherwise: Callable[[], Any]
+) -> Any:
+    """Call one of two functions, as `jax.lax.cond`.
+
+    Where the condition is known, outside of jit, nothing is compiled: `cond` would do
+    so at every call, for functions that are made anew (measured: 0.2 s).
+    """
+    if known(condition):
+        return then() if condition else otherwise()
+    return jax.lax.cond(condition, then, otherwise)
+
+
 def precise(function: Callable[..., Any], *values: Any) -> jax.Array:
     """Compute something of hyperparameters as exactly as can be, then round to float32.
 

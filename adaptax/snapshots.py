@@ -15,6 +15,7 @@ Source: Sterbenz (1974), "Floating-Point Computation", Prentice-Hall, §4.3.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -48,6 +49,7 @@ def taken(params: optax.Params, saved: Any) -> Any:
     return jax.tree.map(leaf, params, saved)
 
 
+@jax.jit
 def replaced(where: jax.Array, new: Any, old: Any) -> Any:
     """Give the new copies where the condition holds, and do not touch them elsewhere.
 
@@ -63,12 +65,14 @@ def take(where: jax.Array, params: optax.Params, saved: Any) -> Any:
     return replaced(where, taken(params, saved), saved)
 
 
+@partial(jax.jit, static_argnames=("at_first", "later"))
 def measured(
     first: jax.Array,
     params: optax.Params,
     saved: Any,
-    at_first: Callable[[Any], Any],
-    later: Callable[[Any], Any],
+    *others: Any,
+    at_first: Callable[..., Any],
+    later: Callable[..., Any],
 ) -> tuple[Any, Any]:
     """Save the parameters at the first step, and measure later how far they went.
 
@@ -78,20 +82,23 @@ def measured(
         first: Whether this is the first step.
         params: The parameters.
         saved: The copies, with some values before the first step.
-        at_first: `at_first(params)` is what is measured at the first step.
-        later: `later(params - copies)` is what is measured at the others.
+        others: What is given to both functions beside.
+        at_first: `at_first(params, *others)` is what is measured at the first step. It
+            should be a function of a module: outside of jit, another one each time
+            would be compiled each time.
+        later: `later(params - copies, *others)` is what is measured at the others.
 
     Returns:
         The copies, and what was measured.
     """
 
-    def save(params, saved):
-        return taken(params, saved), at_first(params)
+    def save(params, saved, *others):
+        return taken(params, saved), at_first(params, *others)
 
-    def measure(params, saved):
-        return saved, later(difference(params, saved))
+    def measure(params, saved, *others):
+        return saved, later(difference(params, saved), *others)
 
-    return jax.lax.cond(first, save, measure, params, saved)
+    return jax.lax.cond(first, save, measure, params, saved, *others)
 
 
 def at(params: optax.Params, saved: Any) -> optax.Params:

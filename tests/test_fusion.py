@@ -93,3 +93,31 @@ def test_the_work_for_a_leaf_does_not_grow_with_the_number_of_leaves(make):
         return compiled.cost_analysis()["bytes accessed"] / leaves
 
     assert bytes_for_a_leaf(36) < 1.3 * bytes_for_a_leaf(12)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        adaptax.dog,
+        adaptax.l_dog,
+        adaptax.dowg,
+        adaptax.prodigy,
+        lambda: adaptax.schedule_free_sgd(0.1),
+        lambda: adaptax.monitor(adaptax.dog()),
+        lambda: adaptax.spike_guard(adaptax.dog()),
+        lambda: adaptax.accumulate(adaptax.dog(), 2),
+        lambda: adaptax.reject_increase(adaptax.dog()),
+        lambda: adaptax.restore_best(adaptax.dog()),
+    ],
+)
+def test_a_step_outside_of_jit_compiles_nothing_anew(make, caplog):
+    """A conditional would, with functions that each call makes."""
+    tx = optax.with_extra_args_support(make())
+    params = {"w": jnp.ones(3), "b": jnp.ones(())}
+    state = tx.init(params)
+    for _ in range(3):
+        _, state = tx.update(params, state, params, value=jnp.float32(1))
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        for _ in range(2):
+            _, state = tx.update(params, state, params, value=jnp.float32(1))
+    assert [line for line in caplog.messages if "ompil" in line] == []

@@ -135,21 +135,14 @@ def l_dog(
 
     def advance(state, updates, params, **extra_args):
         del extra_args
-
-        def guesses(params):
-            return _by_leaf(
-                lambda _, param: _guess(reps_rel, param), state.distance, params
-            )
-
-        def farthest(moves):
-            return _by_leaf(
-                lambda before, moved: jnp.maximum(before, global_norm(moved)),
-                state.distance,
-                moves,
-            )
-
         start, distance = snapshots.measured(
-            state.step == 0, params, state.start, at_first=guesses, later=farthest
+            state.step == 0,
+            params,
+            state.start,
+            state.distance,
+            real(reps_rel),
+            at_first=_guesses,
+            later=_farthest,
         )
         sum_sq = _by_leaf(
             lambda total, update: total + global_norm(update) ** 2,
@@ -192,13 +185,33 @@ def distance_covered(state: Any, params: Any, reps_rel: Any) -> tuple[Any, jax.A
         state.step == 0,
         params,
         state.start,
-        at_first=lambda params: _guess(reps_rel, params),
-        later=lambda moves: jnp.maximum(state.distance, global_norm(moves)),
+        state.distance,
+        real(reps_rel),
+        at_first=_guess,
+        later=_far,
     )
 
 
-def _guess(reps_rel, params) -> jax.Array:
-    return real(reps_rel) * (1 + global_norm(params))
+def _guess(params, distance, reps_rel) -> jax.Array:
+    del distance
+    return reps_rel * (1 + global_norm(params))
+
+
+def _far(moves, distance, reps_rel) -> jax.Array:
+    del reps_rel
+    return jnp.maximum(distance, global_norm(moves))
+
+
+def _guesses(params, distances, reps_rel):
+    return _by_leaf(
+        lambda distance, leaf: _guess(leaf, distance, reps_rel), distances, params
+    )
+
+
+def _farthest(moves, distances, reps_rel):
+    return _by_leaf(
+        lambda distance, leaf: _far(leaf, distance, reps_rel), distances, moves
+    )
 
 
 def _by_leaf(function, scalars, *trees):

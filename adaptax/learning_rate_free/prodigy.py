@@ -204,8 +204,9 @@ def prodigy(
             state.step == 0,
             here,
             state.origin,
-            at_first=lambda _: real(0.0),
-            later=lambda moves: -inner_product(gradients, moves),
+            gradients,
+            at_first=_nothing,
+            later=_gained,
         )
         gained *= d / real(d0) * factor * alpha
         numerator = state.numerator + gained - lost() * state.numerator
@@ -245,6 +246,15 @@ def prodigy(
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _nothing(params, gradients) -> jax.Array:
+    del params, gradients
+    return real(0.0)
+
+
+def _gained(moves, gradients) -> jax.Array:
+    return -inner_product(gradients, moves)
 
 
 def _sliced(tree: Any, every: int) -> Any:
