@@ -4,8 +4,12 @@ The numbers are those of the list that the project keeps of everything tried. Th
 has those that optimizers, schedules and controllers meet.
 """
 
+import subprocess
+import sys
+import tempfile
 import threading
 from collections import namedtuple
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -462,6 +466,49 @@ def unknown_extra_arguments_pass_down_the_chain():
     np.testing.assert_allclose(updates["a"], -0.1, rtol=1e-5)
 
 
+def parameters_that_are_not_finite_are_flagged():
+    optimizer = adaptax.monitor(adaptax.adam(0.1))
+    params = {**PARAMS, "b": jnp.asarray(jnp.nan)}
+    updates, state = update(optimizer, params=params)
+    assert state.invalid == 1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(updates))
+
+
+def ten_thousand_leaves_are_packed_into_the_program_of_one():
+    def equations(pack, leaves):
+        params = pack([jax.ShapeDtypeStruct((3,), jnp.float32)] * leaves)
+        optimizer = adaptax.adam(0.1)
+        state = jax.eval_shape(optimizer.init, params)
+        return len(jax.make_jaxpr(optimizer.update)(params, state, params).eqns)
+
+    assert equations(adaptax.pack, 10_000) == equations(adaptax.pack, 1)
+    assert equations(list, 400) < 10.1 * equations(list, 40)
+
+
+_IN_PROCESSES = """
+import multiprocessing
+import adaptax
+
+def first_step(_):
+    import jax.numpy as jnp
+    optimizer, params = adaptax.adam(0.5), jnp.ones(())
+    return float(optimizer.update(params, optimizer.init(params), params)[0])
+
+if __name__ == "__main__":
+    for method in ("fork", "spawn"):
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            print(method, pool.map(first_step, [None]))
+"""
+
+
+def forked_and_spawned_processes_take_steps():
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "steps.py"
+        script.write_text(_IN_PROCESSES)
+        output = subprocess.check_output([sys.executable, script], text=True)
+    assert output.splitlines() == ["fork [-0.5]", "spawn [-0.5]"]
+
+
 SAFE = {
     4: a_rate_of_zero_takes_no_step,
     7: a_rate_of_any_numeric_type_keeps_the_dtype,
@@ -487,6 +534,7 @@ SAFE = {
     44: a_state_that_was_donated_cannot_be_used_again,
     46: nodes_of_any_kind_are_fine,
     47: a_deep_tree_is_no_trouble,
+    48: ten_thousand_leaves_are_packed_into_the_program_of_one,
     49: keys_with_slashes_stay_apart,
     51: values_of_any_type_of_number_give_the_same,
     54: values_that_are_not_finite_are_counted_and_not_stored,
@@ -496,9 +544,11 @@ SAFE = {
     64: squares_that_overflow_do_no_harm,
     66: denormal_gradients_give_finite_steps,
     67: a_thousand_bad_steps_change_nothing,
+    68: parameters_that_are_not_finite_are_flagged,
     86: without_jit_it_is_the_same,
     87: with_x64_float32_stays_float32,
     90: two_threads_can_use_one_optimizer,
+    91: forked_and_spawned_processes_take_steps,
     110: unknown_extra_arguments_pass_down_the_chain,
 }
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from adaptax.bench import mnist, speed, sweep, tuning
+from adaptax.bench import memory, mnist, speed, sweep, tuning
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -12,7 +12,7 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m adaptax.bench", description=__doc__
     )
     benchmarks = parser.add_subparsers(required=True, metavar="NAME")
-    for module in (mnist, speed, sweep, tuning):
+    for module in (memory, mnist, speed, sweep, tuning):
         name = module.__name__.rpartition(".")[2]
         summary = (module.__doc__ or "").partition("\n")[0]
         command = benchmarks.add_parser(name, help=summary, description=summary)

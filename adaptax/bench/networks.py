@@ -20,7 +20,7 @@ Source: Lavin & Gray (2016), "Fast Algorithms for Convolutional Neural Networks"
 section 4.1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import Any
 
@@ -259,3 +259,13 @@ class DigitNetwork(nnx.Module):
         hidden = nnx.relu(self.convolution1(images))
         hidden = nnx.relu(self.convolution2(hidden))
         return self.dense(hidden.reshape(hidden.shape[0], -1))
+
+
+def digit_network() -> tuple[nnx.GraphDef, Callable[[jax.Array], Any]]:
+    """Give the network's graph, and the function of a key that draws its parameters."""
+    graph = nnx.graphdef(nnx.eval_shape(lambda: DigitNetwork(rngs=nnx.Rngs(0))))
+
+    def init(key):
+        return nnx.to_pure_dict(nnx.state(DigitNetwork(rngs=nnx.Rngs(key))))
+
+    return graph, init

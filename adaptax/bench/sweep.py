@@ -33,11 +33,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 
 import adaptax
 from adaptax.bench import torch_sweep
-from adaptax.bench.networks import DigitNetwork
+from adaptax.bench.networks import digit_network
 from adaptax.bench.records import report
 from adaptax.bench.training import loss_and_accuracy
 from adaptax.bench.turns import Process, Seconds, answer, in_turns, times_as_long
@@ -83,10 +82,7 @@ def _mlp(width: int, members: int) -> Model:
 
 
 def _mnist() -> Model:
-    network = nnx.graphdef(nnx.eval_shape(lambda: DigitNetwork(rngs=nnx.Rngs(0))))
-
-    def init(key):
-        return nnx.to_pure_dict(nnx.state(DigitNetwork(rngs=nnx.Rngs(key))))
+    network, init = digit_network()
 
     def loss(params, batch):
         return loss_and_accuracy(network, params, batch["images"], batch["labels"])[0]
