@@ -66,6 +66,13 @@ def report(name: str, rows: Sequence[dict[str, Any]], out: Path | None) -> None:
     (out / f"{name}.json").write_text(json.dumps(records, indent=2) + "\n")
 
 
+def markdown(rows: Sequence[dict[str, str]]) -> str:
+    """Give rows with the same keys as a table in Markdown."""
+    names = list(rows[0])
+    lines = [names, ["---"] * len(names), *(list(row.values()) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

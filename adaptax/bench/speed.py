@@ -25,7 +25,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -36,14 +35,22 @@ import optax.contrib
 
 import adaptax
 from adaptax.bench.records import report
+from adaptax.bench.speed_report import (
+    BYTES,
+    CONTROLLED,
+    FLAT,
+    HALVES,
+    OURS,
+    PACKED,
+    PACKED_PARAMS,
+    THEIRS,
+    WATCHED,
+    write_report,
+)
 from adaptax.bench.torch_speed import PEERS
 from adaptax.bench.trees import TREES, Shapes
 from adaptax.bench.turns import Process, Seconds, in_turns, times_as_long
 
-OURS, THEIRS, FLAT = "adaptax", "optax", "optax.flatten"
-PACKED, PACKED_PARAMS = "adaptax.packed", "adaptax.pack"
-CONTROLLED, WATCHED = "adaptax, controlled", "adaptax, controlled and monitored"
-HALVES, BYTES = "adaptax, bfloat16", "adaptax.quantized"
 _MEMORY = "memory"
 _TURN = 0.1  # seconds
 _MOST_LEAVES_TO_FLATTEN = 500  # more take minutes to compile
@@ -135,7 +142,7 @@ def run(arguments: argparse.Namespace) -> None:
         torch.close()
     report("speed", rows, arguments.out)
     if arguments.out is not None:
-        draw(rows, arguments.out / "speed.png")
+        write_report(rows, arguments.out)
 
 
 def memory_way() -> Callable[[], float]:
@@ -329,44 +336,3 @@ def _in_turns_of_equal_length(take: Callable[[int], float]) -> Callable[[], floa
         return take(steps[0])
 
     return work
-
-
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw how many times as long as Optax's each step takes."""
-    from matplotlib.figure import Figure
-
-    rows = [row for row in rows if row["ratio_to_optax"] != ""]
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    trees = list(dict.fromkeys(row["tree"] for row in rows))
-    ways = [way for way in dict.fromkeys(row["way"] for row in rows) if way != THEIRS]
-    figure = Figure((9, 1.2 + 1.6 * len(methods)), layout="constrained")
-    panels = figure.subplots(len(methods), squeeze=False, sharex=True, sharey=True)
-    width = 0.8 / len(ways)
-    for axes, method in zip(panels[:, 0], methods, strict=True):
-        for place, way in enumerate(ways):
-            ratio = {
-                row["tree"]: row["ratio_to_optax"]
-                for row in rows
-                if (row["method"], row["way"]) == (method, way)
-            }
-            where = [trees.index(tree) + width * place - 0.4 for tree in ratio]
-            axes.bar(
-                where,
-                [value - 1 for value in ratio.values()],
-                width,
-                bottom=1,
-                align="edge",
-                color=f"C{place}",
-                label=way,
-            )
-        axes.axhline(1, color="0.3", linewidth=0.8)
-        axes.set(yscale="log", title=method, ylabel="× Optax")
-        axes.grid(axis="y", alpha=0.3)
-    panels[-1, 0].set_xticks(range(len(trees)), trees, fontsize="small")
-    handles = {}
-    for axes in panels[:, 0]:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from adaptax.bench.records import markdown
 from adaptax.bench.tuning_results import TUNED, Results, evaluate
 
 Row = dict[str, str]
@@ -38,13 +39,13 @@ def write_report(
     (out / "tuning.json").write_text(text + "\n")
     parts = [
         "# Scores\n",
-        _markdown(scores),
+        markdown(scores),
         "\n# Targets\n",
-        _markdown(_target_rows(results, horizons)),
+        markdown(_target_rows(results, horizons)),
         "\n# Steps to target\n",
-        _markdown(_step_rows(results)),
+        markdown(_step_rows(results)),
         "\n# Bands of rates, in decades\n",
-        _markdown(_band_rows(results)),
+        markdown(_band_rows(results)),
     ]
     (out / "tuning.md").write_text("\n".join(parts) + "\n")
     if importlib.util.find_spec("matplotlib"):
@@ -149,9 +150,3 @@ def _band_rows(results: Results) -> list[Row]:
             }
             rows.append({"method": name} | cells)
     return rows
-
-
-def _markdown(rows: Sequence[Row]) -> str:
-    names = list(rows[0])
-    lines = [names, ["---"] * len(names), *(list(row.values()) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

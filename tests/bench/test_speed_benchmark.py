@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from adaptax.bench import speed
+from adaptax.bench import speed, speed_report
 
 SHAPES = [(8, 4), (4,), (64, 64)]
 SIZE = 32 + 4 + 4096
@@ -26,7 +26,7 @@ def rows(folder):
         patched.setattr(speed, "TREES", {"tiny": lambda: SHAPES})
         patched.setattr(speed, "_TURN", 1e-3)
         patched.setattr(speed, "memory_way", lambda: lambda: 1e-10)
-        patched.setattr(speed.importlib.util, "find_spec", lambda name: None)
+        patched.setattr(speed.importlib.util, "find_spec", lambda name: name != "torch")
         speed.run(arguments)
     rows = json.loads((folder / "speed.json").read_text())
     return {row["way"]: row for row in rows}
@@ -70,5 +70,8 @@ def test_the_memory_takes_its_turn():
     assert 1e-13 < seconds_for_a_byte < 1e-8
 
 
-def test_the_figure_is_there(rows, folder):
+def test_the_report_is_there(rows, folder):
+    report = (folder / "speed.md").read_text()
+    assert all(f"| tiny | {way} |" in report for way in speed_report.FORMS)
+    assert "| `adaptax`: at most 1.05 times Optax's time | " in report
     assert (folder / "speed.png").stat().st_size > 5000
