@@ -25,16 +25,21 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 @jax.jit
-def once(tree: Any, after: jax.Array) -> Any:
-    """Compute a tree once, however many loops read it, and after a scalar.
+def once(tree: Any, after: jax.Array | None = None) -> Any:
+    """Compute a tree once, however many loops read it, and before what follows from it.
 
-    For updates of which a norm is taken, where the scalar is made of the parameters:
-    XLA:CPU would compute the updates for the norm and again for the parameters, and
-    copy the parameters, which the one loop overwrites and the other may still read.
+    For updates of which a norm is taken, with a scalar made of the parameters: XLA:CPU
+    would compute the updates for the norm and again for the parameters, and copy the
+    parameters, which the one loop overwrites and the other may still read.
+
+    For a direction that is made of a state before it is replaced, together with that
+    state, of which the new one is to be made: XLA:CPU would copy the state.
     """
 
     def hidden(tree, after):
-        never = jax.lax.optimization_barrier(jnp.asarray(False)) & (after < 0)
+        never = jax.lax.optimization_barrier(jnp.asarray(False))
+        if after is not None:
+            never &= after < 0
         return jax.lax.cond(
             never,
             lambda tree: jax.tree.map(jnp.zeros_like, tree),

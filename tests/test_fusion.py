@@ -29,6 +29,7 @@ def test_what_is_computed_once_is_the_same_whatever_the_scalar():
         after = jnp.float32(scalar)
         np.testing.assert_array_equal(jax.jit(once)({"x": x}, after)["x"], x)
     np.testing.assert_array_equal(jax.vmap(once)(x, x), x)
+    np.testing.assert_array_equal(once({"x": x})["x"], x)
     slopes = jax.grad(lambda x: once(x**2, x.sum()).sum())(x)
     np.testing.assert_array_equal(slopes, 2 * x)
 
@@ -50,6 +51,7 @@ COPIES = {  # of the parameters, in float32
         lambda: adaptax.adam(0.1, accumulator_dtype=jnp.bfloat16),
         0,
     ),
+    "lion": (lambda: adaptax.lion(0.1), 0.25),  # the signs, in bytes
     "prodigy": (adaptax.prodigy, 0),
     "dog": (adaptax.dog, 0),
     "dog for cleaned gradients": (lambda: adaptax.gradient_descent(adaptax.dog()), 1),

@@ -11,12 +11,15 @@ and λ as much larger, than for AdamW. λ is 1e-3 by default, as in Optax.
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate
+from adaptax.fusion import once
+from adaptax.leaves import is_trained
 from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
 
@@ -41,17 +44,24 @@ def scale_by_lion(
     checks.averaging_factor("b1", b1)
     checks.averaging_factor("b2", b2)
 
-    def rule(g, add, mean, b1, b2):
-        direction = jnp.sign(b1 * mean + (1 - b1) * g)
-        return direction, add(mean, (1 - b2) * (g - mean))
+    def sign(g, add, mean, b1):
+        del add
+        return (jnp.sign(b1 * mean + (1 - b1) * g),)
+
+    def average(g, add, mean, b2):
+        return g, add(mean, (1 - b2) * (g - mean))
 
     def init(params):
         return LionState(accumulators(params, dtype=accumulator_dtype))
 
     def update(updates, state, params=None):
         del params
-        updates, mean = by_coordinate(rule, updates, state.mean, b1=b1, b2=b2)
-        return updates, LionState(mean)
+        (signs,) = by_coordinate(sign, updates, reads=(state.mean,), b1=b1)
+        # The new mean overwrites the one that the signs are made of: XLA:CPU would copy
+        # it. To store the signs first, in bytes, takes a third of the time of a step.
+        stored, mean = once((jax.tree.map(_byte, signs), state.mean))
+        _, mean = by_coordinate(average, updates, mean, b2=b2)
+        return jax.tree.map(_as, stored, signs), LionState(mean)
 
     return optax.GradientTransformation(init, update)
 
@@ -77,3 +87,11 @@ def lion(
     return optax.chain(
         with_weight_decay(direction, weight_decay, mask), descend(learning_rate)
     )
+
+
+def _byte(sign):
+    return sign.astype(jnp.int8) if is_trained(sign) else sign
+
+
+def _as(byte, sign):
+    return byte.astype(sign.dtype) if is_trained(sign) else sign
