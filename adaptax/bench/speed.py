@@ -326,13 +326,18 @@ def _torch_way(torch: Process, shapes: Shapes, name: str, kind: str) -> Way:
 
 
 def _in_turns_of_equal_length(take: Callable[[int], float]) -> Callable[[], float]:
-    """Choose the steps of a turn by the time that a few take."""
+    """Choose the steps of a turn by the time that a few take.
+
+    The first fifth does not count: the steps after another way's turn are slower, the
+    more memory that took.
+    """
     steps: list[int] = []
 
     def work():
         if not steps:
             take(1)
             steps.append(max(1, min(1000, round(_TURN / take(3)))))
+        take(max(1, steps[0] // 5))
         return take(steps[0])
 
     return work

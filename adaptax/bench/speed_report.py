@@ -31,20 +31,20 @@ def write_report(rows: Sequence[Row], out: Path) -> None:
     """Write `speed.md` into a folder, and `speed.png` if Matplotlib is there."""
     found = ", ".join(f"{name} {version}" for name, version in versions().items())
     parts = [
-        "# The speed benchmark: all tables\n",
-        "Written by `python -m adaptax.bench speed`, which says what is measured;",
+        "# The speed benchmark: all tables",
+        "Written by `python -m adaptax.bench speed`, which says what is measured;\n"
         f"{machine()['cores']} cores, {machine()['processor']}; {found}.",
-        "\n## What was aimed at\n",
-        markdown(target_rows(rows)),
-        "\n## Steps, as a multiple of Optax's\n",
-        markdown(step_rows(rows)),
-        "\n## Tracing and compiling, as a multiple of Optax's\n",
-        markdown(compile_rows(rows)),
-        "\n## Adam in other forms\n",
-        markdown(form_rows(rows)),
     ]
+    for title, cells in {
+        "What was aimed at": target_rows(rows),
+        "Steps, as a multiple of Optax's": step_rows(rows),
+        "Tracing and compiling, as a multiple of Optax's": compile_rows(rows),
+        "Adam in other forms": form_rows(rows),
+    }.items():
+        if cells:
+            parts += [f"## {title}", markdown(cells)]
     out.mkdir(parents=True, exist_ok=True)
-    (out / "speed.md").write_text("\n".join(parts) + "\n")
+    (out / "speed.md").write_text("\n\n".join(parts) + "\n")
     if importlib.util.find_spec("matplotlib"):
         draw(rows, out / "speed.png")
     else:
@@ -142,10 +142,12 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     """Draw how many times as long as Optax's each step takes."""
     from matplotlib.figure import Figure
 
-    rows = [row for row in rows if row["ratio_to_optax"] != ""]
+    rows = [
+        row for row in rows if row["way"] in COMPARED and row["ratio_to_optax"] != ""
+    ]
     methods = list(dict.fromkeys(row["method"] for row in rows))
     trees = list(dict.fromkeys(row["tree"] for row in rows))
-    ways = [way for way in dict.fromkeys(row["way"] for row in rows) if way != THEIRS]
+    ways = [way for way in COMPARED if any(row["way"] == way for row in rows)]
     figure = Figure((9, 1.2 + 1.6 * len(methods)), layout="constrained")
     panels = figure.subplots(len(methods), squeeze=False, sharex=True, sharey=True)
     width = 0.8 / len(ways)
@@ -168,6 +170,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             )
         axes.axhline(1, color="0.3", linewidth=0.8)
         axes.set(yscale="log", title=method, ylabel="× Optax")
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(axis="y", alpha=0.3)
     panels[-1, 0].set_xticks(range(len(trees)), trees, fontsize="small")
     handles = {}
