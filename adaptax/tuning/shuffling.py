@@ -28,6 +28,8 @@ def permuted(indices: jax.Array, size: int, key: jax.Array) -> jax.Array:
         size: n in [1, 2³¹).
         key: Another key is another permutation.
     """
+    if size == 1:  # jaxlib 0.12 cannot compile what follows for one index
+        return jnp.zeros_like(indices)
     words = jax.random.bits(key, (2, ROUNDS), jnp.uint32)
     size_word = jnp.uint32(size)
     offsets, salts = words[0] % size_word, words[1]
