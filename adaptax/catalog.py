@@ -72,8 +72,9 @@ class Entry:
         rate: How its updates follow from `adaptax.learning_rate(state)`. "factor":
             they are that times a direction that does not depend on it. "inferred": the
             method makes the rate itself, and may weigh its sums by it; its reference
-            gives the rate beside each point. "path": likewise, and it multiplies the
-            whole way from the start, so that a step is as precise as the way is long.
+            gives the rate beside each point. "path": likewise, and each step is the
+            difference of two points on a way that is averaged or scaled as a whole, and
+            so only as precise as the points are.
             "none": there is none.
         goals: The toy problems that it solves, by name.
     """
@@ -614,7 +615,7 @@ _LEARNING_RATE_FREE = (
             "least_norm_sq": 1e-6,
         },
         'recalled, "Adaptive Polyak step size for schedule-free Adam" (2025',
-        rate="inferred",
+        rate="path",
         needs=frozenset({"params", "value"}),
         differs="Optax has no schedule-free method at Polyak's rate.",
         goals={"quadratic": Goal(200, 1e-2, {"lower_bound": 0.0})},
