@@ -328,8 +328,8 @@ def _torch_way(torch: Process, shapes: Shapes, name: str, kind: str) -> Way:
 def _in_turns_of_equal_length(take: Callable[[int], float]) -> Callable[[], float]:
     """Choose the steps of a turn by the time that a few take.
 
-    The first fifth does not count: the steps after another way's turn are slower, the
-    more memory that took.
+    A fifth more come first and do not count: the steps after another way's turn are
+    slower, the more memory that took.
     """
     steps: list[int] = []
 

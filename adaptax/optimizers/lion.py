@@ -19,7 +19,7 @@ from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate
 from adaptax.fusion import once
-from adaptax.leaves import is_trained
+from adaptax.leaves import is_placeholder, is_trained
 from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
 
@@ -59,9 +59,11 @@ def scale_by_lion(
         (signs,) = by_coordinate(sign, updates, reads=(state.mean,), b1=b1)
         # The new mean overwrites the one that the signs are made of: XLA:CPU would copy
         # it. To store the signs first, in bytes, takes a third of the time of a step.
-        stored, mean = once((jax.tree.map(_byte, signs), state.mean))
+        narrow = jax.tree.map(_in_bytes, signs, state.mean, is_leaf=is_placeholder)
+        narrow, mean = once((narrow, state.mean))
         _, mean = by_coordinate(average, updates, mean, b2=b2)
-        return jax.tree.map(_as, stored, signs), LionState(mean)
+        updates = jax.tree.map(_widened, signs, narrow, mean, is_leaf=is_placeholder)
+        return updates, LionState(mean)
 
     return optax.GradientTransformation(init, update)
 
@@ -89,9 +91,9 @@ def lion(
     )
 
 
-def _byte(sign):
-    return sign.astype(jnp.int8) if is_trained(sign) else sign
+def _in_bytes(sign, mean):
+    return sign.astype(jnp.int8) if is_trained(sign) and is_trained(mean) else sign
 
 
-def _as(byte, sign):
-    return byte.astype(sign.dtype) if is_trained(sign) else sign
+def _widened(sign, narrow, mean):
+    return narrow.astype(sign.dtype) if is_trained(sign) and is_trained(mean) else sign

@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import optax
 from steps import assert_same_steps, updates_of
@@ -33,3 +34,12 @@ def test_decay_is_added_to_the_sign():
         adaptax.scale_by_lion(), optax.add_decayed_weights(0.1), adaptax.descend(0.25)
     )
     assert_same_steps(adaptax.lion(0.25, weight_decay=0.1), behind)
+
+
+def test_a_gradient_without_a_state_passes_through():
+    direction = adaptax.scale_by_lion()
+    state = direction.init({"weights": jnp.ones(2), "counts": jnp.arange(2)})
+    gradients = {"weights": jnp.full(2, -2.5), "counts": jnp.full(2, 2.5)}
+    updates, _ = direction.update(gradients, state)
+    np.testing.assert_array_equal(updates["weights"], -1)
+    assert updates["counts"] is gradients["counts"]
