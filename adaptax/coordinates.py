@@ -170,15 +170,17 @@ def _guarded(rule, num_trees, conditional, scalars, where, gradient, *row):
         new = leaf + jnp.where(used, change, 0)
         return _narrowed(new, stored.get(id(leaf), wide)).astype(wide)
 
+    cleaned = _cleaned(widened[0])
     update, *states = rule(
-        _cleaned(widened[0]),
+        cleaned,
         add,
         *widened[1:],
         **{name: jnp.asarray(value).astype(wide) for name, value in scalars.items()},
     )
-    # Multiplied rather than chosen: LLVM would branch around a division, and then not
-    # vectorize the loop.
-    update = update * used.astype(wide)
+    if conditional or update is not cleaned:  # which is 0 already
+        # Multiplied rather than chosen: LLVM would branch around a division, and then
+        # not vectorize the loop.
+        update = update * used.astype(wide)
     return _narrowed(update, dtype_of(gradient)), *(
         _narrowed(new, dtype_of(old))
         for new, old in zip(states, row[:num_trees], strict=True)

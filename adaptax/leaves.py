@@ -13,6 +13,8 @@ import optax
 from adaptax.fusion import apart
 
 _FEW = 8  # scalars, which every loop may add for itself
+_LARGE = 2**16  # elements, from which on to store them takes longer than to add them
+_PARTS = 8
 _TRAINED = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
 
 
@@ -73,7 +75,7 @@ def global_norm(tree: optax.Updates) -> jax.Array:
     """
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
     wide = computing_dtype(*map(dtype_of, leaves))
-    squares = [jnp.sum(jnp.square(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
+    squares = [_sum(jnp.square(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
     total = _total(squares, wide)
     root = jnp.sqrt(jnp.where(total == 0, 1, total))
     return jnp.where(total == 0, 0, root).astype(jnp.float32)
@@ -91,7 +93,7 @@ def inner_product(one: optax.Updates, other: optax.Updates) -> jax.Array:
             return jnp.zeros((), jnp.float32)
         wide = computing_dtype(dtype_of(leaf), dtype_of(other_leaf))
         pair = (jnp.asarray(leaf).astype(wide), jnp.asarray(other_leaf).astype(wide))
-        return jnp.sum(pair[0] * pair[1])
+        return _sum(pair[0] * pair[1])
 
     products = jax.tree.leaves(
         jax.tree.map(product, one, other, is_leaf=is_placeholder)
@@ -107,8 +109,36 @@ def absolute_sum(tree: optax.Updates) -> jax.Array:
     """
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
     wide = computing_dtype(*map(dtype_of, leaves))
-    sums = [jnp.sum(jnp.abs(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
+    sums = [_sum(jnp.abs(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
     return _total(sums, wide).astype(jnp.float32)
+
+
+@jax.jit
+def _sum(array: jax.Array) -> jax.Array:
+    """Add all elements; on a processor, without storing what is added.
+
+    Not where there are several devices: an array may be spread over them, and then its
+    parts would be sent around.
+    """
+    if array.size < _LARGE or jax.device_count() > 1:
+        return jnp.sum(array)
+    return jax.lax.platform_dependent(array, cpu=folded_sum, default=jnp.sum)
+
+
+def folded_sum(array: jax.Array) -> jax.Array:
+    """Add all elements, first those of a few equal parts to each other.
+
+    XLA:CPU adds up arrays in a loop of its own, which computes no more than products
+    and sums, and stores what takes more: a gradient with 0 where it is not finite is as
+    large as the parameters, and in new memory at each call. It makes one ordinary loop
+    of what ends in a choice, so here is one, that changes nothing.
+    """
+    flat = array.reshape(-1)
+    length = -(-flat.size // _PARTS)
+    parts = [flat[start : start + length] for start in range(0, flat.size, length)]
+    parts[-1] = jnp.pad(parts[-1], (0, length - parts[-1].size))
+    folded = sum(parts[1:], parts[0])
+    return jnp.sum(jnp.where(jnp.isnan(folded), jnp.nan, folded))
 
 
 def _total(parts: list[jax.Array], dtype: jnp.dtype) -> jax.Array:

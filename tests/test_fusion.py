@@ -45,6 +45,7 @@ def compiled_step(tx, params):
     return jax.jit(step, donate_argnums=(0, 1)).lower(*given).compile()
 
 
+EIGHTH = 0.125  # what a sum keeps of what it adds
 COPIES = {  # of the parameters, in float32
     "adam": (lambda: adaptax.adam(0.1), 0),
     "adam with bfloat16 moments": (
@@ -52,18 +53,22 @@ COPIES = {  # of the parameters, in float32
         0,
     ),
     "lion": (lambda: adaptax.lion(0.1), 0.25),  # the signs, in bytes
-    "prodigy": (adaptax.prodigy, 0),
-    "dog": (adaptax.dog, 0),
-    "dog for cleaned gradients": (lambda: adaptax.gradient_descent(adaptax.dog()), 1),
-    "monitor": (lambda: adaptax.monitor(adaptax.adam(0.1)), 1),
+    "prodigy": (adaptax.prodigy, EIGHTH),
+    "dog": (adaptax.dog, EIGHTH),
+    "dog for cleaned gradients": (
+        lambda: adaptax.gradient_descent(adaptax.dog()),
+        EIGHTH,
+    ),
+    "monitor": (lambda: adaptax.monitor(adaptax.adam(0.1)), 1 + EIGHTH),
     "reject_increase": (lambda: adaptax.reject_increase(adaptax.adam(0.1)), 2),
 }
 
 
 @pytest.mark.parametrize("name", COPIES)
-def test_a_step_reuses_the_memory_that_it_is_given(name):
+def test_a_step_reuses_the_memory_that_it_is_given(name, monkeypatch):
     make, copies = COPIES[name]
-    size = 100_000
+    size = 100_003
+    monkeypatch.setattr(jax, "device_count", lambda: 1)  # or sums are ordinary
     memory = compiled_step(make(), jnp.ones(size)).memory_analysis()
     assert memory.temp_size_in_bytes < 4 * size * (copies + 0.1)
 

@@ -108,3 +108,42 @@ def test_the_derivative_of_the_norm_at_zero_is_zero():
     np.testing.assert_allclose(
         jax.grad(leaves.global_norm)(jnp.array([3.0, 4.0])), [0.6, 0.8], rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 60, 64, 65, 1000])
+def test_parts_are_added_to_each_other_and_then_up(size):
+    array = np.random.default_rng(0).normal(size=(size,)).astype(np.float32)
+    found = jax.jit(leaves.folded_sum)(array)
+    np.testing.assert_allclose(found, array.sum(), rtol=1e-5)
+    np.testing.assert_array_equal(jax.grad(leaves.folded_sum)(array), 1)
+    square = np.arange(size * 3, dtype=np.float64).reshape(3, size)
+    np.testing.assert_array_equal(
+        jax.vmap(leaves.folded_sum)(square), square.sum(axis=1).astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_stays_so_in_a_folded_sum(value):
+    array = np.ones(100, np.float32)
+    array[99] = value
+    np.testing.assert_array_equal(leaves.folded_sum(array), value)
+
+
+def test_sums_of_large_leaves_are_folded_on_one_processor(monkeypatch):
+    """Nothing as large as the leaf is stored for the norm of what is computed."""
+    size = 2**16 + 1
+
+    def norm(array):
+        return leaves.global_norm(jnp.where(jnp.abs(array) < 10, array, 0))
+
+    def scratch(size):
+        compiled = jax.jit(norm).lower(jnp.ones(size)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes / (4 * size)
+
+    several = scratch(size)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert several > 0.9
+    assert scratch(size + 1) < 0.3
+    array = np.linspace(-11, 11, size + 2, dtype=np.float32)
+    expected = np.linalg.norm(array[np.abs(array) < 10].astype(np.float64))
+    np.testing.assert_allclose(norm(array), expected, rtol=1e-6)
