@@ -67,33 +67,42 @@ def require_trainable(params: optax.Params) -> None:
             )
 
 
-def global_norm(tree: optax.Updates) -> jax.Array:
+def global_norm(tree: optax.Updates, *, stored: bool = False) -> jax.Array:
     """Give the L2 norm over all trained leaves, a float32 scalar; 0 for an empty tree.
 
     Half precision is squared in float32. The norm is infinite where the sum of the
     squares overflows. Its derivative at 0, where it has none, is 0.
+
+    Args:
+        tree: Arrays.
+        stored: Whether they are in memory anyway, or differences of such; then they are
+            added up as they are.
     """
+    add = jnp.sum if stored else _sum
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
     wide = computing_dtype(*map(dtype_of, leaves))
-    squares = [_sum(jnp.square(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
+    squares = [add(jnp.square(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
     total = _total(squares, wide)
     root = jnp.sqrt(jnp.where(total == 0, 1, total))
     return jnp.where(total == 0, 0, root).astype(jnp.float32)
 
 
-def inner_product(one: optax.Updates, other: optax.Updates) -> jax.Array:
+def inner_product(
+    one: optax.Updates, other: optax.Updates, *, stored: bool = False
+) -> jax.Array:
     """Give the inner product over the leaves trained in both, a float32 scalar.
 
     Half precision is multiplied in float32. The product is not finite where the sum
-    overflows.
+    overflows. For `stored` see `global_norm`.
     """
+    add = jnp.sum if stored else _sum
 
     def product(leaf, other_leaf):
         if not is_trained(leaf) or not is_trained(other_leaf):
             return jnp.zeros((), jnp.float32)
         wide = computing_dtype(dtype_of(leaf), dtype_of(other_leaf))
         pair = (jnp.asarray(leaf).astype(wide), jnp.asarray(other_leaf).astype(wide))
-        return _sum(pair[0] * pair[1])
+        return add(pair[0] * pair[1])
 
     products = jax.tree.leaves(
         jax.tree.map(product, one, other, is_leaf=is_placeholder)
@@ -109,7 +118,7 @@ def absolute_sum(tree: optax.Updates) -> jax.Array:
     """
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
     wide = computing_dtype(*map(dtype_of, leaves))
-    sums = [_sum(jnp.abs(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
+    sums = [jnp.sum(jnp.abs(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
     return _total(sums, wide).astype(jnp.float32)
 
 

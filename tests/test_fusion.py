@@ -53,13 +53,13 @@ COPIES = {  # of the parameters, in float32
         0,
     ),
     "lion": (lambda: adaptax.lion(0.1), 0.25),  # the signs, in bytes
-    "prodigy": (adaptax.prodigy, EIGHTH),
+    "prodigy": (adaptax.prodigy, 0),
     "dog": (adaptax.dog, EIGHTH),
     "dog for cleaned gradients": (
         lambda: adaptax.gradient_descent(adaptax.dog()),
         EIGHTH,
     ),
-    "monitor": (lambda: adaptax.monitor(adaptax.adam(0.1)), 1 + EIGHTH),
+    "monitor": (lambda: adaptax.monitor(adaptax.adam(0.1)), 1),
     "reject_increase": (lambda: adaptax.reject_increase(adaptax.adam(0.1)), 2),
 }
 

@@ -194,12 +194,12 @@ def distance_covered(state: Any, params: Any, reps_rel: Any) -> tuple[Any, jax.A
 
 def _guess(params, distance, reps_rel) -> jax.Array:
     del distance
-    return reps_rel * (1 + global_norm(params))
+    return reps_rel * (1 + global_norm(params, stored=True))
 
 
 def _far(moves, distance, reps_rel) -> jax.Array:
     del reps_rel
-    return jnp.maximum(distance, global_norm(moves))
+    return jnp.maximum(distance, global_norm(moves, stored=True))
 
 
 def _guesses(params, distances, reps_rel):
