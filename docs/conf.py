@@ -32,9 +32,14 @@ myst_heading_anchors = 2
 
 
 def _smoke(gallery_conf, script_vars):
-    """Run an example in its shortest form, with the docstring that its --help shows."""
+    """Run an example in its shortest form.
+
+    It has the docstring that its --help shows, and the name of its file, which one
+    starts in other processes.
+    """
     tree = ast.parse(Path(script_vars["src_file"]).read_text(encoding="utf-8"))
     script_vars["example_globals"]["__doc__"] = ast.get_docstring(tree)
+    script_vars["example_globals"]["__file__"] = script_vars["src_file"]
     return ["--smoke"]
 
 
