@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 import adaptax
+from adaptax import checks
 from adaptax.bench.digits import Digits, bundled_digits
 from adaptax.bench.networks import digit_network
 from adaptax.bench.records import report
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train every way, and report."""
+    checks.length("seeds", arguments.seeds, at_least=2)
     digits, steps, seeds = bundled_digits(0), arguments.steps, arguments.seeds
     if arguments.smoke:
         digits = Digits(*(array[:256] for array in digits))

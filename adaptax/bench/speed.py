@@ -34,6 +34,7 @@ import optax
 import optax.contrib
 
 import adaptax
+from adaptax import checks
 from adaptax.bench.records import report
 from adaptax.bench.speed_report import (
     BYTES,
@@ -127,6 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure every way in turns, and report."""
+    checks.length("rounds", arguments.rounds)
     rounds, trees, methods = arguments.rounds, arguments.trees, arguments.methods
     if arguments.smoke:
         rounds, trees, methods = 1, ["400 x (16,)"], ["adam"]

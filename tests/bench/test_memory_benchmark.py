@@ -8,6 +8,11 @@ from adaptax.bench import memory
 from adaptax.bench.__main__ import main
 
 
+def test_one_seed_has_no_standard_error():
+    with pytest.raises(ValueError, match="seeds must be >= 2, got 1"):
+        main(["memory", "--smoke", "--seeds", "1"])
+
+
 def test_every_way_is_trained_and_compared_with_float32(tmp_path):
     main(["memory", "--smoke", "--out", str(tmp_path)])
     rows = {

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from adaptax.bench import speed, speed_report
+from adaptax.bench.__main__ import main
 
 SHAPES = [(8, 4), (4,), (64, 64)]
 SIZE = 32 + 4 + 4096
@@ -75,3 +76,8 @@ def test_the_report_is_there(rows, folder):
     assert all(f"| tiny | {way} |" in report for way in speed_report.FORMS)
     assert "| `adaptax`: at most 1.05 times Optax's time | " in report
     assert (folder / "speed.png").stat().st_size > 5000
+
+
+def test_no_rounds_are_refused():
+    with pytest.raises(ValueError, match="rounds must be >= 1, got 0"):
+        main(["speed", "--smoke", "--rounds", "0"])
