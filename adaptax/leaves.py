@@ -67,7 +67,7 @@ def require_trainable(params: optax.Params) -> None:
             )
 
 
-def global_norm(tree: optax.Updates, *, stored: bool = False) -> jax.Array:
+def global_norm(tree: optax.Updates, *, computed: bool = False) -> jax.Array:
     """Give the L2 norm over all trained leaves, a float32 scalar; 0 for an empty tree.
 
     Half precision is squared in float32. The norm is infinite where the sum of the
@@ -75,10 +75,12 @@ def global_norm(tree: optax.Updates, *, stored: bool = False) -> jax.Array:
 
     Args:
         tree: Arrays.
-        stored: Whether they are in memory anyway, or differences of such; then they are
-            added up as they are.
+        computed: Whether they are made for this step, by more than products and sums,
+            and nothing else needs them in memory: then they are not stored, see
+            `folded_sum`. Of what is stored anyway that takes longer (measured: a tenth
+            of a step).
     """
-    add = jnp.sum if stored else _sum
+    add = _sum if computed else jnp.sum
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
     wide = computing_dtype(*map(dtype_of, leaves))
     squares = [add(jnp.square(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
@@ -88,14 +90,14 @@ def global_norm(tree: optax.Updates, *, stored: bool = False) -> jax.Array:
 
 
 def inner_product(
-    one: optax.Updates, other: optax.Updates, *, stored: bool = False
+    one: optax.Updates, other: optax.Updates, *, computed: bool = False
 ) -> jax.Array:
     """Give the inner product over the leaves trained in both, a float32 scalar.
 
     Half precision is multiplied in float32. The product is not finite where the sum
-    overflows. For `stored` see `global_norm`.
+    overflows. For `computed` see `global_norm`.
     """
-    add = jnp.sum if stored else _sum
+    add = _sum if computed else jnp.sum
 
     def product(leaf, other_leaf):
         if not is_trained(leaf) or not is_trained(other_leaf):

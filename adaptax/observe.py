@@ -140,13 +140,13 @@ def monitor(
 
     def update(updates, state, params=None, **extra_args):
         params = checks.given_params(params, "monitor")
-        gradient_norm = global_norm(updates, stored=True)
+        gradient_norm = global_norm(updates)
         updates, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )
-        parameter_norm = global_norm(params, stored=True)
+        parameter_norm = global_norm(params)
         updates = once(updates, after=parameter_norm)
-        update_norm = global_norm(updates, stored=True)
+        update_norm = global_norm(updates)
         nonzero = jnp.where(parameter_norm > 0, parameter_norm, 1)
         ratio = jnp.where(parameter_norm > 0, update_norm / nonzero, 0)
         measured = jnp.stack([gradient_norm, update_norm, parameter_norm, ratio])

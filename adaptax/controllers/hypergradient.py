@@ -87,17 +87,17 @@ def hypergradient(
 
     def advance(state, gradients, updates, params):
         del params
-        slope = inner_product(gradients, state.previous)
+        slope = inner_product(gradients, state.previous, computed=True)
         if multiplicative:
-            slope = divide(slope, global_norm(gradients))
+            slope = divide(slope, global_norm(gradients, computed=True))
             slope = divide(slope, global_norm(state.previous))
             changed = state.learning_rate * (1 + real(beta) * slope)
         else:
             changed = state.learning_rate + real(beta) * slope
         low, high = (real(initial) * real(scale) for scale in (min_scale, max_scale))
         rate = jnp.clip(changed, low, high)
-        usable = jnp.isfinite(slope) & jnp.isfinite(global_norm(updates))
-        usable &= jnp.isfinite(global_norm(gradients))
+        usable = jnp.isfinite(slope) & jnp.isfinite(global_norm(updates, computed=True))
+        usable &= jnp.isfinite(global_norm(gradients, computed=True))
         after = HypergradientState(rate, slope, remember(state.previous, updates))
         return after, usable
 

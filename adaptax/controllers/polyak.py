@@ -107,7 +107,10 @@ def polyak(
 
     def advance(state, gradients, updates, params, value):
         del gradients, params
-        norm, gap = global_norm(updates), jnp.maximum(value - real(lower_bound), 0)
+        norm, gap = (
+            global_norm(updates, computed=True),
+            jnp.maximum(value - real(lower_bound), 0),
+        )
         denominator = real(c) * norm * norm + real(eps)
         positive = denominator > 0
         ratio = jnp.where(positive, gap / jnp.where(positive, denominator, 1), jnp.inf)

@@ -118,7 +118,7 @@ def spike_guard(
 
     def update(updates, state, params=None, **extra_args):
         metric = None if monitor is None else read_metric(extra_args, monitor)
-        norm = global_norm(updates, stored=True)
+        norm = global_norm(updates)
         measured = jnp.stack([norm] if metric is None else [norm, metric])
         finite = jnp.isfinite(measured)
         measured = jnp.where(finite, measured, 0)

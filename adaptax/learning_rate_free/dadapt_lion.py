@@ -147,7 +147,9 @@ def dadapt_lion(
             rate=factor * alpha,
             decay=weight_decay,
         )
-        gained = inner_product(directions(updates, state.mean), state.sums)
+        gained = inner_product(
+            directions(updates, state.mean), state.sums, computed=True
+        )
         gained *= factor * alpha
         numerator = state.numerator + lost() * (gained - state.numerator)
         denominator = absolute_sum(sums)

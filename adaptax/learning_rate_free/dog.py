@@ -94,7 +94,7 @@ def dog(
     def advance(state, updates, params, **extra_args):
         del extra_args
         start, distance = distance_covered(state, params, reps_rel)
-        sum_sq = state.sum_sq + global_norm(updates) ** 2
+        sum_sq = state.sum_sq + global_norm(updates, computed=True) ** 2
         rate = divide(distance, root(sum_sq + real(eps)))
         step = counters.increment(state.step)
         after = DogState(rate, distance, sum_sq, step, state.skipped, start)
@@ -145,7 +145,7 @@ def l_dog(
             later=_farthest,
         )
         sum_sq = _by_leaf(
-            lambda total, update: total + global_norm(update) ** 2,
+            lambda total, update: total + global_norm(update, computed=True) ** 2,
             state.sum_sq,
             updates,
         )
@@ -157,7 +157,10 @@ def l_dog(
             skipped=state.skipped,
             start=start,
         )
-        ratio = divide(global_norm(scale(updates, after)), global_norm(updates))
+        ratio = divide(
+            global_norm(scale(updates, after), computed=True),
+            global_norm(updates, computed=True),
+        )
         usable = finite(ratio, *jax.tree.leaves((distance, sum_sq)))
         return after._replace(learning_rate=ratio), usable
 
@@ -194,12 +197,12 @@ def distance_covered(state: Any, params: Any, reps_rel: Any) -> tuple[Any, jax.A
 
 def _guess(params, distance, reps_rel) -> jax.Array:
     del distance
-    return reps_rel * (1 + global_norm(params, stored=True))
+    return reps_rel * (1 + global_norm(params))
 
 
 def _far(moves, distance, reps_rel) -> jax.Array:
     del reps_rel
-    return jnp.maximum(distance, global_norm(moves, stored=True))
+    return jnp.maximum(distance, global_norm(moves))
 
 
 def _guesses(params, distances, reps_rel):

@@ -73,7 +73,9 @@ def dowg(reps_rel: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
     def advance(state, updates, params, **extra_args):
         del extra_args
         start, distance = distance_covered(state, params, reps_rel)
-        weighted_sum = state.weighted_sum + (distance * global_norm(updates)) ** 2
+        weighted_sum = (
+            state.weighted_sum + (distance * global_norm(updates, computed=True)) ** 2
+        )
         rate = distance * divide(distance, root(weighted_sum))
         step = counters.increment(state.step)
         after = DowgState(rate, distance, weighted_sum, step, state.skipped, start)

@@ -254,7 +254,7 @@ def _nothing(params, gradients) -> jax.Array:
 
 
 def _gained(moves, gradients) -> jax.Array:
-    return -inner_product(gradients, moves, stored=True)
+    return -inner_product(gradients, moves)
 
 
 def _sliced(tree: Any, every: int) -> Any:

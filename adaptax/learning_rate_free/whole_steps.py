@@ -21,12 +21,12 @@ _LARGEST_NORM = 1e15  # below the size from which `by_coordinate` uses no elemen
 
 def is_usable(updates: optax.Updates) -> jax.Array:
     """Tell whether the norm of the gradients is finite and not absurdly large."""
-    return global_norm(updates, stored=True) < _LARGEST_NORM  # false for NaN
+    return global_norm(updates) < _LARGEST_NORM  # false for NaN
 
 
 def has_begun(updates: optax.Updates, total: jax.Array) -> jax.Array:
     """Tell whether there is a gradient now, or was one that made this total."""
-    return (global_norm(updates, stored=True) > 0) | (total > 0)
+    return (global_norm(updates) > 0) | (total > 0)
 
 
 def grown(distance: jax.Array, estimate: jax.Array, growth: Scalar | None) -> jax.Array:
