@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.core import Tracer
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.extend.core import jaxpr_as_fun
 
 from adaptax.checks import require
 from adaptax.leaves import dtype_of, global_norm
@@ -59,7 +59,7 @@ def require_regroupable(inner: optax.GradientTransformationExtraArgs) -> None:
 def _differences(inner) -> np.ndarray:
     """Give by step how far the updates of a packed tree are from those of the tree."""
     traced = jax.make_jaxpr(lambda: _compared(inner))()
-    program = ClosedJaxpr(traced.jaxpr, [_sample(value) for value in traced.consts])
+    program = traced.replace(consts=[_sample(value) for value in traced.consts])
     with jax.ensure_compile_time_eval():
         return np.asarray(jax.jit(jaxpr_as_fun(program))()[0])
 
