@@ -15,7 +15,7 @@ is to means of the losses, and the best branch itself goes on.
 
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -30,6 +30,7 @@ from adaptax.tuning.execution import Population
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rate_tables import held
 from adaptax.tuning.records import flatten_names, group, prefixed, unflatten_names
+from adaptax.tuning.results import Result
 from adaptax.tuning.sessions import Session, fit_together, stream
 from adaptax.tuning.sweep import best_so_far
 from adaptax.tuning.trials import Trial
@@ -39,8 +40,8 @@ _MEANS = 20
 _SPEEDS = np.geomspace(1.0, 30.0, 40)
 
 
-@dataclass(frozen=True)
-class BranchResult:
+@dataclass(frozen=True, repr=False)
+class BranchResult(Result):
     """What branching found.
 
     `hparams` has leading axes (stages, branches); `explored` is (stages, branches,
@@ -49,6 +50,8 @@ class BranchResult:
     branch that went on; `losses` (steps,) those of the run itself. `stage_steps` is the
     length of a stage. `state` is the trial's state at the end, `None` after `load`.
     """
+
+    HEADLINES: ClassVar[tuple[str, ...]] = ("cost",)
 
     hparams: Any
     explored: np.ndarray

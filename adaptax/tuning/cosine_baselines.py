@@ -8,6 +8,7 @@ cosine more seeds.
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,19 +16,22 @@ import numpy as np
 
 from adaptax.rates import Schedule
 from adaptax.schedules import cosine
+from adaptax.tuning.results import Result
 
 WARMUP_SHARES = (0.0, 0.05, 0.1, 0.25)
 _PEAKS_PER_DECADE = 5
 
 
-@dataclass(frozen=True)
-class CosineBaseline:
+@dataclass(frozen=True, repr=False)
+class CosineBaseline(Result):
     """The best warmed-up cosine that was found.
 
     `warmup_share` is that of the run's steps. `losses` (fresh seeds, steps), `scores`
     (fresh seeds,) and `metrics`, each like `scores`, are of runs that had no part in
     its choice.
     """
+
+    HEADLINES: ClassVar[tuple[str, ...]] = ("score",)
 
     peak: float
     warmup_share: float

@@ -28,6 +28,7 @@ from adaptax.tuning.execution import Population
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.range_tests import agreement, read
 from adaptax.tuning.records import group, prefixed
+from adaptax.tuning.results import Result
 from adaptax.tuning.scheduled_trials import (
     constants_beside,
     require_rates,
@@ -50,8 +51,8 @@ _MESSAGES = {
 }
 
 
-@dataclass(frozen=True)
-class FinderResult:
+@dataclass(frozen=True, repr=False)
+class FinderResult(Result):
     """What a range test found.
 
     `learning_rates` is float32 (steps,); `losses` is float32 (seeds, steps), NaN after
@@ -72,6 +73,7 @@ class FinderResult:
     With the last three, no suggestion is made.
     """
 
+    HEADLINES: ClassVar[tuple[str, ...]] = ("suggestion",)
     RECOMMENDED: ClassVar[str] = "valley"
 
     learning_rates: np.ndarray

@@ -33,7 +33,7 @@ from adaptax.tuning.trials import Trial
 from adaptax.tuning.waves import default_scores
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HalvingResult(SweepResult):
     """What successive halving found: a `SweepResult` in which members end early.
 
@@ -42,6 +42,7 @@ class HalvingResult(SweepResult):
     rungs that each member was trained for.
     """
 
+    HEADLINES = ("best", "cost")
     KIND = "adaptax halving"
     EXTRA = ("rungs", "reached")
 

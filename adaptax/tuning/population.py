@@ -13,7 +13,7 @@ members reach the end of an interval together, as in synchronous variants.
 
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
@@ -28,6 +28,7 @@ from adaptax.tuning.execution import Population, from_arrays, to_arrays
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rate_tables import held
 from adaptax.tuning.records import flatten_names, group, prefixed, unflatten_names
+from adaptax.tuning.results import Result
 from adaptax.tuning.sessions import Session, fit_together, stream
 from adaptax.tuning.sweep import best_so_far
 from adaptax.tuning.trials import Trial
@@ -35,8 +36,8 @@ from adaptax.tuning.trials import Trial
 _KIND = "adaptax population"
 
 
-@dataclass(frozen=True)
-class PopulationResult:
+@dataclass(frozen=True, repr=False)
+class PopulationResult(Result):
     """What population based training found.
 
     `hparams` has leading axes (intervals, members); `scores` is (intervals, members),
@@ -46,6 +47,8 @@ class PopulationResult:
     arrays like `scores`. `interval` is in steps. `state` is the trial's state of the
     best member at the end, `None` after `load`.
     """
+
+    HEADLINES: ClassVar[tuple[str, ...]] = ("best_member",)
 
     hparams: Any
     losses: np.ndarray

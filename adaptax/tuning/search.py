@@ -22,7 +22,7 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ from adaptax.tuning.evolution import ALGORITHMS, Evolution, mirrored
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rate_tables import interpolated
 from adaptax.tuning.records import group, prefixed
+from adaptax.tuning.results import Result
 from adaptax.tuning.schedule_runs import ScheduleRuns, following_tables
 from adaptax.tuning.scheduled_trials import constants_beside, require_rates
 from adaptax.tuning.sessions import Session, stream
@@ -54,8 +55,8 @@ class Gain(NamedTuple):
     standard_error: float
 
 
-@dataclass(frozen=True)
-class SearchResult:
+@dataclass(frozen=True, repr=False)
+class SearchResult(Result):
     """What a search for a schedule found.
 
     `log_rates` (knots,) are the winner's, natural logarithms. `losses` (fresh seeds,
@@ -65,6 +66,8 @@ class SearchResult:
     (generations, population) their mean scores, over the seeds of their generation.
     `baseline` is the best cosine, or `None`. `about` says how it was run.
     """
+
+    HEADLINES: ClassVar[tuple[str, ...]] = ("score",)
 
     log_rates: np.ndarray
     losses: np.ndarray

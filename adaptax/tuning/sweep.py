@@ -27,13 +27,14 @@ from adaptax.tuning.records import (
     prefixed,
     unflatten_names,
 )
+from adaptax.tuning.results import Result
 from adaptax.tuning.sessions import Session, as_seeds, stream
 from adaptax.tuning.trials import Trial
 from adaptax.tuning.waves import Waves
 
 
-@dataclass(frozen=True)
-class SweepResult:
+@dataclass(frozen=True, repr=False)
+class SweepResult(Result):
     """What a sweep found.
 
     `hparams` has a leading axis of members (configurations). `losses` is float32
@@ -42,6 +43,7 @@ class SweepResult:
     `about` says how it was run: plan, seconds, member-steps, compilations.
     """
 
+    HEADLINES: ClassVar[tuple[str, ...]] = ("best",)
     KIND: ClassVar[str] = "adaptax sweep"
     EXTRA: ClassVar[tuple[str, ...]] = ()
 

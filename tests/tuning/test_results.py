@@ -1,0 +1,77 @@
+"""The `repr` of every result is a few lines without arrays."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import adaptax
+from adaptax.tuning.results import Result
+from adaptax.tuning.trials import TrialState
+
+RESULTS = [
+    kind
+    for kind in vars(adaptax.tuning).values()
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind)
+]
+
+
+def filled(kind, steps):
+    """Make a result in which every array has the given number of steps."""
+    losses = np.linspace(2.0, 1.0, 3 * 2 * steps, dtype=np.float32).reshape(3, 2, steps)
+    scores = losses[..., -1]
+    values = {
+        "hparams": {"learning_rate": np.geomspace(0.1, 1.0, 3).astype(np.float32)},
+        "losses": losses,
+        "scores": scores,
+        "metrics": {"accuracy": scores},
+        "about": {"tried": {f"plan {i}": 0.1 for i in range(steps)}, "seeds": [0, 1]},
+        "suggestions": {"valley": 0.01, "steep": None},
+        "spread": {"valley": (0.01, 0.02), "steep": None},
+        "status": "ok",
+        "baseline": None,
+        "interval": 5,
+        "stage_steps": 5,
+        "peak": 0.1,
+        "warmup_share": 0.05,
+        "rungs": np.array([1, 3]),
+        "reached": np.array([1, 2, 1]),
+        "state": TrialState(jnp.ones(steps), (), (), (), jax.random.key(0), 0),
+    }
+    names = [field.name for field in dataclasses.fields(kind)]
+    return kind(**{name: values.get(name, losses) for name in names})
+
+
+def test_there_are_results_of_every_tool():
+    assert {kind.__name__ for kind in RESULTS} >= {
+        "BranchResult",
+        "CosineBaseline",
+        "FinderResult",
+        "HalvingResult",
+        "PopulationResult",
+        "SearchResult",
+        "SweepResult",
+    }
+    assert all(
+        issubclass(kind, Result) for kind in RESULTS if "Result" in kind.__name__
+    )
+
+
+@pytest.mark.parametrize("kind", RESULTS, ids=lambda kind: kind.__name__)
+def test_a_repr_is_a_line_a_field_however_long_the_run(kind):
+    short, long = (repr(filled(kind, steps)) for steps in (4, 10_000))
+    names = [field.name for field in dataclasses.fields(kind)]
+    for shown in (short, long):
+        lines = shown.splitlines()
+        assert lines[0] == f"{kind.__name__}("
+        assert lines[-1] == ")"
+        assert len(lines) == len(names) + len(kind.HEADLINES) + 2
+        assert max(map(len, lines)) <= 88
+        for name in (*kind.HEADLINES, *names):
+            assert f"  {name}=" in shown
+    if "losses" in names:
+        assert "losses=float32[3,2,10000]," in long
+    if "state" in names:
+        assert "state=TrialState(3 arrays)," in long
