@@ -6,6 +6,7 @@ from adaptax import catalog as catalog
 from adaptax import controllers as controllers
 from adaptax import learning_rate_free as learning_rate_free
 from adaptax import optimizers as optimizers
+from adaptax import plots as plots
 from adaptax import schedules as schedules
 from adaptax import spaces as spaces
 from adaptax import tuning as tuning
@@ -134,4 +135,7 @@ from adaptax.tuning import successive_halving as successive_halving
 from adaptax.tuning import sweep as sweep
 from adaptax.tuning import trial as trial
 
-__version__ = _metadata.version("adaptax")
+try:
+    __version__ = _metadata.version("adaptax")
+except _metadata.PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"

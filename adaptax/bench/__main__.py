@@ -1,19 +1,29 @@
 """`python -m adaptax.bench NAME`: measure adaptax side by side with its peers."""
 
 import argparse
+import sys
+from importlib import import_module
 from pathlib import Path
 
-from adaptax.bench import memory, mnist, speed, sweep, tuning
+BENCHMARKS = ("memory", "mnist", "speed", "sweep", "tuning")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the benchmark that the command line names."""
+    try:
+        _run(argv)
+    except ImportError as error:
+        sys.exit(f"python -m adaptax.bench: {_explained(error)}")
+
+
+def _run(argv: list[str] | None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m adaptax.bench", description=__doc__
     )
     benchmarks = parser.add_subparsers(required=True, metavar="NAME")
-    for module in (memory, mnist, speed, sweep, tuning):
-        name = module.__name__.rpartition(".")[2]
+    for name in BENCHMARKS:
+        # Here, where a package of an extra that is missing becomes a sentence.
+        module = import_module(f"adaptax.bench.{name}")
         summary = (module.__doc__ or "").partition("\n")[0]
         command = benchmarks.add_parser(name, help=summary, description=summary)
         command.add_argument("--out", type=Path, help="folder for the results")
@@ -21,6 +31,16 @@ def main(argv: list[str] | None = None) -> None:
         command.set_defaults(run=module.run)
     arguments = parser.parse_args(argv)
     arguments.run(arguments)
+
+
+def _explained(error: ImportError) -> str:
+    """Say which extra has the package that is missing; raise any other error again."""
+    if error.name is None:  # one of ours, which says so already
+        return str(error)
+    package = error.name.partition(".")[0]
+    if package == "adaptax" or not isinstance(error, ModuleNotFoundError):
+        raise error
+    return f'the benchmarks need {package}: pip install "adaptax[bench]".'
 
 
 if __name__ == "__main__":

@@ -1,34 +1,31 @@
-"""Results as tables to print."""
+"""Results as tables to print, in plain text."""
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
 
 def text(columns: Mapping[str, Any], rows: int) -> str:
-    """Lay out columns of numbers.
+    """Lay out columns of numbers, flush right under their titles.
 
     Args:
         columns: Arrays of one length by their titles.
         rows: How many to show; a last line counts those that are left out.
 
-    Raises:
-        ImportError: If rich is missing.
+    >>> print(text({"rate": [0.1, 0.01], "score": [12.34567, 0.5]}, rows=1))
+    rate  score
+     0.1  12.35
+    … and 1 more
     """
-    try:
-        from rich.console import Console
-        from rich.table import Table
-    except ImportError as error:
-        raise ImportError('tables need rich: pip install "adaptax[tools]".') from error
-    table = Table(box=None, pad_edge=False)
-    for title in columns:
-        table.add_column(title, justify="right")
     listed = list(zip(*columns.values(), strict=True))
-    for row in listed[:rows]:
-        table.add_row(*(_shown(value) for value in row))
-    out = io.StringIO()
-    Console(file=out, width=200, color_system=None).print(table)
-    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    shown = [
+        list(columns),
+        *([_shown(value) for value in row] for row in listed[:rows]),
+    ]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in shown
+    ]
     if len(listed) > rows:
         lines.append(f"… and {len(listed) - rows} more")
     return "\n".join(lines)

@@ -1,7 +1,6 @@
 """The progress is shown where somebody looks, seldom elsewhere, and ends no run."""
 
 import os
-import subprocess
 import sys
 import threading
 
@@ -171,8 +170,3 @@ def test_a_run_goes_on_when_its_standard_error_is_gone(clock, monkeypatch):
         with pytest.raises(BrokenPipeError):
             gone.close()
     assert finished
-
-
-def test_rich_is_not_imported_with_adaptax():
-    code = "import sys, adaptax.tuning.progress; sys.exit('rich' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
