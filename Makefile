@@ -1,6 +1,7 @@
 # Needs GNU make and Python 3.11 or newer; the rest is installed into .venv.
 
 PYTHON ?= python3
+# Another place for another Python: make VENV=.venv-3.11 PYTHON=python3.11 test
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
@@ -39,7 +40,7 @@ bench: ready-bench ## run the benchmarks, e.g. ARGS="mnist"
 	$(RUN) adaptax.bench $(ARGS)
 
 clean: ## remove .venv and whatever was built
-	rm -rf $(VENV) build dist docs/_build docs/gallery
+	rm -rf $(VENV) .venv-* build dist docs/_build docs/gallery
 	rm -rf .hypothesis .pytest_cache .ruff_cache .import_linter_cache
 
 # One make at a time installs, where there is flock.

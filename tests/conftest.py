@@ -9,6 +9,7 @@ os.environ["MPLBACKEND"] = "Agg"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import jax
+import optax
 import pytest
 
 # The tests compile thousands of small programs and run each of them a few times: XLA
@@ -23,6 +24,11 @@ collect_ignore_glob = ["reference/make_*"]  # scripts that need the other librar
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_enable_compilation_cache", False)
+
+
+def pytest_report_header():
+    """Say which JAX is tested: each Python has another newest one."""
+    return f"jax {jax.__version__}, optax {optax.__version__}"
 
 
 @pytest.fixture(autouse=True)
