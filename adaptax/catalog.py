@@ -124,6 +124,8 @@ class Entry:
         made = self.make(**arguments)
         if self.family in ("optimizer", "wrapper"):
             return made
+        if self.family == "controller":  # most of them only multiply another rate
+            return optimizers.gradient_descent([1.0, made])
         return optimizers.gradient_descent(made)
 
 

@@ -16,7 +16,7 @@ import optax
 from adaptax import counters
 from adaptax.checks import require
 from adaptax.leaves import is_placeholder, without_variables
-from adaptax.rates import scale_updates
+from adaptax.rates import Rate, scale_updates
 
 
 class ControllerState(NamedTuple):
@@ -33,11 +33,27 @@ class ControllerState(NamedTuple):
     step: jax.Array
     changed_at: jax.Array
 
+    def has_unit(self) -> bool:
+        """Return whether it is a rate by itself, or a multiple of another one.
 
-class Controller(optax.GradientTransformationExtraArgs):
+        The method's state has a method of this name that says so; most have none, and
+        multiply.
+        """
+        states = self.followed.values()
+        return any(hasattr(one, "has_unit") and one.has_unit() for one in states)
+
+
+class Controller(Rate):
     """A rate that follows training: a transformation that can also `observe`."""
 
     __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Name the state of the method and what it listens to."""
+        try:
+            return f"<controller with {_describe(jax.eval_shape(self.init, ()))}>"
+        except Exception:  # its state cannot be had without the user's parameters
+            return "<controller>"
 
     def observe(self, opt_state: Any, metric: Any) -> Any:
         """Tell the controller a metric, such as a validation loss, between updates.

@@ -7,23 +7,27 @@ multiply: a controller after a schedule scales what the schedule gives.
     rate in (0, ∞),   updates ← rate · updates
 
 `Schedule` is a function of the step; `adaptax.following` has the rates that follow
-training. `descend` is the one seat where a learning rate enters an optimizer.
+training. `descend` is the one seat where a learning rate enters an optimizer, and
+`adaptax.seats` refuses what is no rate.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias, cast
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from adaptax import checks, counters
+from adaptax import checks, counters, seats
 from adaptax.checks import Scalar, require
 from adaptax.leaves import computing_dtype, dtype_of
 
-LearningRate: TypeAlias = Scalar | Callable[..., Any] | optax.GradientTransformation
-"""What a seat takes: a number, a traced scalar, `step -> rate`, or a transformation."""
+OneRate: TypeAlias = Scalar | Callable[..., Any] | optax.GradientTransformation
+"""A number, a traced scalar, a function `step -> rate`, or a transformation."""
+
+LearningRate: TypeAlias = OneRate | Sequence[OneRate]
+"""What a seat takes: a rate, or a list or tuple of rates, which multiply."""
 
 
 class ScheduleState(NamedTuple):
@@ -38,6 +42,10 @@ class ScheduleState(NamedTuple):
     learning_rate: jax.Array
     invalid: jax.Array
 
+    def has_unit(self) -> bool:
+        """Return True: a rate by itself; see `adaptax.seats`."""
+        return True
+
 
 class ConstantState(NamedTuple):
     """The state of `constant`: a `ScheduleState`, and the `value` it was made with."""
@@ -46,6 +54,27 @@ class ConstantState(NamedTuple):
     learning_rate: jax.Array
     invalid: jax.Array
     value: jax.Array
+
+    def has_unit(self) -> bool:
+        """Return True: a rate by itself; see `adaptax.seats`."""
+        return True
+
+
+class Rate(optax.GradientTransformationExtraArgs):
+    """A rate that is no function of the step, such as a controller or an estimate."""
+
+    __slots__ = ()
+
+    def __mul__(self, other: Any) -> NoReturn:
+        """Refuse to be multiplied, as Optax does with what it takes for a number."""
+        raise TypeError(
+            "a rate that follows training is no number and no function of the step, "
+            "which is all that Optax takes as a learning_rate. Put it behind the "
+            "optimizer: optax.chain(optax.adam(1e-3), rate); or give it to adaptax's: "
+            "adaptax.adam([1e-3, rate])."
+        )
+
+    __rmul__ = __mul__
 
 
 class Schedule(optax.GradientTransformationExtraArgs):
@@ -107,15 +136,11 @@ def as_schedule(function: Callable[[jax.Array], Any]) -> Schedule:
         state = ScheduleState(step, zero, counters.zero())
         return _applied(_evaluate(function, step), state)
 
-    def update(updates, state=None, params=None, **extra_args):
-        del params, extra_args
-        if state is None:  # optax.inject_hyperparams: the state alone
-            return update((), updates)[1]
+    def advance(state):
         state = _applied(_evaluate(function, state.step), state)
-        updates = scale_updates(updates, state.learning_rate)
-        return updates, state._replace(step=counters.increment(state.step))
+        return state._replace(step=counters.increment(state.step))
 
-    return Schedule(init, update)
+    return _schedule(init, advance)
 
 
 def constant(value: Scalar) -> Schedule:
@@ -148,28 +173,54 @@ def constant(value: Scalar) -> Schedule:
         state = ConstantState(counters.zero(), zero, counters.zero(), given())
         return _applied(given(), state)
 
+    def advance(state):
+        rate = jnp.where(given() == state.value, state.learning_rate, given())
+        state = _applied(rate, state)
+        step = counters.increment(state.step)
+        value = jnp.where(jnp.isfinite(given()), given(), state.value)
+        return state._replace(step=step, value=value)
+
+    return _schedule(init, advance)
+
+
+def _schedule(init: Callable[..., Any], advance: Callable[[Any], Any]) -> Schedule:
+    """Make a schedule of its state and the way from one state to the next."""
+
     def update(updates, state=None, params=None, **extra_args):
         del params, extra_args
         if state is None:  # optax.inject_hyperparams: the state alone
-            return update((), updates)[1]
-        rate = jnp.where(given() == state.value, state.learning_rate, given())
-        state = _applied(rate, state)
-        updates = scale_updates(updates, state.learning_rate)
-        step = counters.increment(state.step)
-        value = jnp.where(jnp.isfinite(given()), given(), state.value)
-        return updates, state._replace(step=step, value=value)
+            return advance(updates)
+        state = advance(state)
+        return scale_updates(updates, state.learning_rate), state
 
     return Schedule(init, update)
 
 
-def as_rate(learning_rate: LearningRate) -> optax.GradientTransformationExtraArgs:
+def as_rate(
+    learning_rate: LearningRate, *, needs_unit: bool = False
+) -> optax.GradientTransformationExtraArgs:
     """Make a rate of whatever a seat takes.
+
+    Args:
+        learning_rate: What stands in the seat.
+        needs_unit: Whether to refuse controllers that only multiply another rate. A
+            method that infers its rate has a factor in its seat, and need not.
 
     Raises:
         TypeError: If it is none of the things listed at `LearningRate`.
-        ValueError: If it is a number that is negative, not finite or not a scalar.
+        ValueError: If it is a number that is negative, not finite or not a scalar, or a
+            transformation that is no rate, such as a whole optimizer.
     """
+    if needs_unit:
+        rate = as_rate(learning_rate)
+        _require_unit([rate])
+        return rate
+    if _is_product(learning_rate):
+        members = list(map(as_rate, cast(Sequence[OneRate], learning_rate)))
+        return members[0] if len(members) == 1 else optax.chain(*members)
     if isinstance(learning_rate, optax.GradientTransformation):
+        if not isinstance(learning_rate, Schedule):
+            seats.require_rate(learning_rate)
         return optax.with_extra_args_support(learning_rate)
     if callable(learning_rate):
         return as_schedule(learning_rate)
@@ -178,8 +229,16 @@ def as_rate(learning_rate: LearningRate) -> optax.GradientTransformationExtraArg
     except TypeError:
         raise TypeError(
             "learning_rate must be a number, a traced scalar, a function step -> rate, "
-            f"or a gradient transformation, got {learning_rate!r}."
+            "a gradient transformation, or a list of these, which multiply, not all of "
+            f"them numbers, got {learning_rate!r}. To try many rates, vmap over them."
         ) from None
+
+
+def _is_product(learning_rate: Any) -> bool:
+    """Tell whether it is a list or tuple of rates; of numbers alone it is a mistake."""
+    return type(learning_rate) in (list, tuple) and any(
+        callable(member) or isinstance(member, list | tuple) for member in learning_rate
+    )
 
 
 def descend(*learning_rates: LearningRate) -> optax.GradientTransformationExtraArgs:
@@ -188,10 +247,12 @@ def descend(*learning_rates: LearningRate) -> optax.GradientTransformationExtraA
     Args:
         learning_rates: One or more of: a number, a traced scalar, a function
             `step -> rate`, a gradient transformation (a schedule, a controller, an
-            estimate, a chain of them).
+            estimate, a chain of them), or a list of these. All of them multiply.
 
     Raises:
         TypeError: If there is none, or one is nothing of these.
+        ValueError: If one is no rate, such as a whole optimizer, which has its own
+            minus sign; or if all are controllers that only multiply another rate.
 
     >>> import optax
     >>> tx = descend(0.5, optax.cosine_decay_schedule(1.0, decay_steps=100))
@@ -201,7 +262,14 @@ def descend(*learning_rates: LearningRate) -> optax.GradientTransformationExtraA
     """
     if not learning_rates:
         raise TypeError("descend needs at least one learning rate.")
-    return optax.chain(*map(as_rate, learning_rates), optax.stateless(_negate))
+    rates = list(map(as_rate, learning_rates))
+    _require_unit(rates)
+    return optax.chain(*rates, optax.stateless(_negate))
+
+
+def _require_unit(rates: Sequence[optax.GradientTransformation]) -> None:
+    if not any(isinstance(rate, Schedule) for rate in rates):
+        seats.require_unit(optax.chain(*rates))
 
 
 class Seat(NamedTuple):
@@ -211,18 +279,19 @@ class Seat(NamedTuple):
     read: Callable[..., tuple[jax.Array, Any]]
 
 
-def seat(learning_rate: LearningRate) -> Seat:
+def seat(learning_rate: LearningRate, *, needs_unit: bool = False) -> Seat:
     """Make a seat for a method whose mathematics needs the rate itself.
 
     Args:
         learning_rate: As in `descend`, but for rates that follow gradients: it scales
             the number 1.
+        needs_unit: See `as_rate`.
 
     Returns:
         `init()`, which gives the rate's state, and `read(state, **extra_args)`, which
         gives the rate to apply, a float32 scalar, and the rate's next state.
     """
-    rate = as_rate(learning_rate)
+    rate = as_rate(learning_rate, needs_unit=needs_unit)
 
     def one():
         return jnp.ones((), jnp.float32)

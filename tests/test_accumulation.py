@@ -55,7 +55,9 @@ def rate_after(losses, optimizer):
 
 
 def plateau():
-    return adaptax.gradient_descent(adaptax.reduce_on_plateau(factor=0.5, patience=0))
+    return adaptax.gradient_descent(
+        [1.0, adaptax.reduce_on_plateau(factor=0.5, patience=0)]
+    )
 
 
 def test_a_loss_driven_rate_sees_the_mean_loss():

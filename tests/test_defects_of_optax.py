@@ -178,7 +178,7 @@ def test_it_can_be_traced(traced, not_traced, value):
 
 def test_accumulation_tells_the_mean_loss():
     def best_after(wrap):
-        optimizer = wrap(adaptax.gradient_descent(adaptax.reduce_on_plateau()))
+        optimizer = wrap(adaptax.gradient_descent([1.0, adaptax.reduce_on_plateau()]))
         _, state = told(optimizer, [1.0, 3.0])
         return [
             float(leaf)
@@ -203,7 +203,7 @@ def test_accumulation_tells_the_mean_loss():
 )
 def test_every_wrapper_hands_the_loss_on(wrap):
     plateau = adaptax.reduce_on_plateau(name="inside")
-    _, state = told(wrap(adaptax.gradient_descent(plateau)), [0.75])
+    _, state = told(wrap(adaptax.gradient_descent([1.0, plateau])), [0.75])
     bests = {
         float(leaf)
         for path, leaf in adaptax.telemetry(state).items()
@@ -222,7 +222,7 @@ REJECTING = {
 @pytest.mark.parametrize("wrap", REJECTING.values(), ids=REJECTING)
 def test_a_controller_is_told_by_observe_where_a_wrapper_rejects_the_loss(wrap):
     controller = adaptax.reduce_on_plateau(0.5, patience=0, monitor=None)
-    optimizer = wrap(adaptax.gradient_descent(controller))
+    optimizer = wrap(adaptax.gradient_descent([1.0, controller]))
     params = {"w": jnp.ones(2)}
     if wrap is REJECTING["lookahead"]:
         params = optax.LookaheadParams.init_synced(params)

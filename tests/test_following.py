@@ -63,7 +63,7 @@ def test_observe_advances_the_controller_of_every_group():
 
 def test_what_is_observed_is_applied_at_the_next_update():
     controller = plateau(monitor=None)
-    optimizer = adaptax.gradient_descent(controller)
+    optimizer = adaptax.gradient_descent([1.0, controller])
     state = optimizer.init(PARAMS)
     for metric in (1.0, 1.0):
         state = controller.observe(state, metric)
@@ -95,7 +95,7 @@ def test_two_controllers_are_told_apart_by_name_or_by_what_they_listen_to(
     first, second
 ):
     one, two = plateau(**first), plateau(**second)
-    state = adaptax.gradient_descent(optax.chain(one, two)).init(PARAMS)
+    state = adaptax.gradient_descent([1.0, one, two]).init(PARAMS)
     for metric in (1.0, 1.0):
         state = one.observe(state, metric)
     assert adaptax.learning_rate(state) == 0.5
@@ -106,7 +106,7 @@ def test_two_controllers_are_told_apart_by_name_or_by_what_they_listen_to(
 
 @pytest.mark.parametrize(
     "other",
-    [alone(0.1), alone(plateau(name="another")), optax.adam(0.1)],
+    [alone(0.1), alone([1.0, plateau(name="another")]), optax.adam(0.1)],
     ids=["a number", "another name", "Optax"],
 )
 def test_observing_a_state_without_the_controller_is_an_error(other):
@@ -116,7 +116,7 @@ def test_observing_a_state_without_the_controller_is_an_error(other):
 
 def test_two_controllers_read_their_own_extra_arguments():
     optimizer = adaptax.gradient_descent(
-        optax.chain(plateau(), plateau(monitor="accuracy", mode="max"))
+        [1.0, plateau(), plateau(monitor="accuracy", mode="max")]
     )
     state = optimizer.init(PARAMS)
     for value, accuracy in [(3.0, 0.1), (2.0, 0.1), (1.0, 0.1)]:

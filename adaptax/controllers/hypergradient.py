@@ -40,9 +40,19 @@ class HypergradientState(NamedTuple):
     previous: optax.Updates
 
 
+class InitialHypergradientState(HypergradientState):
+    """The state of a `hypergradient` that was given its `initial` rate."""
+
+    __slots__ = ()
+
+    def has_unit(self) -> bool:
+        """Return True: a rate by itself; see `adaptax.seats`."""
+        return True
+
+
 def hypergradient(
     beta: Scalar = 0.02,
-    initial: Scalar = 1.0,
+    initial: Scalar | None = None,
     min_scale: Scalar = 1e-3,
     max_scale: Scalar = 1e3,
     *,
@@ -59,7 +69,8 @@ def hypergradient(
     Args:
         beta: β in [0, 1) if multiplicative, >= 0 if additive (then its unit is that of
             the rate over a squared gradient, and values are small).
-        initial: The first rate > 0. At 1 the rate is a scale of the one beside it.
+        initial: The first rate > 0. `None` for 1, to scale the rate beside it. Whether
+            it is `None` is structural.
         min_scale: The smallest rate as a part of the initial one, in (0, 1].
         max_scale: The largest rate as a multiple of the initial one, >= 1.
         rule: "multiplicative" or "additive". Structural.
@@ -77,13 +88,15 @@ def hypergradient(
     checks.one_of("rule", rule, ("multiplicative", "additive"))
     multiplicative = rule == "multiplicative"
     checks.number("beta", beta, at_least=0, below=1 if multiplicative else None)
+    kind = HypergradientState if initial is None else InitialHypergradientState
+    initial = 1.0 if initial is None else initial
     checks.number("initial", initial, above=0)
     checks.number("min_scale", min_scale, above=0, at_most=1)
     checks.number("max_scale", max_scale, at_least=1)
 
     def init(params):
         zero = jnp.zeros((), jnp.float32)
-        return HypergradientState(real(initial), zero, accumulators(params))
+        return kind(real(initial), zero, accumulators(params))
 
     def advance(state, gradients, updates, params):
         del params
@@ -98,7 +111,7 @@ def hypergradient(
         rate = jnp.clip(changed, low, high)
         usable = jnp.isfinite(slope) & jnp.isfinite(global_norm(updates, computed=True))
         usable &= jnp.isfinite(global_norm(gradients, computed=True))
-        after = HypergradientState(rate, slope, remember(state.previous, updates))
+        after = kind(rate, slope, remember(state.previous, updates))
         return after, usable
 
     return follow_gradients(init, advance, name=name)

@@ -46,6 +46,10 @@ class LineSearchState(NamedTuple):
     trials: jax.Array
     failures: jax.Array
 
+    def has_unit(self) -> bool:
+        """Return True: a rate by itself; see `adaptax.seats`."""
+        return True
+
 
 def line_search(
     initial: Scalar = 1.0,

@@ -40,6 +40,10 @@ class PhasesState(NamedTuple):
     entered: jax.Array
     inner: tuple[ControllerState, ...]
 
+    def has_unit(self) -> bool:
+        """Return True: a rate by itself; see `adaptax.seats`."""
+        return True
+
 
 def phases(
     warmup: LearningRate,
@@ -143,7 +147,8 @@ def phases(
 
 
 def _schedule(name: str, given: LearningRate) -> Schedule:
-    schedule = as_rate(given)
+    foreign = isinstance(given, tuple | list) and not isinstance(given, Schedule)
+    schedule = None if foreign else as_rate(given)
     if not isinstance(schedule, Schedule):
         raise TypeError(f"{name} must be a schedule, got {given!r}.")
     return schedule

@@ -44,6 +44,10 @@ class PolyakState(NamedTuple):
     cap: jax.Array
     gap: jax.Array
 
+    def has_unit(self) -> bool:
+        """Return True: a rate by itself; see `adaptax.seats`."""
+        return True
+
 
 def polyak(
     max_rate: Scalar | None = 1.0,

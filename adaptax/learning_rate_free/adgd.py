@@ -47,6 +47,10 @@ class AdgdState(NamedTuple):
     params: optax.Params
     gradients: optax.Updates
 
+    def has_unit(self) -> bool:
+        """Return True: a rate by itself; see `adaptax.seats`."""
+        return True
+
 
 def adgd(
     initial: Scalar = 1e-6, *, tight: bool = False

@@ -41,6 +41,10 @@ class CdatState(NamedTuple):
     curvature: jax.Array
     skipped: jax.Array
 
+    def has_unit(self) -> bool:
+        """Return True: a rate by itself; see `adaptax.seats`."""
+        return True
+
 
 def cdat(
     sigma: Scalar = 2.0, decay: Scalar = 0.9, eps: Scalar = 1e-12

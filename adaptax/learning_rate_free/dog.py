@@ -45,6 +45,10 @@ class DogState(NamedTuple):
     skipped: jax.Array
     start: optax.Params
 
+    def has_unit(self) -> bool:
+        """Return True: a rate by itself; see `adaptax.seats`."""
+        return True
+
 
 class LDogState(NamedTuple):
     """The state of `l_dog`.
@@ -60,6 +64,10 @@ class LDogState(NamedTuple):
     step: jax.Array
     skipped: jax.Array
     start: optax.Params
+
+    def has_unit(self) -> bool:
+        """Return True: a rate by itself; see `adaptax.seats`."""
+        return True
 
 
 def dog(

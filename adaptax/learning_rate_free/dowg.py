@@ -41,6 +41,10 @@ class DowgState(NamedTuple):
     skipped: jax.Array
     start: optax.Params
 
+    def has_unit(self) -> bool:
+        """Return True: a rate by itself; see `adaptax.seats`."""
+        return True
+
 
 def dowg(reps_rel: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
     """Take the squared distance over the root of the weighted squares for the rate.

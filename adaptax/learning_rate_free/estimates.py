@@ -11,17 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-import optax
 
 from adaptax import checks, counters, snapshots
-from adaptax.rates import scale_updates
+from adaptax.rates import Rate, scale_updates
 
 
 def infer(
     init: Callable[[Any], Any],
     advance: Callable[..., Any],
     scale: Callable[[Any, Any], Any] | None = None,
-) -> optax.GradientTransformationExtraArgs:
+) -> Rate:
     """Make a rate of a method that infers it.
 
     Args:
@@ -51,7 +50,7 @@ def infer(
             return scale(updates, after), after
         return scale_updates(updates, after.learning_rate), after
 
-    return optax.GradientTransformationExtraArgs(start, update)
+    return Rate(start, update)
 
 
 def finite(*scalars: Any) -> Any:

@@ -33,7 +33,7 @@ from adaptax.coordinates import (
 )
 from adaptax.learning_rate_free.evaluation import averaged
 from adaptax.leaves import is_trained
-from adaptax.rates import LearningRate, as_rate, as_schedule, seat
+from adaptax.rates import LearningRate, Seat, as_rate, as_schedule, seat
 from adaptax.rectification import rectification
 
 
@@ -86,11 +86,24 @@ def schedule_free(
     Raises:
         ValueError: At `update`, if `params` is missing.
     """
+    rate = _ONE if learning_rate is None else seat(learning_rate)
+    powers = (weight_power, step_power)
+    return _schedule_free(inner, rate, b1, *powers, accumulator_dtype=accumulator_dtype)
+
+
+_ONE = Seat(
+    optax.EmptyState, lambda state, **extra_args: (jnp.ones((), jnp.float32), state)
+)
+
+
+def _schedule_free(
+    inner, rate, b1, weight_power, step_power, *, accumulator_dtype
+) -> optax.GradientTransformationExtraArgs:
+    """Make `schedule_free` of a seat; see there."""
     checks.number("b1", b1, at_least=0, at_most=1)
     checks.number("weight_power", weight_power, at_least=0)
     checks.number("step_power", step_power, at_least=0)
     inner = optax.with_extra_args_support(inner)
-    rate = seat(optax.identity() if learning_rate is None else learning_rate)
 
     def rule(u, add, fast, average, y, rate, c, b1):
         fast = add(fast, rate * u)
@@ -186,9 +199,9 @@ def schedule_free_sgd(
         )
         return updates
 
-    return schedule_free(
+    return _schedule_free(
         optax.stateless(direction),
-        learning_rate,
+        seat(learning_rate, needs_unit=True),
         b1,
         weight_power,
         step_power,
@@ -222,9 +235,9 @@ def schedule_free_adamw(
         accumulator_dtype: Of z, x and v̂; by default the parameters' own, float32 for
             half precision.
     """
-    return schedule_free(
+    return _schedule_free(
         _scale_by_mean_square(b2, eps, weight_decay, accumulator_dtype),
-        learning_rate,
+        seat(learning_rate, needs_unit=True),
         b1,
         weight_power,
         step_power,
@@ -260,7 +273,9 @@ def schedule_free_radam(
             half precision.
     """
     checks.averaging_factor("b2", b2)
-    rectified = optax.chain(as_rate(learning_rate), as_schedule(_rectified(b2)))
+    rectified = optax.chain(
+        as_rate(learning_rate, needs_unit=True), as_schedule(_rectified(b2))
+    )
     return schedule_free_adamw(
         rectified,
         b1,

@@ -185,8 +185,9 @@ def check_seat(case):
         assert "learning_rate" not in takes, "it has a seat that it does not declare"
         return
     if not _has_seat(case):
-        seated = optimizers.momentum(case.make(), b=0.0)
-        _assert_close(_updates(case, seated, inputs), expected, 1e-6)
+        for seat in ([1.0, case.make()], (case.make(), 1.0)):
+            seated = optimizers.momentum(seat, b=0.0)
+            _assert_close(_updates(case, seated, inputs), expected, 1e-6)
         return
     rate = case.arguments["learning_rate"]
     for name, seated in {
@@ -195,9 +196,12 @@ def check_seat(case):
         "a schedule": rates.constant(rate),
         "a schedule of Optax": optax.constant_schedule(rate),
         "a chain of rates": optax.chain(rates.constant(rate), rates.constant(1.0)),
-        "a controller": optax.chain(
+        "a chain with a controller": optax.chain(
             rates.constant(rate), controllers.reduce_on_plateau()
         ),
+        "a list": [rate, controllers.reduce_on_plateau()],
+        "a tuple": (jnp.asarray(rate), lambda step: jnp.ones(step.shape)),
+        "a transformation of Optax": optax.scale(rate),
     }.items():
         optimizer = case.optimizer(learning_rate=seated)
         updates = _updates(case, optimizer, inputs, also=["value"])

@@ -107,7 +107,7 @@ def test_members_under_vmap_are_runs_of_their_own(name):
 
 @pytest.mark.parametrize("name", CONTROLLERS)
 def test_a_restored_state_goes_on_bit_for_bit(name):
-    optimizer = adaptax.gradient_descent(CONTROLLERS[name]())
+    optimizer = adaptax.gradient_descent([1.0, CONTROLLERS[name]()])
 
     @jax.jit
     def step(params, state):

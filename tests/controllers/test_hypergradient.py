@@ -67,7 +67,7 @@ def test_the_multiplicative_rule_knows_no_units():
 
 def test_behind_adam_it_compares_the_gradient_with_adams_direction():
     direction, given = adaptax.scale_by_adam(), gradients(6)
-    adam = adaptax.adam(adaptax.hypergradient(beta=0.1))
+    adam = adaptax.adam(adaptax.hypergradient(beta=0.1, initial=1.0))
     state, inner = adam.init(given[0]), direction.init(given[0])
     rate, before = 1.0, np.zeros(17)
     for gradient in given:

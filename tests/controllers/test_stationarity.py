@@ -51,7 +51,7 @@ def test_sasa_waits_for_the_warm_up():
 def test_a_gradient_of_zero_decides_nothing():
     controller = adaptax.stationarity(0.5, warmup=0, every=1, window=32)
     loss = lambda w: 0 * jnp.sum(w)  # noqa: E731
-    optimizer = adaptax.gradient_descent(controller)
+    optimizer = adaptax.gradient_descent([1.0, controller])
     rates = jax.jit(lambda: minimize(optimizer, loss, jnp.ones(3), 64)[3])()
     np.testing.assert_array_equal(rates, 1)
 
