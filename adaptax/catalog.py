@@ -6,7 +6,7 @@ the command lines of the examples know its name, and the documentation lists it.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import optax
 import optax.contrib
@@ -22,6 +22,10 @@ from adaptax import (
     schedules,
 )
 from adaptax.rates import Schedule
+
+Family = Literal["optimizer", "schedule", "controller", "estimate", "wrapper"]
+
+Rate = Literal["factor", "inferred", "path", "none"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Entry:
     """
 
     name: str
-    family: str
+    family: Family
     factory: Callable[..., optax.GradientTransformation]
     hyperparameters: Mapping[str, Any]
     source: str
@@ -99,7 +103,7 @@ class Entry:
     steady: Mapping[str, Any] | None = field(default_factory=dict)
     calls: int = 1
     usual_rate: float | None = None
-    rate: str = "factor"
+    rate: Rate = "factor"
     goals: Mapping[str, Goal] = field(default_factory=dict)
 
     @property
@@ -129,7 +133,7 @@ class Entry:
         return optimizers.gradient_descent(made)
 
 
-def find(name: str, family: str) -> Entry:
+def find(name: str, family: Family) -> Entry:
     """Look a method up by its name.
 
     Raises:

@@ -5,7 +5,7 @@ known when the transformation is built. What is known, such as its type and its 
 is checked all the same.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -122,10 +122,11 @@ def length(name: str, value: object, *, at_least: int = 1) -> None:
     count(name, value, at_least=at_least)
 
 
-def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Check that a structural argument is one of a few names."""
-    listed = ", ".join(repr(choice) for choice in allowed)
-    require(value in allowed, f"{name} must be one of {listed}, got {value!r}.")
+def one_of(name: str, value: object, allowed: Any) -> None:
+    """Check that a structural argument is one of some names, a `Literal` or tuple."""
+    names = get_args(allowed) or allowed
+    listed = ", ".join(repr(choice) for choice in names)
+    require(value in names, f"{name} must be one of {listed}, got {value!r}.")
 
 
 def given_params(params: Any, who: str, also: str = "") -> Any:

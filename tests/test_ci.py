@@ -1,4 +1,4 @@
-"""`.ci/run` takes the newest and the oldest supported Python; `make` is an echo here."""
+"""`.ci/run` takes the newest and the oldest supported Python; `make` is an echo."""
 
 import shutil
 import subprocess

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.controllers import evaluations
-from adaptax.controllers.evaluations import Average, Window, bounded
+from adaptax.controllers.evaluations import Average, Mode, Window, bounded
 from adaptax.following import Controller, follow
 from adaptax.scalars import real
 
@@ -53,7 +53,7 @@ def bold_driver(
     min_scale: Scalar = 1e-3,
     max_scale: Scalar = 1e3,
     *,
-    mode: str = "min",
+    mode: Mode = "min",
     monitor: str | None = "value",
     name: str | None = None,
 ) -> Controller:
@@ -96,7 +96,7 @@ def bold_driver(
     checks.count("window", window, at_least=1)
     checks.number("min_scale", min_scale, at_least=0, at_most=1)
     checks.number("max_scale", max_scale, at_least=1)
-    checks.one_of("mode", mode, ("min", "max"))
+    checks.one_of("mode", mode, Mode)
 
     def init(params):
         del params

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from adaptax import checks, counters
 from adaptax.checks import Scalar, require
 from adaptax.controllers import evaluations
-from adaptax.controllers.evaluations import UNSEEN, Window, improves, whole
+from adaptax.controllers.evaluations import UNSEEN, Mode, Window, improves, whole
 from adaptax.following import Controller, follow
 from adaptax.leaves import without_variables
 from adaptax.scalars import real
@@ -65,7 +65,7 @@ def early_stop(
     max_lost: Scalar = 10,
     target: Scalar | None = None,
     *,
-    mode: str = "min",
+    mode: Mode = "min",
     monitor: str | None = "value",
     name: str | None = None,
 ) -> Controller:
@@ -113,7 +113,7 @@ def early_stop(
     checks.count("max_lost", max_lost)
     if target is not None:
         checks.number("target", target)
-    checks.one_of("mode", mode, ("min", "max"))
+    checks.one_of("mode", mode, Mode)
 
     def init(params):
         del params

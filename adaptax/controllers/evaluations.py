@@ -5,7 +5,7 @@ A metric counts as it is, or as a part of a mean over a `Window`, an exponential
 structural; those of the others are numbers like any other.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,12 @@ from adaptax import counters
 from adaptax.checks import Scalar
 from adaptax.coordinates import average_weight
 from adaptax.scalars import real
+
+Mode = Literal["min", "max"]
+"""Whether a metric is to be small, as a loss, or large, as an accuracy."""
+
+ThresholdMode = Literal["relative", "absolute"]
+"""Whether a threshold is a part of the best evaluation or a number like it."""
 
 UNSEEN = float(np.finfo(np.float32).max)
 """What stands for the best evaluation before there is one."""
@@ -31,7 +37,10 @@ def bounded(value: jax.Array) -> jax.Array:
 
 
 def improves(
-    evaluation: jax.Array, best: jax.Array, threshold: Scalar, threshold_mode: str
+    evaluation: jax.Array,
+    best: jax.Array,
+    threshold: Scalar,
+    threshold_mode: ThresholdMode,
 ) -> jax.Array:
     """Tell whether an evaluation lies below the best one by more than a threshold.
 

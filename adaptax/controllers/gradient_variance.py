@@ -16,7 +16,7 @@ The averages are exponential and debiased, after Johnson, Agrawal, Gu & Guestrin
 "AdaScale SGD" (arXiv 2007.05105).
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,8 @@ from adaptax.coordinates import accumulators, average_weight, divide, remember
 from adaptax.following import Controller, follow_gradients
 from adaptax.leaves import global_norm, inner_product
 from adaptax.scalars import real
+
+By = Literal["variance", "norm"]
 
 
 class GradientNoiseState(NamedTuple):
@@ -63,7 +65,7 @@ def gradient_variance(
     min_scale: Scalar = 0.1,
     max_scale: Scalar = 10.0,
     *,
-    by: str = "variance",
+    by: By = "variance",
     micro_batches: bool = False,
     name: str | None = None,
 ) -> Controller:
@@ -102,7 +104,7 @@ def gradient_variance(
     checks.number("exponent", exponent, at_least=0)
     checks.number("min_scale", min_scale, above=0, at_most=1)
     checks.number("max_scale", max_scale, at_least=1)
-    checks.one_of("by", by, ("variance", "norm"))
+    checks.one_of("by", by, By)
 
     def bounded(ratio):
         return jnp.clip(ratio ** real(exponent), real(min_scale), real(max_scale))

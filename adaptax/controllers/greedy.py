@@ -26,7 +26,14 @@ import jax.numpy as jnp
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.controllers import evaluations
-from adaptax.controllers.evaluations import UNSEEN, Recent, improves, whole
+from adaptax.controllers.evaluations import (
+    UNSEEN,
+    Mode,
+    Recent,
+    ThresholdMode,
+    improves,
+    whole,
+)
 from adaptax.following import Controller, follow
 from adaptax.scalars import real
 
@@ -68,8 +75,8 @@ def greedy(
     reset: Scalar = 500,
     *,
     window: int = 1,
-    threshold_mode: str = "absolute",
-    mode: str = "min",
+    threshold_mode: ThresholdMode = "absolute",
+    mode: Mode = "min",
     monitor: str | None = "value",
     name: str | None = None,
 ) -> Controller:
@@ -115,8 +122,8 @@ def greedy(
     checks.number("max_scale", max_scale, at_least=1)
     checks.count("reset", reset, at_least=1)
     checks.length("window", window)
-    checks.one_of("threshold_mode", threshold_mode, ("absolute", "relative"))
-    checks.one_of("mode", mode, ("min", "max"))
+    checks.one_of("threshold_mode", threshold_mode, ThresholdMode)
+    checks.one_of("mode", mode, Mode)
 
     def init(params):
         del params

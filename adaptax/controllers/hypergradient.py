@@ -13,7 +13,7 @@ Adaptation with Hypergradient Descent", ICLR (arXiv 1703.04782). Their additive 
 10⁻⁶ for gradient descent and 10⁻⁸ for Adam, their multiplicative one 0.02.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,8 @@ from adaptax.coordinates import accumulators, divide, remember
 from adaptax.following import Controller, follow_gradients
 from adaptax.leaves import global_norm, inner_product
 from adaptax.scalars import real
+
+Rule = Literal["multiplicative", "additive"]
 
 
 class HypergradientState(NamedTuple):
@@ -56,7 +58,7 @@ def hypergradient(
     min_scale: Scalar = 1e-3,
     max_scale: Scalar = 1e3,
     *,
-    rule: str = "multiplicative",
+    rule: Rule = "multiplicative",
     name: str | None = None,
 ) -> Controller:
     """Raise the rate while gradients agree with the step before, else lower it.
@@ -85,7 +87,7 @@ def hypergradient(
     >>> float(update)
     1.02
     """
-    checks.one_of("rule", rule, ("multiplicative", "additive"))
+    checks.one_of("rule", rule, Rule)
     multiplicative = rule == "multiplicative"
     checks.number("beta", beta, at_least=0, below=1 if multiplicative else None)
     kind = HypergradientState if initial is None else InitialHypergradientState

@@ -14,7 +14,7 @@ Stochastic Gradient: Interpolation, Line-Search, and Convergence Rates", NeurIPS
 downhill already, those here are subtracted, as everywhere in front of `scale(-1)`.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,8 @@ from adaptax.leaves import (
     is_trained,
 )
 from adaptax.scalars import real
+
+Test = Literal["armijo", "goldstein"]
 
 
 class LineSearchState(NamedTuple):
@@ -60,7 +62,7 @@ def line_search(
     max_trials: Scalar = 100,
     tolerance: Scalar = 1e-7,
     *,
-    test: str = "armijo",
+    test: Test = "armijo",
     name: str | None = None,
 ) -> Controller:
     """Take the first rate, from large to small, that lowers the loss of this batch.
@@ -105,7 +107,7 @@ def line_search(
     -2.2
     """
     checks.number("initial", initial, above=0)
-    checks.one_of("test", test, ("armijo", "goldstein"))
+    checks.one_of("test", test, Test)
     goldstein = test == "goldstein"
     checks.number("c", c, above=0, below=0.5 if goldstein else 1)
     checks.number("decrease", decrease, above=0, below=1)

@@ -11,7 +11,7 @@ L ≥ L_min > 0: the ratio is inverted there. The form with the first loss needs
 of the losses. Where L ≤ L_min the scale is `min_scale`; where L₀ ≤ L_min < L it is 1.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,8 @@ from adaptax.controllers import evaluations
 from adaptax.controllers.evaluations import Average, bounded
 from adaptax.following import Controller, follow
 from adaptax.scalars import real
+
+Reference = Literal["first", "current"]
 
 
 class LossRatioState(NamedTuple):
@@ -42,7 +44,7 @@ def loss_ratio(
     min_scale: Scalar = 0.0,
     decay: Scalar = 0.0,
     *,
-    reference: str = "first",
+    reference: Reference = "first",
     monitor: str | None = "value",
     name: str | None = None,
 ) -> Controller:
@@ -77,7 +79,7 @@ def loss_ratio(
     checks.number("lower_bound", lower_bound)
     checks.number("min_scale", min_scale, at_least=0, at_most=1)
     checks.averaging_factor("decay", decay)
-    checks.one_of("reference", reference, ("first", "current"))
+    checks.one_of("reference", reference, Reference)
     require(
         reference == "first" or lower_bound > 0,
         f"lower_bound must be > 0 where reference is 'current', got {lower_bound}: the "

@@ -34,7 +34,7 @@ ReduceLROnPlateau`; `optax.contrib.reduce_on_plateau`. The relative test is writ
 |best|, which is right for negative metrics too.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,11 +42,19 @@ import jax.numpy as jnp
 from adaptax import checks, counters
 from adaptax.checks import Scalar, require
 from adaptax.controllers import evaluations
-from adaptax.controllers.evaluations import UNSEEN, Recent, Window, bounded, whole
+from adaptax.controllers.evaluations import (
+    UNSEEN,
+    Mode,
+    Recent,
+    ThresholdMode,
+    Window,
+    bounded,
+    whole,
+)
 from adaptax.following import Controller, follow
 from adaptax.scalars import real
 
-_CONVENTIONS = ("adaptax", "torch", "keras", "optax")
+Convention = Literal["adaptax", "torch", "keras", "optax"]
 
 
 class PlateauState(NamedTuple):
@@ -80,9 +88,9 @@ def reduce_on_plateau(
     trend_errors: Scalar = 2.0,
     *,
     trend: int | None = None,
-    threshold_mode: str | None = None,
-    mode: str = "min",
-    convention: str = "adaptax",
+    threshold_mode: ThresholdMode | None = None,
+    mode: Mode = "min",
+    convention: Convention = "adaptax",
     monitor: str | None = "value",
     name: str | None = None,
 ) -> Controller:
@@ -132,9 +140,9 @@ def reduce_on_plateau(
         checks.length("trend", trend, at_least=3)
     if threshold_mode is None:
         threshold_mode = "absolute" if convention == "keras" else "relative"
-    checks.one_of("threshold_mode", threshold_mode, ("relative", "absolute"))
-    checks.one_of("mode", mode, ("min", "max"))
-    checks.one_of("convention", convention, _CONVENTIONS)
+    checks.one_of("threshold_mode", threshold_mode, ThresholdMode)
+    checks.one_of("mode", mode, Mode)
+    checks.one_of("convention", convention, Convention)
     require(
         (convention, threshold_mode) != ("keras", "relative"),
         "threshold_mode must be 'absolute' where convention is 'keras': Keras has no "

@@ -23,7 +23,7 @@ Convergence-Diagnostic based Step Sizes for SGD" (arXiv 2007.00534).
 """
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,8 @@ from adaptax.coordinates import accumulators, remember
 from adaptax.following import Controller, follow, follow_gradients
 from adaptax.leaves import global_norm, inner_product
 from adaptax.scalars import real
+
+Test = Literal["sasa", "slope", "pflug"]
 
 SMALLEST_WINDOW = 32
 
@@ -77,7 +79,7 @@ def stationarity(
     min_scale: Scalar = 0.0,
     *,
     window: int = 1000,
-    test: str = "sasa",
+    test: Test = "sasa",
     monitor: str | None = "value",
     name: str | None = None,
 ) -> Controller:
@@ -117,7 +119,7 @@ def stationarity(
     checks.count("every", every, at_least=1)
     checks.number("min_scale", min_scale, at_least=0, at_most=1)
     checks.count("window", window, at_least=SMALLEST_WINDOW)
-    checks.one_of("test", test, ("sasa", "slope", "pflug"))
+    checks.one_of("test", test, Test)
 
     def cut(rate, where):
         smaller = jnp.maximum(rate * real(factor), real(min_scale))

@@ -9,6 +9,8 @@ Source: Smith (2017), "Cyclical Learning Rates for Training Neural Networks". Th
 as PyTorch's `CyclicLR` with `step_size_up=s`.
 """
 
+from typing import Literal
+
 import jax.numpy as jnp
 
 from adaptax import checks
@@ -18,12 +20,14 @@ from adaptax.scalars import log, real
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import whole
 
+Mode = Literal["triangular", "triangular2", "exp_range"]
+
 
 def cyclic(
     low: Scalar,
     high: Scalar,
     half_cycle: Scalar,
-    mode: str = "triangular",
+    mode: Mode = "triangular",
     gamma: Scalar = 1.0,
 ) -> Schedule:
     """Rise from a low rate to a high one and fall back, for ever.
@@ -45,7 +49,7 @@ def cyclic(
     checks.rate("high", high)
     checks.at_most("low", low, "high", high)
     checks.number("half_cycle", half_cycle, at_least=1)
-    checks.one_of("mode", mode, ("triangular", "triangular2", "exp_range"))
+    checks.one_of("mode", mode, Mode)
     checks.number("gamma", gamma, above=0, at_most=1)
 
     def rate(step):

@@ -12,12 +12,16 @@ The peak is at step φT and the end at step T, as in `optax.cosine_onecycle_sche
 it is `one_cycle(peak, T - 1, start_fraction=(φ * T - 1) / (T - 1))`.
 """
 
+from typing import Literal
+
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import real
 from adaptax.schedules.curves import between, half_cosine
 from adaptax.schedules.periods import elapsed
+
+Anneal = Literal["cosine", "linear"]
 
 
 def one_cycle(
@@ -27,7 +31,7 @@ def one_cycle(
     div_factor: Scalar = 25.0,
     final_div_factor: Scalar = 1e4,
     *,
-    anneal: str = "cosine",
+    anneal: Anneal = "cosine",
 ) -> Schedule:
     """Rise to the peak, then fall below where it started.
 
@@ -50,7 +54,7 @@ def one_cycle(
     checks.number("start_fraction", start_fraction, at_least=0, at_most=1)
     checks.number("div_factor", div_factor, at_least=1)
     checks.number("final_div_factor", final_div_factor, at_least=1)
-    checks.one_of("anneal", anneal, ("cosine", "linear"))
+    checks.one_of("anneal", anneal, Anneal)
     curve = half_cosine if anneal == "cosine" else lambda part: part
 
     def rate(step):

@@ -13,6 +13,7 @@ Scheduling by Refinement", algorithm 1.
 
 import functools
 from collections.abc import Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,9 @@ from adaptax.scalars import known, real
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed
 
+Norm = Literal["l2", "l1"]
+Padding = Literal["reflect", "nearest"]
+
 _FLOOR = 1e-6
 
 
@@ -33,8 +37,8 @@ def refine(
     peak: Scalar = 1.0,
     total_steps: Scalar | None = None,
     *,
-    norm: str = "l2",
-    padding: str = "reflect",
+    norm: Norm = "l2",
+    padding: Padding = "reflect",
 ) -> Schedule:
     """Make a schedule of the gradient norms of an earlier run.
 
@@ -74,8 +78,8 @@ def refine(
     checks.rate("peak", peak)
     if total_steps is not None:
         checks.number("total_steps", total_steps, above=0)
-    checks.one_of("norm", norm, ("l2", "l1"))
-    checks.one_of("padding", padding, ("reflect", "nearest"))
+    checks.one_of("norm", norm, Norm)
+    checks.one_of("padding", padding, Padding)
     shape = _shape(real(grad_norms), 2 if norm == "l2" else 1, padding)
 
     def rate(step):

@@ -17,7 +17,10 @@ best.
 """
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
+import jax
 import jax.numpy as jnp
 
 from adaptax import checks
@@ -27,6 +30,8 @@ from adaptax.scalars import known, real
 from adaptax.schedules.curves import between, half_cosine
 from adaptax.schedules.periods import elapsed
 
+Shape = Literal["linear", "cosine", "mirror_cosine", "sqrt", "square", "exponential"]
+
 _LOG_LAST = math.log(0.01)
 
 
@@ -35,7 +40,7 @@ def _sqrt(x):
     return jnp.where(x > 0, 1 - jnp.sqrt(jnp.where(x > 0, x, 1)), 1)
 
 
-_SHAPES = {
+_SHAPES: dict[Shape, Callable[[jax.Array], jax.Array]] = {
     "linear": lambda x: 1 - x,
     "cosine": lambda x: 1 - half_cosine(x),
     "mirror_cosine": lambda x: 2 * (1 - x) - (1 - half_cosine(x)),
@@ -50,7 +55,7 @@ def warmup_stable_decay(
     total_steps: Scalar,
     warmup_steps: Scalar,
     decay_steps: Scalar,
-    shape: str = "linear",
+    shape: Shape = "linear",
     end: Scalar = 0.0,
 ) -> Schedule:
     """Warm up, stay at the peak, then cool down.
@@ -80,7 +85,7 @@ def warmup_stable_decay(
             f"warmup_steps + decay_steps must be <= total_steps, got {warmup_steps} + "
             f"{decay_steps} > {total_steps}.",
         )
-    checks.one_of("shape", shape, tuple(_SHAPES))
+    checks.one_of("shape", shape, Shape)
     checks.rate("end", end)
     checks.at_most("end", end, "peak", peak)
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,10 @@ import numpy as np
 
 from adaptax.tuning.execution import from_arrays, to_arrays
 
-ALGORITHMS = ("CMA_ES", "Sep_CMA_ES", "SNES", "xNES", "MA_ES", "CR_FM_NES", "SimpleES")
+Algorithm = Literal[
+    "CMA_ES", "Sep_CMA_ES", "SNES", "xNES", "MA_ES", "CR_FM_NES", "SimpleES"
+]
+ALGORITHMS = get_args(Algorithm)
 """The strategies of evosax that are known to work for a few dimensions."""
 
 

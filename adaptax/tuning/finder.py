@@ -15,7 +15,7 @@ section 3.3, for the linear test; fastai's `lr_find` for the exponential one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,8 @@ from adaptax.tuning.scheduled_trials import (
 )
 from adaptax.tuning.sessions import Session, as_seeds, fit_together
 from adaptax.tuning.trials import Trial
+
+Mode = Literal["exponential", "linear"]
 
 _KIND = "adaptax finder"
 _MESSAGES = {
@@ -129,7 +131,7 @@ def find_learning_rate(
     seeds: int | Sequence[int] = 1,
     hparams: dict[str, Any] | None = None,
     name: str = "learning_rate",
-    mode: str = "exponential",
+    mode: Mode = "exponential",
     smoothing: float | None = None,
     divergence: float = 4.0,
     key: Any = 0,
@@ -178,7 +180,7 @@ def find_learning_rate(
     ('ok', True)
     """
     checks.length("num_steps", num_steps, at_least=10)
-    checks.one_of("mode", mode, ("exponential", "linear"))
+    checks.one_of("mode", mode, Mode)
     rates = _rates(low, high, num_steps, mode)
     if smoothing is None:
         smoothing = max(0.0, 1 - 20 / num_steps)
@@ -209,7 +211,7 @@ def find_learning_rate(
     return FinderResult(rates, losses, smoothed, suggestions, spread, status, about)
 
 
-def _rates(low: float, high: float, num_steps: int, mode: str) -> np.ndarray:
+def _rates(low: float, high: float, num_steps: int, mode: Mode) -> np.ndarray:
     require_rates(low, high)
     spaced = np.geomspace if mode == "exponential" else np.linspace
     return spaced(low, high, num_steps).astype(np.float32)

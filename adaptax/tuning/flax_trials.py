@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from adaptax.checks import require
-from adaptax.tuning.trials import Trial, require_callable, trial
+from adaptax.tuning.trials import Batches, Trial, require_callable, trial
 
 
 def nnx_trial(
@@ -25,7 +25,7 @@ def nnx_trial(
     *,
     evaluate: Callable[..., Any] | None = None,
     eval_data: Any = None,
-    batches: str = "separate",
+    batches: Batches = "separate",
     has_aux: bool = False,
 ) -> Trial:
     """Make a trial of a Flax NNX model; see `trial` for the other arguments.

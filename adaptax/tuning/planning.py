@@ -8,7 +8,7 @@ it would take longer than the run itself.
 import os
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ from adaptax import checks
 from adaptax.checks import require
 from adaptax.tuning.execution import BUFFER, Plan, Population, Programs
 
-Strategy = str | int | Plan
+Strategy = Literal["auto", "vmap", "map"] | int | Plan
 """`"auto"`, `"vmap"`, `"map"`, the members to put side by side, or a plan."""
 
 _CONTAINERS = (  # of versions 2 and 1 of Linux's control groups

@@ -13,7 +13,7 @@ members reach the end of an interval together, as in synchronous variants.
 
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -32,6 +32,8 @@ from adaptax.tuning.results import Result
 from adaptax.tuning.sessions import Session, fit_together, stream
 from adaptax.tuning.sweep import best_so_far
 from adaptax.tuning.trials import Trial
+
+Exploit = Literal["truncation", "tournament"]
 
 _KIND = "adaptax population"
 
@@ -163,7 +165,7 @@ def population_based_training(
     num_steps: int,
     interval: int,
     members: int = 20,
-    exploit: str = "truncation",
+    exploit: Exploit = "truncation",
     fraction: float = 0.2,
     factors: tuple[float, float] = (0.8, 1.2),
     resample: float = 0.25,
@@ -211,7 +213,7 @@ def population_based_training(
     checks.length("num_steps", num_steps)
     checks.length("interval", interval)
     checks.length("members", members)
-    checks.one_of("exploit", exploit, ("truncation", "tournament"))
+    checks.one_of("exploit", exploit, Exploit)
     checks.number("fraction", fraction, above=0, at_most=0.5)
     checks.number("resample", resample, at_least=0, at_most=1)
     for factor in factors:
@@ -250,7 +252,7 @@ class _Rules(NamedTuple):
     """How members copy each other and vary what they copied."""
 
     space: Any
-    exploit: str
+    exploit: Exploit
     fraction: float
     factors: tuple[float, float]
     resample: float

@@ -33,7 +33,7 @@ from adaptax import checks
 from adaptax.rates import Schedule
 from adaptax.tuning import evolution, records, tables
 from adaptax.tuning.cosine_baselines import CosineBaseline, cosine_grid, drawn_cosines
-from adaptax.tuning.evolution import ALGORITHMS, Evolution, mirrored
+from adaptax.tuning.evolution import Algorithm, Evolution, mirrored
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rate_tables import interpolated
 from adaptax.tuning.records import group, prefixed
@@ -182,7 +182,7 @@ def search_schedule(
     hparams: dict[str, Any] | None = None,
     population: int = 16,
     generations: int = 20,
-    algorithm: str = "CMA_ES",
+    algorithm: Algorithm = "CMA_ES",
     seeds: int = 1,
     fresh_seeds: int = 8,
     baseline: bool = True,
@@ -237,7 +237,7 @@ def search_schedule(
     checks.length("generations", generations, at_least=2)
     checks.length("seeds", seeds)
     checks.length("fresh_seeds", fresh_seeds, at_least=2)
-    checks.one_of("algorithm", algorithm, ALGORITHMS)
+    checks.one_of("algorithm", algorithm, Algorithm)
     require_rates(low, high)
     settings = _Settings(
         num_steps=num_steps,
@@ -285,7 +285,7 @@ class _Settings(NamedTuple):
     high: float
     population: int
     generations: int
-    algorithm: str
+    algorithm: Algorithm
     seeds: int
     fresh_seeds: int
     baseline: bool

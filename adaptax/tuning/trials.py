@@ -10,7 +10,7 @@ for many hyperparameters and seeds in one program. `trial` makes one of plain fu
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ from adaptax import checks
 from adaptax.checks import require
 from adaptax.learning_rate_free import eval_params
 from adaptax.tuning.shuffling import batch_indices
+
+Batches = Literal["separate", "shared"]
 
 
 class Shared(NamedTuple):
@@ -82,7 +84,7 @@ def trial(
     *,
     evaluate: Callable[..., Any] | None = None,
     eval_data: Any = None,
-    batches: str = "separate",
+    batches: Batches = "separate",
     has_state: bool = False,
     has_key: bool = False,
     has_aux: bool = False,
@@ -167,7 +169,7 @@ def trial(
             "evaluate needs eval_data, got None. Pass the held-out data, or () for a "
             "function that needs none.",
         )
-    checks.one_of("batches", batches, ("separate", "shared"))
+    checks.one_of("batches", batches, Batches)
     size = num_examples(data)
     if batch_size is not None:
         checks.length("batch_size", batch_size)
