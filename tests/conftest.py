@@ -11,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import jax
 import optax
 import pytest
+from hypothesis import HealthCheck, settings
 
 # The tests compile thousands of small programs and run each of them a few times: XLA
 # need not optimize them. It ends the process at a flag that it does not know, and 0.12
@@ -24,6 +25,13 @@ collect_ignore_glob = ["reference/make_*"]  # scripts that need the other librar
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_enable_compilation_cache", False)
+
+
+# How long an example takes to be drawn or tried is no failure, on a busy machine.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 def pytest_report_header():

@@ -42,7 +42,7 @@ def smoke(tmp_path_factory):
     journal = out / "tuning.jsonl"
     with (out / "log").open("w") as log:
         process = subprocess.Popen([*command, "--out", out], stdout=log, stderr=log)
-        limit = time.monotonic() + 240
+        limit = time.monotonic() + 1200
         while finished(journal) == 0 and process.poll() is None:
             assert time.monotonic() < limit, "no unit was finished"
             time.sleep(0.02)

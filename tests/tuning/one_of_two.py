@@ -37,7 +37,7 @@ if __name__ == "__main__":
     process, port, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     jax.config.update("jax_num_cpu_devices", 4)
     jax.distributed.initialize(
-        f"127.0.0.1:{port}", 2, process, initialization_timeout=60
+        f"127.0.0.1:{port}", 2, process, initialization_timeout=600
     )
     both = jax.make_mesh((8,), ("members",))
     halve(both).save(folder / f"halving-{process}.npz")

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -17,11 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import multihost_utils
+from ports import reserved_port
 
 from adaptax.tuning import archives
 from adaptax.tuning import checkpoints as module
 from adaptax.tuning.checkpoints import Checkpoints
 
+HANGS = 1200  # seconds, on any machine
 ABOUT = {"tool": "sweep", "num_steps": 100, "versions": {"jax": "1", "numpy": "2"}}
 
 ARRAYS = {
@@ -399,7 +400,7 @@ for size in (1300, 100_000):  # what does not fit at its end, and early on
 checkpoints.save(3, {"x": np.ones(10)}, {})
 """
     process = child(code, folder)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=HANGS)
     assert process.returncode == 0
     assert output.split() == ["27", "27"]  # EFBIG
     assert steps_in(folder) == [1, 3]
@@ -483,7 +484,7 @@ def test_two_real_processes_agree_on_when_to_save_and_what_to_read(tmp_path):
 import sys, jax, numpy as np
 index, port, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 jax.config.update("jax_num_cpu_devices", 1)
-jax.distributed.initialize(f"127.0.0.1:{port}", 2, index, initialization_timeout=30)
+jax.distributed.initialize(f"127.0.0.1:{port}", 2, index, initialization_timeout=600)
 from adaptax.tuning.checkpoints import Checkpoints
 with Checkpoints(folder, {}) as checkpoints:
     assert checkpoints.latest() is None
@@ -500,22 +501,22 @@ except ValueError as error:
     print(error)
 jax.distributed.shutdown()
 """
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
     logs = [tmp_path / f"{index}.log" for index in range(2)]
     processes = []
-    try:
-        for index, log in enumerate(logs):
-            command = [sys.executable, "-c", code, str(index), port, tmp_path / "both"]
-            with log.open("w") as output:
-                processes.append(
-                    subprocess.Popen(command, stdout=output, stderr=output)
-                )
-        codes = [process.wait(60) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    with reserved_port() as port:
+        arguments = [port, tmp_path / "both"]
+        try:
+            for index, log in enumerate(logs):
+                command = [sys.executable, "-c", code, str(index), *arguments]
+                with log.open("w") as output:
+                    processes.append(
+                        subprocess.Popen(command, stdout=output, stderr=output)
+                    )
+            codes = [process.wait(HANGS) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
     told = [log.read_text() for log in logs]
     assert codes == [0, 0], told
     assert all("has checkpoints of another run: other" in text for text in told), told

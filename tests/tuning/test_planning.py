@@ -114,7 +114,7 @@ def test_auto_measures_what_it_tells(programs, spread_programs):
         found = plan(here, "auto", members=members)
         assert len(found.tried) > 1
         assert found.tried[found.plan] == min(found.tried.values())
-        assert all(0 < seconds < 10 for seconds in found.tried.values())
+        assert all(0 < seconds < np.inf for seconds in found.tried.values())
 
 
 def test_the_seconds_are_those_of_a_step_of_a_member(programs, monkeypatch):

@@ -1,7 +1,6 @@
 """Two processes over loopback: both have the result that one process has."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from one_of_two import evolve, halve
+from ports import reserved_port
 
 import adaptax
 
@@ -20,24 +20,24 @@ SCRIPT = Path(__file__).with_name("one_of_two.py")
 def folder(tmp_path_factory):
     """Give a folder with what each of the processes saved."""
     folder = tmp_path_factory.mktemp("processes")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     logs = [folder / f"log-{process}" for process in range(2)]
     started = []
-    for process, log in enumerate(logs):
-        with log.open("w") as output:
-            command = [sys.executable, SCRIPT, str(process), port, folder]
-            started.append(
-                subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-            )
-    try:
-        codes = [process.wait(timeout=240) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
+    with reserved_port() as port:
+        try:
+            for process, log in enumerate(logs):
+                command = [sys.executable, SCRIPT, str(process), port, folder]
+                with log.open("w") as output:
+                    started.append(
+                        subprocess.Popen(
+                            command, stdout=output, stderr=output, env=environment
+                        )
+                    )
+            codes = [process.wait(timeout=1200) for process in started]
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
     assert codes == [0, 0], "\n".join(log.read_text() for log in logs)
     return folder
 

@@ -71,15 +71,16 @@ def test_no_time_is_promised_before_anything_is_done(clock, capsys):
     assert capsys.readouterr().err == "sweep: 0/0\nsweep: 0/0, in 0:00:11\n"
 
 
-def test_an_exception_passes_and_the_last_line_says_where_it_stopped(capsys):
+def test_an_exception_passes_and_the_last_line_says_where_it_stopped(clock, capsys):
     def run():
         with Progress(True, "sweep", 9) as shown:
             shown.update(4)
+            clock[0] += 2
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run()
-    assert capsys.readouterr().err == "sweep: stopped at 4/9, in 0:00:00\n"
+    assert capsys.readouterr().err == "sweep: stopped at 4/9, in 0:00:02\n"
 
 
 @pytest.mark.parametrize("silent", ["disabled", "other process", "no standard error"])
