@@ -24,6 +24,7 @@ from adaptax.leaves import (
     dtype_of,
     is_placeholder,
     is_trained,
+    narrowed,
     require_trainable,
 )
 from adaptax.scalars import known
@@ -168,7 +169,7 @@ def _guarded(rule, num_trees, conditional, scalars, where, gradient, *row):
 
     def add(leaf, change):
         new = leaf + jnp.where(used, change, 0)
-        return _narrowed(new, stored.get(id(leaf), wide)).astype(wide)
+        return narrowed(new, stored.get(id(leaf), wide)).astype(wide)
 
     cleaned = _cleaned(widened[0])
     update, *states = rule(
@@ -181,8 +182,8 @@ def _guarded(rule, num_trees, conditional, scalars, where, gradient, *row):
         # Multiplied rather than chosen: LLVM would branch around a division, and then
         # not vectorize the loop.
         update = update * used.astype(wide)
-    return _narrowed(update, dtype_of(gradient)), *(
-        _narrowed(new, dtype_of(old))
+    return narrowed(update, dtype_of(gradient)), *(
+        narrowed(new, dtype_of(old))
         for new, old in zip(states, row[:num_trees], strict=True)
     )
 
@@ -219,14 +220,6 @@ def _cleaned_derivative(primals, tangents):
     (gradient,), (tangent,) = primals, tangents
     usable = jnp.abs(gradient) < _limit(gradient.dtype)
     return _cleaned(gradient), jnp.where(usable, tangent, 0)
-
-
-def _narrowed(array: jax.Array, dtype: Any) -> jax.Array:
-    """Cast; what float16 cannot hold becomes its largest number."""
-    if dtype == jnp.float16:
-        limit = float(jnp.finfo(jnp.float16).max)
-        array = jnp.clip(array, -limit, limit)
-    return array.astype(dtype)
 
 
 def _column(structure, updates, leaves, tree) -> list[Any]:

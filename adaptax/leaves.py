@@ -40,6 +40,14 @@ def computing_dtype(*dtypes: jnp.dtype) -> jnp.dtype:
     return max((jnp.dtype(jnp.float32), *dtypes), key=lambda dtype: dtype.itemsize)
 
 
+def narrowed(array: jax.Array, dtype: Any) -> jax.Array:
+    """Cast an array; what a narrow float cannot hold becomes its largest number."""
+    if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < array.dtype.itemsize:
+        limit = float(jnp.finfo(dtype).max)
+        array = jnp.clip(array, -limit, limit)
+    return array.astype(dtype)
+
+
 def require_trainable(params: optax.Params) -> None:
     """Raise where a tree has leaves that would silently not be trained as they should.
 

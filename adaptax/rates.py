@@ -21,7 +21,7 @@ import optax
 
 from adaptax import checks, counters, seats
 from adaptax.checks import Scalar, require
-from adaptax.leaves import computing_dtype, dtype_of
+from adaptax.leaves import computing_dtype, dtype_of, narrowed
 
 OneRate: TypeAlias = Scalar | Callable[..., Any] | optax.GradientTransformation
 """A number, a traced scalar, a function `step -> rate`, or a transformation."""
@@ -307,14 +307,23 @@ def seat(learning_rate: LearningRate, *, needs_unit: bool = False) -> Seat:
 
 
 def scale_updates(updates: optax.Updates, scale: jax.Array) -> optax.Updates:
-    """Multiply every real or complex leaf by a scalar, keeping its dtype."""
+    """Multiply every real or complex leaf by a scalar, keeping its dtype.
+
+    A product that a narrow dtype cannot hold becomes its largest number. An infinite
+    update stays infinite, so that a guard around the chain sees it.
+    """
 
     def multiply(leaf):
         if not jnp.issubdtype(dtype_of(leaf), jnp.inexact):
             return leaf
         dtype = dtype_of(leaf)
         wide = computing_dtype(dtype)
-        return (jnp.asarray(leaf).astype(wide) * scale.astype(wide)).astype(dtype)
+        product = jnp.asarray(leaf).astype(wide) * scale.astype(wide)
+        if wide == dtype:
+            return product
+        return jnp.where(
+            jnp.isinf(leaf), product.astype(dtype), narrowed(product, dtype)
+        )
 
     return jax.tree.map(multiply, updates)
 

@@ -19,7 +19,13 @@ import optax
 
 from adaptax.checks import Scalar
 from adaptax.coordinates import root
-from adaptax.leaves import computing_dtype, dtype_of, is_placeholder, is_trained
+from adaptax.leaves import (
+    computing_dtype,
+    dtype_of,
+    is_placeholder,
+    is_trained,
+    narrowed,
+)
 from adaptax.optimizers.adam import scale_by_adam
 from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
@@ -98,4 +104,4 @@ def _as_long(update: Any, param: Any) -> Any:
     ours, theirs = root(jnp.sum(u * u)), root(jnp.sum(w * w))
     usable = (ours > 0) & (theirs > 0) & jnp.isfinite(ours) & jnp.isfinite(theirs)
     ratio = jnp.where(usable, theirs, 1) / jnp.where(usable, ours, 1)
-    return (ratio * u).astype(dtype_of(update))
+    return narrowed(ratio * u, dtype_of(update))

@@ -33,7 +33,7 @@ from adaptax.coordinates import (
     root,
     usable,
 )
-from adaptax.leaves import computing_dtype, dtype_of, is_trained
+from adaptax.leaves import computing_dtype, dtype_of, is_trained, narrowed
 from adaptax.optimizers.adam import scale_by_adam
 from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
@@ -147,7 +147,7 @@ def scale_by_muon(
         else:
             scale = jnp.asarray(consistent_rms) * max(rows, columns) ** 0.5
         turned = turned.astype(direction.dtype) * scale.astype(direction.dtype)
-        return turned.reshape(direction.shape).astype(dtype_of(update))
+        return narrowed(turned.reshape(direction.shape), dtype_of(update))
 
     return optax.GradientTransformation(init, update)
 

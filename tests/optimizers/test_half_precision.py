@@ -5,10 +5,12 @@ import inspect
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from steps import PARAMS, as_dtype, gradients
 
+import adaptax
 from adaptax import catalog
 
 MOMENTLESS = {"gradient_descent"}
@@ -84,3 +86,44 @@ def test_factors_that_round_to_one_in_bfloat16_do_no_harm(entry):
         gradient = as_dtype(gradient, jnp.bfloat16)
         updates, state = optimizer.update(gradient, state, params, value=1.0)
         chex.assert_tree_all_finite(updates)
+
+
+ALL_BUT_SCHEDULES = [entry for entry in catalog.ENTRIES if entry.family != "schedule"]
+
+
+@pytest.mark.parametrize("entry", ALL_BUT_SCHEDULES, ids=lambda entry: entry.name)
+def test_an_update_that_is_too_large_for_float16_is_its_largest_number(entry):
+    dtype, rate = jnp.float16, {"learning_rate": 1e6}
+    made = entry.make(**rate) if entry.has_seat else entry.make()
+    if entry.family in ("controller", "estimate"):
+        made = optax.chain(made, adaptax.descend(1e6))
+    optimizer = optax.with_extra_args_support(made)
+    params = {"w": jnp.asarray([[1.0, -2.0], [0.5, 3.0]], dtype)}
+    size = jnp.asarray(4e4, dtype)
+    gradients = {"w": jnp.asarray([[1.0, -1.0], [0.5, 0.0]], dtype) * size}
+    told = {
+        "value": jnp.float32(1.0),
+        "grad": gradients,
+        "value_fn": lambda params: jnp.float32(1.0),
+        "grad_fn": lambda params: gradients,
+        "micro_norms": jnp.array([1e4, 2e4, 3e4], jnp.float32),
+    }
+    state = optimizer.init(params)
+    for _ in range(3):
+        updates, state = optimizer.update(gradients, state, params, **told)
+        assert updates["w"].dtype == dtype
+        chex.assert_tree_all_finite(updates)
+
+
+def test_a_rate_saturates_finite_updates_alone():
+    updates = jnp.asarray([4e4, -4e4, jnp.inf, -jnp.inf, jnp.nan, 1.0], jnp.float16)
+    rate = adaptax.constant(2.0)
+    scaled, _ = rate.update(updates, rate.init())
+    expected = [65504.0, -65504.0, jnp.inf, -jnp.inf, jnp.nan, 2.0]
+    np.testing.assert_array_equal(scaled, jnp.asarray(expected, jnp.float16))
+    optimizer = adaptax.gradient_descent(2.0)
+    moved, _ = optimizer.update(updates[:2], optimizer.init(updates[:2]))
+    np.testing.assert_array_equal(moved, [-65504.0, 65504.0])
+    largest = jnp.finfo(jnp.bfloat16).max
+    scaled, _ = adaptax.constant(1.003).update(largest[None], rate.init())
+    np.testing.assert_array_equal(scaled, largest[None])
