@@ -1,14 +1,16 @@
 """Gradient accumulation that averages the loss as well.
 
-    ḡ = (1/k) Σ gᵢ,   value = (1/k) Σ valueᵢ       over k micro-batches
+    ḡ = (1/n) Σ gᵢ,   value = (1/n) Σ valueᵢ       over n micro-batches
 
 The inner transformation sees one step every k calls, with the mean gradient and the
-mean `value`; in between, the updates are 0. `optax.MultiSteps` hands a loss-driven rate
-the loss of the last micro-batch alone.
+mean `value`; in between, the updates are 0. There n = k, and n < k where the step is
+taken early, by `flush=True`. `optax.MultiSteps` hands a loss-driven rate the loss of
+the last micro-batch alone, and has no early step.
 
 Source: the mean over a batch is the mean of the means over equal parts of it.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +20,8 @@ import optax
 from adaptax import checks, counters
 from adaptax.checks import Scalar, require
 from adaptax.coordinates import accumulators, by_coordinate
+from adaptax.following import as_metric
+from adaptax.guards import flattened, guarded
 from adaptax.leaves import dtype_of, is_trained
 from adaptax.scalars import either
 
@@ -25,11 +29,13 @@ from adaptax.scalars import either
 class AccumulateState(NamedTuple):
     """The state of `accumulate`.
 
-    `micro_step` counts the micro-batches summed so far, from 0; `gradient_sum` is
-    shaped like the parameters, float32 at least; `value_sum` and `value_count` are over
-    the values that were finite.
+    `step` counts the steps of the inner transformation, from 0, and `micro_step` the
+    micro-batches summed since the most recent one; `gradient_sum` is shaped like the
+    parameters, float32 at least; `value_sum` and `value_count` are over the values that
+    were finite.
     """
 
+    step: jax.Array
     micro_step: jax.Array
     gradient_sum: optax.Updates
     value_sum: jax.Array
@@ -38,7 +44,8 @@ class AccumulateState(NamedTuple):
 
 
 def accumulate(
-    inner: optax.GradientTransformation, every: Scalar
+    inner: optax.GradientTransformation,
+    every: Scalar | Callable[[jax.Array], Any],
 ) -> optax.GradientTransformationExtraArgs:
     """Average the gradients and the `value` of several micro-batches for one step.
 
@@ -46,18 +53,38 @@ def accumulate(
     finite is left out of the mean (where none is finite, the inner transformation sees
     NaN). Other extra arguments are those of the last micro-batch.
 
+    The extra argument `flush` of `update`, a boolean, traced or not, takes the step at
+    this call, with the mean over the micro-batches there are. Give it with the last
+    micro-batch of an epoch whose number of them is no multiple of k; else that rest is
+    averaged with the first micro-batches of the next epoch, or is lost at the end.
+
     Args:
         inner: The transformation that takes a step every `every` calls.
-        every: k >= 1, the number of micro-batches to a step.
+        every: k >= 1, the number of micro-batches to a step; or a function of the steps
+            taken so far, an int32 scalar, that gives it, as in `optax.MultiSteps`. What
+            such a function gives is rounded down, and to 1 at least.
 
     Raises:
+        TypeError: At `update`, if `value` is not a number.
         ValueError: At `update`, if `value` is not a scalar.
+
+    >>> import adaptax
+    >>> optimizer = accumulate(adaptax.gradient_descent(1.0), every=4)
+    >>> state, updates = optimizer.init(0.0), []
+    >>> for gradient in (1.0, 2.0, 3.0):
+    ...     last = gradient == 3.0
+    ...     update, state = optimizer.update(gradient, state, 0.0, flush=last)
+    ...     updates.append(float(update))
+    >>> updates
+    [0.0, 0.0, -2.0]
     """
-    checks.count("every", every, at_least=1)
+    if not callable(every):
+        checks.count("every", every, at_least=1)
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
         return AccumulateState(
+            step=counters.zero(),
             micro_step=counters.zero(),
             gradient_sum=accumulators(params),
             value_sum=jnp.zeros((), jnp.float32),
@@ -76,17 +103,18 @@ def accumulate(
             return [jnp.zeros_like(leaf) for leaf in _trained(updates, updates)], state
 
         def step():
-            mean = _mean(updates, state.gradient_sum, every)
+            mean = _mean(updates, state.gradient_sum, state.micro_step)
             new_updates, inner_state = inner.update(
                 mean, state.inner_state, params, **extra_args
             )
             return _trained(updates, new_updates), _restarted(state, inner_state)
 
-        done = state.micro_step >= jnp.asarray(every).astype(jnp.int32)
+        done = state.micro_step >= _number(every, state.step)
+        done = done | _boolean("flush", extra_args.get("flush", False))
         leaves, state = either(done, step, wait)
         return _with_trained(updates, leaves), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))
 
 
 def _added(updates, value, state) -> AccumulateState:
@@ -98,11 +126,7 @@ def _added(updates, value, state) -> AccumulateState:
     state = state._replace(micro_step=micro_step, gradient_sum=sums)
     if value is None:
         return state
-    value = jnp.asarray(value).astype(jnp.float32)
-    require(
-        value.shape == (),
-        f"value must be a scalar, got shape {value.shape}. Take its mean.",
-    )
+    value = as_metric("value", value)
     finite = jnp.isfinite(value)
     return state._replace(
         value_sum=state.value_sum + jnp.where(finite, value, 0),
@@ -113,6 +137,7 @@ def _added(updates, value, state) -> AccumulateState:
 def _restarted(state, inner_state) -> AccumulateState:
     """Empty the sums; the inner state keeps the types that it had."""
     empty = jax.tree.map(jnp.zeros_like, state._replace(inner_state=()))
+    empty = empty._replace(step=counters.increment(state.step))
     inner_state = jax.tree.map(
         lambda new, old: jnp.asarray(new).astype(old.dtype),
         inner_state,
@@ -121,11 +146,28 @@ def _restarted(state, inner_state) -> AccumulateState:
     return empty._replace(inner_state=inner_state)
 
 
-def _mean(updates, sums, every):
+def _number(every: Any, step: jax.Array) -> jax.Array:
+    """Return the number of micro-batches to the next step."""
+    number = jnp.asarray(every(step) if callable(every) else every)
+    require(
+        number.shape == (),
+        f"every must give a scalar, got an array of shape {number.shape}.",
+    )
+    return jnp.maximum(number.astype(jnp.int32), 1)
+
+
+def _boolean(name: str, value: Any) -> jax.Array:
+    flag = jnp.asarray(value)
+    if flag.dtype != bool or flag.shape != ():
+        raise TypeError(f"{name} must be a boolean, got {value!r}.")
+    return flag
+
+
+def _mean(updates, sums, number):
     return _with_trained(
         updates,
         [
-            (total / jnp.asarray(every).astype(total.dtype)).astype(dtype_of(leaf))
+            (total / number.astype(total.dtype)).astype(dtype_of(leaf))
             for leaf, total in zip(
                 _trained(updates, updates), _trained(updates, sums), strict=True
             )
@@ -135,7 +177,7 @@ def _mean(updates, sums, every):
 
 def _trained(updates, tree) -> list[Any]:
     """List the leaves of a tree that stand where the updates have trained ones."""
-    leaves, structure = jax.tree.flatten(updates)
+    leaves, structure = flattened(updates)
     pairs = zip(leaves, structure.flatten_up_to(tree), strict=True)
     return [other for leaf, other in pairs if is_trained(leaf)]
 

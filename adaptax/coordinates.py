@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax.checks import Scalar, require
+from adaptax.checks import Scalar
+from adaptax.guards import flattened, require_matching
 from adaptax.leaves import (
     computing_dtype,
     dtype_of,
-    is_placeholder,
     is_trained,
     narrowed,
     require_trainable,
@@ -60,15 +60,17 @@ def remember(memory: optax.Updates, updates: optax.Updates) -> optax.Updates:
     """Copy updates into the place of older ones that `accumulators` made room for.
 
     Raises:
-        ValueError: If the trees differ in structure.
+        ValueError: If the trees differ in structure or in a shape.
     """
 
-    def copy(old, new):
+    def copy(new, old):
         if not is_trained(old) or not is_trained(new):
             return old
         return jnp.asarray(new).astype(dtype_of(old))
 
-    return jax.tree.map(copy, memory, updates, is_leaf=is_placeholder)
+    leaves, structure = flattened(updates)
+    old = require_matching(updates, leaves, structure, memory, "the optimizer has")
+    return structure.unflatten(map(copy, leaves, old))
 
 
 def by_coordinate(
@@ -102,8 +104,11 @@ def by_coordinate(
         ValueError: If a tree differs from the updates in structure or in a shape; the
             message names the first path that differs.
     """
-    leaves, structure = jax.tree.flatten(updates, is_leaf=lambda leaf: leaf is None)
-    columns = [_column(structure, updates, leaves, tree) for tree in (*trees, *reads)]
+    leaves, structure = flattened(updates)
+    columns = [
+        require_matching(updates, leaves, structure, tree, "the optimizer has")
+        for tree in (*trees, *reads)
+    ]
     rows = [
         _on_leaf(rule, len(trees), where, scalars, leaf, *row)
         for leaf, *row in zip(leaves, *columns, strict=True)
@@ -220,46 +225,3 @@ def _cleaned_derivative(primals, tangents):
     (gradient,), (tangent,) = primals, tangents
     usable = jnp.abs(gradient) < _limit(gradient.dtype)
     return _cleaned(gradient), jnp.where(usable, tangent, 0)
-
-
-def _column(structure, updates, leaves, tree) -> list[Any]:
-    try:
-        column = structure.flatten_up_to(tree)
-        require(all(map(_is_leaf, column)), "a subtree stands in the place of a leaf.")
-    except (ValueError, TypeError, KeyError) as error:
-        path = _first_difference(updates, tree)
-        raise ValueError(
-            f"the updates and the optimizer's trees differ in structure at {path}. "
-            "Pass gradients of the parameters that init was given."
-        ) from error
-    for index, (leaf, other) in enumerate(zip(leaves, column, strict=True)):
-        both = is_trained(leaf) and is_trained(other)
-        if both and jnp.shape(leaf) != jnp.shape(other):
-            path = jax.tree_util.keystr(_paths(updates)[index])
-            raise ValueError(
-                f"the update at {path or 'the root'} has shape {jnp.shape(leaf)}, "
-                f"where the optimizer has {jnp.shape(other)}. "
-                "Pass gradients of the parameters that init was given."
-            )
-    return column
-
-
-def _is_leaf(node) -> bool:
-    untrained = node is None or isinstance(node, optax.MaskedNode)
-    return untrained or jax.tree_util.treedef_is_leaf(jax.tree.structure(node))
-
-
-def _paths(tree) -> list[Any]:
-    pairs = jax.tree.leaves_with_path(tree, is_leaf=lambda leaf: leaf is None)
-    return [path for path, _ in pairs]
-
-
-def _first_difference(updates, tree) -> str:
-    ours, theirs = _paths(updates), _paths(tree)
-    for path in ours:
-        if path not in theirs:
-            return jax.tree_util.keystr(path) or "the root"
-    for path in theirs:
-        if path not in ours:
-            return jax.tree_util.keystr(path) or "the root"
-    return "the root"

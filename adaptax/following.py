@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import counters
+from adaptax import checks, counters
 from adaptax.checks import require
+from adaptax.guards import flattened, guarded, require_matching
 from adaptax.leaves import is_placeholder, without_variables
 from adaptax.rates import Rate, scale_updates
 
@@ -139,10 +140,11 @@ def follow(
         rate = state.followed[label].learning_rate
         return scale_updates(updates, rate), state
 
-    return Controller(start, update)
+    return guarded(Controller(start, update))
 
 
 def follow_gradients(
+    who: str,
     init: Callable[[Any], Any],
     advance: Callable[..., Any],
     *,
@@ -155,6 +157,7 @@ def follow_gradients(
     searches of Optax; else it is the updates that reach the controller.
 
     Args:
+        who: The method's name, for messages.
         init: `init(params)` gives the method's state, which has the field
             `learning_rate`: the scale to apply.
         advance: `advance(state, gradients, updates, params, *needed)` gives the state
@@ -174,9 +177,11 @@ def follow_gradients(
     def update(updates, state, params=None, **extra_args):
         if OBSERVED in extra_args:
             raise ValueError(
-                "this controller follows the gradients and has no metric to observe."
+                f"{who} follows the gradients and has no metric to observe."
             )
-        needed = _needed(needs, params, extra_args)
+        if "params" in needs:
+            params = checks.given_params(params, who, _also(needs))
+        needed = _needed(needs, extra_args)
         finite = jnp.isfinite(needed.get("value", jnp.zeros(())))
         if "value" in needed:
             needed["value"] = jnp.where(finite, needed["value"], 0)
@@ -188,29 +193,28 @@ def follow_gradients(
         state = state._replace(step=counters.increment(state.step))
         return scale_updates(updates, after.learning_rate), state
 
-    return Controller(start, update)
+    return guarded(Controller(start, update))
 
 
 def _gradients(updates: optax.Updates, grad: optax.Updates | None) -> optax.Updates:
     """Give the part of a gradient that belongs to updates of which some are masked."""
     if grad is None:
         return updates
-    return jax.tree.map(
-        lambda update, leaf: update if is_placeholder(update) else leaf,
-        updates,
-        grad,
-        is_leaf=is_placeholder,
+    leaves, structure = flattened(updates)
+    column = require_matching(updates, leaves, structure, grad, "`grad` has")
+    return structure.unflatten(
+        update if is_placeholder(update) else leaf
+        for update, leaf in zip(leaves, column, strict=True)
     )
 
 
-def _needed(
-    names: tuple[str, ...], params: Any, extra_args: dict[str, Any]
-) -> dict[str, Any]:
-    """Read the arguments of `update` that a controller needs, but for the params."""
-    if "params" in names and params is None:
-        raise ValueError(
-            "this controller needs the params: call tx.update(grads, state, params)."
-        )
+def _also(names: tuple[str, ...]) -> str:
+    """Return the extra arguments among these names as they stand in a call."""
+    return "".join(f", {name}=..." for name in names if name != "params")
+
+
+def _needed(names: tuple[str, ...], extra_args: dict[str, Any]) -> dict[str, Any]:
+    """Read the extra arguments of `update` that a controller needs."""
     return {
         name: read_metric(extra_args, name)
         if name == "value"
@@ -235,13 +239,28 @@ def read_metric(extra_args: dict[str, Any], monitor: str | None) -> jax.Array | 
     name = OBSERVED if OBSERVED in extra_args else monitor
     if name is None:
         return None
-    metric = jnp.asarray(read_extra(extra_args, name))
     label = "metric" if name == OBSERVED else name
+    return as_metric(label, read_extra(extra_args, name))
+
+
+def as_metric(name: str, value: Any) -> jax.Array:
+    """Return what training reports, such as a loss, as a float32 scalar.
+
+    Raises:
+        TypeError: If it is not a real number; the message has its name.
+        ValueError: If it is not a scalar.
+    """
+    try:
+        metric = jnp.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}.") from None
+    if not jnp.issubdtype(metric.dtype, jnp.number) and metric.dtype != bool:
+        raise TypeError(f"{name} must be a number, got dtype {metric.dtype}.")
     if jnp.issubdtype(metric.dtype, jnp.complexfloating):
-        raise TypeError(f"{label} must be real, got dtype {metric.dtype}.")
+        raise TypeError(f"{name} must be real, got dtype {metric.dtype}.")
     require(
         metric.shape == (),
-        f"{label} must be a scalar, got shape {metric.shape}. Take its mean.",
+        f"{name} must be a scalar, got shape {metric.shape}. Take its mean.",
     )
     return metric.astype(jnp.float32)
 

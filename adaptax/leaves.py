@@ -48,12 +48,12 @@ def narrowed(array: jax.Array, dtype: Any) -> jax.Array:
     return array.astype(dtype)
 
 
-def require_trainable(params: optax.Params) -> None:
+def require_trainable(params: optax.Params | None) -> None:
     """Raise where a tree has leaves that would silently not be trained as they should.
 
     Raises:
-        ValueError: If a leaf is complex, a random key, or a float of fewer than 16
-            bits; the message names its path.
+        ValueError: If a leaf is complex, a random key, a float of fewer than 16 bits or
+            an integer of fewer than 8; the message names its path.
     """
     for path, leaf in jax.tree.leaves_with_path(params):
         dtype = dtype_of(leaf)
@@ -68,7 +68,9 @@ def require_trainable(params: optax.Params) -> None:
                 f"{where}: complex parameters are not supported. Keep the real and the "
                 "imaginary part as two leaves."
             )
-        if jnp.issubdtype(dtype, jnp.floating) and not is_trained(leaf):
+        narrow = jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).bits < 8
+        narrow |= jnp.issubdtype(dtype, jnp.floating) and not is_trained(leaf)
+        if narrow:
             raise ValueError(
                 f"{where}, which is too narrow to be updated. Keep the parameters in "
                 "bfloat16 or wider and round them where they are used."

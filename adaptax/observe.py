@@ -15,6 +15,7 @@ import optax
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.fusion import once
+from adaptax.guards import guarded
 from adaptax.leaves import global_norm, without_variables
 from adaptax.rates import ConstantState
 
@@ -155,7 +156,7 @@ def monitor(
         invalid = counters.increment(state.invalid, where=~finite.all())
         return updates, MonitorState(*kept, invalid=invalid, inner_state=inner_state)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))
 
 
 _SAVED = "saved_inner_state"

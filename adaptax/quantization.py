@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import optax
 
 from adaptax import checks, counters
+from adaptax.guards import guarded
 from adaptax.leaves import computing_dtype, is_trained
 
 
@@ -129,7 +130,7 @@ def quantized(
         kept = _map_codes(leaf, state.inner_state, old, new)
         return updates, QuantizedState(step, kept)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))
 
 
 def unquantize_state(opt_state: Any) -> Any:

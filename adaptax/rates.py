@@ -21,7 +21,8 @@ import optax
 
 from adaptax import checks, counters, seats
 from adaptax.checks import Scalar, require
-from adaptax.leaves import computing_dtype, dtype_of, narrowed
+from adaptax.guards import require_like
+from adaptax.leaves import computing_dtype, dtype_of, narrowed, require_trainable
 
 OneRate: TypeAlias = Scalar | Callable[..., Any] | optax.GradientTransformation
 """A number, a traced scalar, a function `step -> rate`, or a transformation."""
@@ -131,7 +132,7 @@ def as_schedule(function: Callable[[jax.Array], Any]) -> Schedule:
     """
 
     def init(params=None):
-        del params
+        require_trainable(params)
         step, zero = counters.zero(), jnp.zeros((), jnp.float32)
         state = ScheduleState(step, zero, counters.zero())
         return _applied(_evaluate(function, step), state)
@@ -168,7 +169,7 @@ def constant(value: Scalar) -> Schedule:
         return jnp.asarray(value).astype(jnp.float32)
 
     def init(params=None):
-        del params
+        require_trainable(params)
         zero = jnp.zeros((), jnp.float32)
         state = ConstantState(counters.zero(), zero, counters.zero(), given())
         return _applied(given(), state)
@@ -187,9 +188,10 @@ def _schedule(init: Callable[..., Any], advance: Callable[[Any], Any]) -> Schedu
     """Make a schedule of its state and the way from one state to the next."""
 
     def update(updates, state=None, params=None, **extra_args):
-        del params, extra_args
+        del extra_args
         if state is None:  # optax.inject_hyperparams: the state alone
             return advance(updates)
+        require_like(updates, params)
         state = advance(state)
         return scale_updates(updates, state.learning_rate), state
 

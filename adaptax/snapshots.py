@@ -23,7 +23,13 @@ import jax.numpy as jnp
 import optax
 
 from adaptax.following import ControllerState
-from adaptax.leaves import computing_dtype, dtype_of, is_trained, require_trainable
+from adaptax.leaves import (
+    computing_dtype,
+    dtype_of,
+    is_placeholder,
+    is_trained,
+    require_trainable,
+)
 
 
 def empty(params: optax.Params) -> Any:
@@ -117,7 +123,7 @@ def difference(params: optax.Params, saved: Any) -> optax.Updates:
         wide = computing_dtype(dtype_of(param))
         return jnp.asarray(param).astype(wide) - jnp.asarray(copy).astype(wide)
 
-    return jax.tree.map(leaf, params, saved)
+    return jax.tree.map(leaf, params, saved, is_leaf=is_placeholder)
 
 
 def landing(params: optax.Params, updates: optax.Updates) -> optax.Params:

@@ -136,3 +136,59 @@ def test_a_loss_that_is_no_scalar_is_refused():
 def test_a_bad_number_of_micro_batches_is_refused(every, error):
     with pytest.raises(error, match="every"):
         adaptax.accumulate(adaptax.adam(0.1), every)
+
+
+@pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
+def test_the_last_partial_step_is_the_mean_over_what_there_is(jit):
+    inner = adaptax.adam(0.1)
+    optimizer = adaptax.accumulate(inner, 4)
+    step = jax.jit(optimizer.update) if jit else optimizer.update
+    state, micro = optimizer.init(PARAMS), [gradients_of(i) for i in range(3)]
+    for i, gradients in enumerate(micro):
+        updates, state = step(gradients, state, PARAMS, flush=i == 2)
+    expected, _ = inner.update(mean_of(micro), inner.init(PARAMS), PARAMS)
+    np.testing.assert_allclose(updates["w"], expected["w"], rtol=1e-5)
+    assert int(state.micro_step) == 0
+    assert int(state.step) == 1
+    updates, state = step(micro[0], state, PARAMS, flush=False)
+    assert not np.any(updates["w"])
+
+
+def test_a_flush_hands_on_the_mean_of_the_values_so_far():
+    seen = []
+
+    def update(updates, state, params=None, *, value, **extra_args):
+        del params, extra_args
+        seen.append(float(value))
+        return updates, state
+
+    tx = optax.GradientTransformationExtraArgs(lambda params: (), update)
+    optimizer = adaptax.accumulate(tx, 8)
+    state = optimizer.init(PARAMS)
+    for value, last in ((1.0, False), (jnp.nan, False), (4.0, True), (7.0, True)):
+        _, state = optimizer.update(
+            gradients_of(0), state, PARAMS, value=value, flush=last
+        )
+    assert seen == [2.5, 7.0]
+
+
+def test_the_number_of_micro_batches_may_follow_the_steps():
+    optimizer = adaptax.accumulate(
+        adaptax.gradient_descent(1.0), lambda step: 1 + 2 * step
+    )
+    theirs = optax.MultiSteps(optax.sgd(1.0), lambda step: 1 + 2 * step)
+    state, their_state = optimizer.init(PARAMS["w"]), theirs.init(PARAMS["w"])
+    step = jax.jit(optimizer.update)
+    for i in range(9):
+        gradient = gradients_of(i)["w"]
+        updates, state = step(gradient, state, PARAMS["w"])
+        with jax.numpy_dtype_promotion("standard"):
+            expected, their_state = theirs.update(gradient, their_state, PARAMS["w"])
+        np.testing.assert_allclose(updates, expected, rtol=1e-5, atol=1e-7)
+    assert int(state.step) == 3
+
+
+def test_what_is_no_flag_is_refused():
+    optimizer = adaptax.accumulate(adaptax.gradient_descent(1.0), 2)
+    with pytest.raises(TypeError, match="flush must be a boolean, got 1"):
+        optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS, flush=1)

@@ -123,7 +123,7 @@ REFUSED = {
     ),
     "40 another shape of a gradient": (
         ValueError,
-        r"\['b'\] has shape \(1,\), where the optimizer has \(\)",
+        r"\['b'\] has shape \(1,\), where the parameters have \(\)",
         lambda: update(adaptax.adam(0.1), {**PARAMS, "b": jnp.ones(1)}),
     ),
     "42 no parameters where they are needed": (

@@ -132,6 +132,7 @@ def _by_variance(decay, bounded, micro_batches, name) -> Controller:
 
     def advance(state, gradients, updates, params, *micro_norms):
         del updates, params
+        previous = None if micro_batches else remember(state.previous, gradients)
         signal, power = estimates(state, gradients, *micro_norms)
         usable = jnp.isfinite(signal) & jnp.isfinite(power)
         seen = counters.increment(state.seen)
@@ -142,12 +143,11 @@ def _by_variance(decay, bounded, micro_batches, name) -> Controller:
         power = state.power + weight * (power - state.power)
         known = power > 0
         part = jnp.where(known, divide(jnp.maximum(signal, 0), power), 1)
-        previous = None if micro_batches else remember(state.previous, gradients)
         scale = jnp.where(known, bounded(part), 1)
         return GradientNoiseState(scale, signal, power, seen, previous), usable
 
     needs = ("micro_norms",) if micro_batches else ()
-    return follow_gradients(init, advance, needs=needs, name=name)
+    return follow_gradients("gradient_variance", init, advance, needs=needs, name=name)
 
 
 def _of_micro_batches(norm, micro_norms):
@@ -187,4 +187,4 @@ def _by_norm(decay, bounded, min_scale, name) -> Controller:
         )
         return kept, jnp.isfinite(norm)
 
-    return follow_gradients(init, advance, name=name)
+    return follow_gradients("gradient_variance", init, advance, name=name)

@@ -102,6 +102,7 @@ def hypergradient(
 
     def advance(state, gradients, updates, params):
         del params
+        previous = remember(state.previous, updates)
         slope = inner_product(gradients, state.previous, computed=True)
         if multiplicative:
             slope = divide(slope, global_norm(gradients, computed=True))
@@ -113,7 +114,7 @@ def hypergradient(
         rate = jnp.clip(changed, low, high)
         usable = jnp.isfinite(slope) & jnp.isfinite(global_norm(updates, computed=True))
         usable &= jnp.isfinite(global_norm(gradients, computed=True))
-        after = kind(rate, slope, remember(state.previous, updates))
+        after = kind(rate, slope, previous)
         return after, usable
 
-    return follow_gradients(init, advance, name=name)
+    return follow_gradients("hypergradient", init, advance, name=name)

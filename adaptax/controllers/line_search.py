@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.controllers.evaluations import whole
-from adaptax.following import Controller, follow_gradients
+from adaptax.following import Controller, as_metric, follow_gradients
 from adaptax.leaves import (
     computing_dtype,
     dtype_of,
@@ -128,7 +128,9 @@ def line_search(
         usable = jnp.isfinite(slope)
 
         def loss_at(rate):
-            return _read_loss(value_fn(_moved(params, updates, rate)))
+            return as_metric(
+                "what value_fn gives", value_fn(_moved(params, updates, rate))
+            )
 
         def passes(rate, loss):
             allowed = value - real(c) * rate * slope + real(tolerance) * jnp.abs(value)
@@ -171,7 +173,7 @@ def line_search(
         return after, usable
 
     needs = ("params", "value", "grad", "value_fn")
-    return follow_gradients(init, advance, needs=needs, name=name)
+    return follow_gradients("line_search", init, advance, needs=needs, name=name)
 
 
 def _moved(params, updates, rate):
@@ -185,12 +187,3 @@ def _moved(params, updates, rate):
         return (jnp.asarray(param).astype(wide) - step).astype(dtype_of(param))
 
     return jax.tree.map(move, params, updates, is_leaf=is_placeholder)
-
-
-def _read_loss(loss):
-    loss = jnp.asarray(loss)
-    checks.require(
-        loss.shape == (),
-        f"value_fn must give a scalar, got shape {loss.shape}. Take its mean.",
-    )
-    return loss.astype(jnp.float32)

@@ -23,6 +23,7 @@ from adaptax.checks import Scalar
 from adaptax.controllers.early_stop import convergences
 from adaptax.controllers.evaluations import whole
 from adaptax.following import OBSERVED, Controller, ControllerState
+from adaptax.guards import guarded
 from adaptax.rates import LearningRate, Schedule, as_rate, scale_updates
 
 
@@ -143,7 +144,7 @@ def phases(
         factor = jnp.where(phase == 2, fall(step - since), factor)
         return state._replace(learning_rate=factor, phase=phase, entered=since)
 
-    return Controller(init, update)
+    return guarded(Controller(init, update))
 
 
 def _schedule(name: str, given: LearningRate) -> Schedule:

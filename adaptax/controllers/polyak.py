@@ -127,7 +127,7 @@ def polyak(
             cap = jnp.where(rate > 0, rate, state.cap)
         return PolyakState(rate, cap, gap), jnp.isfinite(norm) & jnp.isfinite(gap)
 
-    return follow_gradients(init, advance, needs=("value",), name=name)
+    return follow_gradients("polyak", init, advance, needs=("value",), name=name)
 
 
 def _smaller_over_larger(one: jax.Array, other: jax.Array) -> jax.Array:

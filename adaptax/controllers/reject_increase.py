@@ -28,6 +28,7 @@ from adaptax.checks import Scalar
 from adaptax.controllers.evaluations import UNSEEN
 from adaptax.coordinates import average_weight
 from adaptax.following import read_metric
+from adaptax.guards import guarded
 from adaptax.leaves import is_trained
 from adaptax.rates import scale_updates
 from adaptax.scalars import real
@@ -187,7 +188,7 @@ def reject_increase(
         lowered = jnp.maximum(rate * real(decrease), real(min_scale))
         return jnp.where(rejected, lowered, jnp.where(fell, raised, rate))
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))
 
 
 def _staying_finite(updates: optax.Updates, params: optax.Params) -> optax.Updates:

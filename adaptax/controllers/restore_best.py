@@ -21,6 +21,7 @@ from adaptax import checks, counters, snapshots
 from adaptax.controllers.evaluations import UNSEEN
 from adaptax.controllers.reduce_on_plateau import reduce_on_plateau
 from adaptax.following import Controller
+from adaptax.guards import guarded
 from adaptax.rates import scale_updates
 
 
@@ -143,7 +144,7 @@ def restore_best(
         )
         return snapshots.chosen(~leaving, snapshots.added(stepped, rest), back), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))
 
 
 def _method(controller_state: Any) -> Any:

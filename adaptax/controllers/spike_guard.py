@@ -26,6 +26,7 @@ import optax
 from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
 from adaptax.following import read_metric
+from adaptax.guards import guarded
 from adaptax.leaves import global_norm, is_trained
 from adaptax.rates import scale_updates
 from adaptax.scalars import either, real
@@ -182,7 +183,7 @@ def spike_guard(
             position=jnp.where(accepted, (state.position + 1) % window, state.position),
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))
 
 
 def _reason(finite: jax.Array, spikes: jax.Array) -> jax.Array:

@@ -158,7 +158,9 @@ def stationarity(
         return enter(state, metric, _does_not_fall)
 
     if test == "sasa":
-        return follow_gradients(start, follow_steps, needs=("params",), name=name)
+        return follow_gradients(
+            "stationarity", start, follow_steps, needs=("params",), name=name
+        )
     if test == "slope":
         return follow(start, follow_losses, monitor=monitor, name=name)
     return _pflug(cut, warmup, every, name)
@@ -212,6 +214,7 @@ def _pflug(cut, warmup, every, name) -> Controller:
         del updates, params
         seen = counters.increment(state.seen)
         counted = seen > jnp.maximum(whole(warmup), 1)
+        previous = remember(state.previous, gradients)
         product = inner_product(gradients, state.previous)
         usable = jnp.isfinite(product) & jnp.isfinite(global_norm(gradients))
         total = state.total + jnp.where(counted, product, 0)
@@ -222,8 +225,8 @@ def _pflug(cut, warmup, every, name) -> Controller:
             total=jnp.where(cuts, 0, total),
             seen=jnp.where(cuts, 0, seen),
             cuts=counters.increment(state.cuts, where=cuts),
-            previous=remember(state.previous, gradients),
+            previous=previous,
         )
         return after, usable
 
-    return follow_gradients(init, advance, name=name)
+    return follow_gradients("stationarity", init, advance, name=name)

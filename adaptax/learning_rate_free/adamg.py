@@ -30,6 +30,7 @@ from adaptax.coordinates import (
     divide,
     root,
 )
+from adaptax.guards import guarded
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
 
@@ -128,7 +129,7 @@ def adamg(
         factor = jnp.where(alpha > 0, divide(applied, alpha), state.learning_rate)
         return updates, AdamgState(step, factor, mean, mean_sq, numerator, rate)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))
 
 
 def _power(base: jax.Array, exponent: jax.Array) -> jax.Array:

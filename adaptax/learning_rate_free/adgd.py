@@ -87,7 +87,7 @@ def adgd(
         square -= 4 * inner_product(updates, state.gradients)
         return _divide(moved, jnp.sqrt(jnp.maximum(square, 0)))
 
-    return _follow_curvature(initial, 1e9, 1.0, bound)
+    return _follow_curvature("adgd", initial, 1e9, 1.0, bound)
 
 
 def adgd2(initial: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
@@ -110,10 +110,10 @@ def adgd2(initial: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
         product = before * divide(changed, moved)
         return _divide(before, jnp.sqrt(jnp.maximum(2 * product**2 - 1, 0)))
 
-    return _follow_curvature(initial, 1 / 3, 2 / 3, bound)
+    return _follow_curvature("adgd2", initial, 1 / 3, 2 / 3, bound)
 
 
-def _follow_curvature(initial, first_growth, slack, bound):
+def _follow_curvature(who, initial, first_growth, slack, bound):
     """Make an estimate: `bound(state, updates, ‖Δw‖, ‖Δg‖)` is the second rule."""
     checks.number("initial", initial, above=0)
 
@@ -146,7 +146,7 @@ def _follow_curvature(initial, first_growth, slack, bound):
         )
         return after, finite(moved, changed, global_norm(updates))
 
-    return infer(init, advance)
+    return infer(who, init, advance)
 
 
 def _divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:

@@ -90,7 +90,7 @@ def cdat(
         after = CdatState(rate, slope, curvature, state.skipped)
         return after, finite(slope, curvature, rate)
 
-    return infer(init, advance)
+    return infer("cdat", init, advance)
 
 
 def _along(

@@ -23,6 +23,7 @@ import optax
 from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate, divide
+from adaptax.guards import guarded
 
 
 class CocobState(NamedTuple):
@@ -99,4 +100,4 @@ def cocob(
         )
         return updates, CocobState(counters.increment(state.step), *trees)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))

@@ -30,6 +30,7 @@ import optax
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate, divide, root
+from adaptax.guards import guarded
 from adaptax.learning_rate_free.whole_steps import (
     adam_correction,
     chosen,
@@ -184,4 +185,4 @@ def dadapt_adam(
             rate=rate,
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))

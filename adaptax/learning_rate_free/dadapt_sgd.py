@@ -27,6 +27,7 @@ import optax
 from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate, divide
+from adaptax.guards import guarded
 from adaptax.learning_rate_free.whole_steps import (
     chosen,
     grown,
@@ -152,4 +153,4 @@ def dadapt_sgd(
             rate=rate,
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))

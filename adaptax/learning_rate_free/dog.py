@@ -108,7 +108,7 @@ def dog(
         after = DogState(rate, distance, sum_sq, step, state.skipped, start)
         return after, finite(distance, sum_sq)
 
-    return infer(init, advance)
+    return infer("dog", init, advance)
 
 
 def l_dog(
@@ -187,7 +187,7 @@ def l_dog(
             is_leaf=is_placeholder,
         )
 
-    return infer(init, advance, scale)
+    return infer("l_dog", init, advance, scale)
 
 
 def distance_covered(state: Any, params: Any, reps_rel: Any) -> tuple[Any, jax.Array]:

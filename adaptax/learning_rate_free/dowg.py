@@ -85,4 +85,4 @@ def dowg(reps_rel: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
         after = DowgState(rate, distance, weighted_sum, step, state.skipped, start)
         return after, finite(rate, weighted_sum)
 
-    return infer(init, advance)
+    return infer("dowg", init, advance)

@@ -13,10 +13,12 @@ from typing import Any
 import jax.numpy as jnp
 
 from adaptax import checks, counters, snapshots
+from adaptax.guards import guarded
 from adaptax.rates import Rate, scale_updates
 
 
 def infer(
+    who: str,
     init: Callable[[Any], Any],
     advance: Callable[..., Any],
     scale: Callable[[Any, Any], Any] | None = None,
@@ -24,6 +26,7 @@ def infer(
     """Make a rate of a method that infers it.
 
     Args:
+        who: The method's name, for messages.
         init: `init(params)` gives the method's state, which has the fields
             `learning_rate`, the rate applied, and `skipped`, a counter. A field `start`
             is for the parameters of the first step: it is kept after an update that
@@ -39,7 +42,7 @@ def infer(
         return init(params)
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, "this estimate")
+        params = checks.given_params(params, who)
         after, usable = advance(state, updates, params, **extra_args)
         skipped = counters.increment(state.skipped, where=~usable)
         if hasattr(state, "start"):
@@ -50,7 +53,7 @@ def infer(
             return scale(updates, after), after
         return scale_updates(updates, after.learning_rate), after
 
-    return Rate(start, update)
+    return guarded(Rate(start, update))
 
 
 def finite(*scalars: Any) -> Any:

@@ -22,6 +22,7 @@ import optax
 from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, average_weight, by_coordinate
+from adaptax.guards import guarded
 from adaptax.learning_rate_free.evaluation import averaged
 
 
@@ -97,4 +98,4 @@ def iterate_average(
         )
         return updates, IterateAverageState(step, average, inner_state)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))

@@ -23,6 +23,7 @@ import optax
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, average_weight, by_coordinate
+from adaptax.guards import guarded
 from adaptax.learning_rate_free import truncated_model
 from adaptax.learning_rate_free.truncated_model import ModelState
 from adaptax.learning_rate_free.whole_steps import is_usable
@@ -132,4 +133,4 @@ def momo(
         )
         return updates, MomoState(truncated_model.chosen(usable, after, model), mean)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))

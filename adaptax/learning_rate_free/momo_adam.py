@@ -28,6 +28,7 @@ from adaptax.coordinates import (
     divide,
     root,
 )
+from adaptax.guards import guarded
 from adaptax.learning_rate_free import truncated_model
 from adaptax.learning_rate_free.truncated_model import ModelState
 from adaptax.learning_rate_free.whole_steps import is_usable, preconditioned
@@ -144,4 +145,4 @@ def momo_adam(
         model = truncated_model.chosen(usable, after, model)
         return updates, MomoAdamState(model, mean, mean_sq)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))

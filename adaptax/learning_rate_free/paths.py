@@ -19,6 +19,7 @@ import optax
 
 from adaptax import checks, counters, snapshots
 from adaptax.coordinates import accumulators
+from adaptax.guards import guarded
 from adaptax.leaves import (
     computing_dtype,
     dtype_of,
@@ -96,7 +97,7 @@ def scale_path(
         back = snapshots.way_back(updates, params, goal)
         return snapshots.zeros_unless(usable, back), after
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))
 
 
 def _longer(path, updates):

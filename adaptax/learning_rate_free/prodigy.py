@@ -32,6 +32,7 @@ import optax
 from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate, divide, root
+from adaptax.guards import guarded
 from adaptax.learning_rate_free.whole_steps import (
     adam_correction,
     chosen,
@@ -245,7 +246,7 @@ def prodigy(
             rate=rate,
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))
 
 
 def _nothing(params, gradients) -> jax.Array:

@@ -31,6 +31,7 @@ from adaptax.coordinates import (
     divide,
     root,
 )
+from adaptax.guards import guarded
 from adaptax.learning_rate_free.evaluation import averaged
 from adaptax.leaves import is_trained
 from adaptax.rates import LearningRate, Seat, as_rate, as_schedule, seat
@@ -164,7 +165,7 @@ def _schedule_free(
         ratio = jnp.where(rate > 0, divide(old_rate, rate), 1)
         return total * ratio**p * (before / step) ** r
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))
 
 
 def schedule_free_sgd(
@@ -330,7 +331,7 @@ def _scale_by_mean_square(b2, eps, weight_decay, accumulator_dtype):
         )
         return updates, _MeanSquareState(step, mean_sq)
 
-    return optax.GradientTransformation(init, update)
+    return guarded(optax.GradientTransformation(init, update))
 
 
 def _usable(updates: optax.Updates, gradients: optax.Updates) -> optax.Updates:

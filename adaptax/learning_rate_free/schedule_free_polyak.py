@@ -31,10 +31,11 @@ from adaptax.coordinates import (
     divide,
     root,
 )
+from adaptax.guards import guarded
 from adaptax.learning_rate_free.evaluation import averaged
 from adaptax.learning_rate_free.truncated_model import read_loss
 from adaptax.learning_rate_free.whole_steps import is_usable, preconditioned
-from adaptax.leaves import inner_product, is_trained
+from adaptax.leaves import inner_product, is_placeholder, is_trained
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
 
@@ -142,7 +143,7 @@ def schedule_free_polyak(
         average = snapshots.take(first, params, state.average)
         ahead = inner_product(cleaned, fast) - inner_product(cleaned, average)
         gap = value - real(lower_bound) + real(b1) * ahead
-        wide = jax.tree.map(_in_type_of, cleaned, mean_sq)
+        wide = jax.tree.map(_in_type_of, cleaned, mean_sq, is_leaf=is_placeholder)
         norm_sq = inner_product(wide, preconditioned(wide, mean_sq, eps))
         polyak = jnp.maximum(gap, 0) / jnp.maximum(norm_sq, real(least_norm_sq))
         polyak = jnp.where(usable & jnp.isfinite(polyak), polyak, state.learning_rate)
@@ -168,7 +169,7 @@ def schedule_free_polyak(
             rate=rate,
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))
 
 
 def _in_type_of(g: Any, square: Any) -> Any:

@@ -14,7 +14,7 @@ import optax
 from adaptax import scalars
 from adaptax.checks import Scalar
 from adaptax.coordinates import divide, root
-from adaptax.leaves import global_norm, is_trained
+from adaptax.leaves import global_norm, is_placeholder, is_trained
 
 _LARGEST_NORM = 1e15  # below the size from which `by_coordinate` uses no element
 
@@ -52,7 +52,7 @@ def preconditioned(tree: Any, mean_sq: Any, eps: Scalar) -> Any:
             return own
         return divide(own, root(square) + jnp.asarray(eps).astype(own.dtype))
 
-    return jax.tree.map(leaf, tree, mean_sq)
+    return jax.tree.map(leaf, tree, mean_sq, is_leaf=is_placeholder)
 
 
 def adam_correction(b1: Scalar, b2: Scalar, step: jax.Array) -> jax.Array:

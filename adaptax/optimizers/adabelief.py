@@ -29,6 +29,7 @@ from adaptax.coordinates import (
     divide,
     root,
 )
+from adaptax.guards import guarded
 from adaptax.rates import LearningRate, descend
 
 
@@ -97,7 +98,7 @@ def scale_by_adabelief(
         )
         return updates, AdabeliefState(step, mean, mean_sq_error)
 
-    return optax.GradientTransformation(init, update)
+    return guarded(optax.GradientTransformation(init, update))
 
 
 def adabelief(

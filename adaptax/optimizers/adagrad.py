@@ -15,6 +15,7 @@ import optax
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate, divide, root
+from adaptax.guards import guarded
 from adaptax.rates import LearningRate, descend
 
 
@@ -59,7 +60,7 @@ def scale_by_adagrad(
         )
         return updates, AdagradState(sum_sq)
 
-    return optax.GradientTransformation(init, update)
+    return guarded(optax.GradientTransformation(init, update))
 
 
 def adagrad(

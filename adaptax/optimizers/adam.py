@@ -31,6 +31,7 @@ from adaptax.coordinates import (
     divide,
     root,
 )
+from adaptax.guards import guarded
 from adaptax.rates import LearningRate, descend
 
 
@@ -108,7 +109,7 @@ def scale_by_adam(
         )
         return updates, AdamState(step, mean, mean_sq, max_sq[0] if amsgrad else ())
 
-    return optax.GradientTransformation(init, update)
+    return guarded(optax.GradientTransformation(init, update))
 
 
 def adam(

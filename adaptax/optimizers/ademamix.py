@@ -30,6 +30,7 @@ from adaptax.coordinates import (
     divide,
     root,
 )
+from adaptax.guards import guarded
 from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
 
@@ -113,7 +114,7 @@ def scale_by_ademamix(
         )
         return updates, AdemamixState(step, mean, slow, mean_sq)
 
-    return optax.GradientTransformation(init, update)
+    return guarded(optax.GradientTransformation(init, update))
 
 
 def ademamix(

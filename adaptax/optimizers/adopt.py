@@ -22,6 +22,7 @@ import optax
 from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate, divide, root
+from adaptax.guards import guarded
 from adaptax.rates import LearningRate, descend
 
 
@@ -84,7 +85,7 @@ def scale_by_adopt(
         )
         return updates, AdoptState(counters.increment(state.step), mean, mean_sq)
 
-    return optax.GradientTransformation(init, update)
+    return guarded(optax.GradientTransformation(init, update))
 
 
 def adopt(

@@ -10,18 +10,23 @@ move.
 import optax
 
 from adaptax.coordinates import by_coordinate
+from adaptax.guards import guarded
 from adaptax.rates import LearningRate, descend
 
 
 def scale_by_gradient_descent() -> optax.GradientTransformation:
     """Give the gradient itself as the direction, with 0 where it is not finite."""
 
-    def update(updates, params=None):
+    def init(params):
+        del params
+        return optax.EmptyState()
+
+    def update(updates, state, params=None):
         del params
         (updates,) = by_coordinate(lambda g, add: (g,), updates)
-        return updates
+        return updates, state
 
-    return optax.stateless(update)
+    return guarded(optax.GradientTransformation(init, update))
 
 
 def gradient_descent(

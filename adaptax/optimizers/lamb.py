@@ -19,6 +19,7 @@ import optax
 
 from adaptax.checks import Scalar
 from adaptax.coordinates import root
+from adaptax.guards import guarded
 from adaptax.leaves import (
     computing_dtype,
     dtype_of,
@@ -63,7 +64,7 @@ def scale_by_lamb(
         updates = jax.tree.map(_as_long, updates, params, is_leaf=is_placeholder)
         return updates, state
 
-    return optax.GradientTransformationExtraArgs(direction.init, update)
+    return guarded(optax.GradientTransformationExtraArgs(direction.init, update))
 
 
 def lamb(

@@ -19,6 +19,7 @@ from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate
 from adaptax.fusion import once
+from adaptax.guards import guarded
 from adaptax.leaves import is_placeholder, is_trained
 from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
@@ -65,7 +66,7 @@ def scale_by_lion(
         updates = jax.tree.map(_widened, signs, narrow, mean, is_leaf=is_placeholder)
         return updates, LionState(mean)
 
-    return optax.GradientTransformation(init, update)
+    return guarded(optax.GradientTransformation(init, update))
 
 
 def lion(

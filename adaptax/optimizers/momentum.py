@@ -20,6 +20,7 @@ import optax
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate
+from adaptax.guards import guarded
 from adaptax.rates import LearningRate, descend
 
 
@@ -64,7 +65,7 @@ def scale_by_momentum(
         )
         return updates, MomentumState(velocity)
 
-    return optax.GradientTransformation(init, update)
+    return guarded(optax.GradientTransformation(init, update))
 
 
 def momentum(

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks, counters
+from adaptax import checks, counters, masks
 from adaptax.checks import Scalar, require
 from adaptax.coordinates import (
     accumulators,
@@ -33,6 +33,7 @@ from adaptax.coordinates import (
     root,
     usable,
 )
+from adaptax.guards import flattened, guarded, require_matching
 from adaptax.leaves import computing_dtype, dtype_of, is_trained, narrowed
 from adaptax.optimizers.adam import scale_by_adam
 from adaptax.optimizers.weight_decay import with_weight_decay
@@ -121,6 +122,8 @@ def scale_by_muon(
     def update(updates, state, params=None):
         del params
         chosen = jax.tree.map(is_trained, state.mean, is_leaf=_is_masked)
+        leaves, structure = flattened(updates)
+        require_matching(updates, leaves, structure, chosen, "the optimizer has")
         ours, others = (_where(chosen, updates, kind) for kind in (True, False))
         step = counters.increment(state.step)
         w, next_w = average_weight(b, step), average_weight(b, step + 1)
@@ -149,7 +152,7 @@ def scale_by_muon(
         turned = turned.astype(direction.dtype) * scale.astype(direction.dtype)
         return narrowed(turned.reshape(direction.shape), dtype_of(update))
 
-    return optax.GradientTransformation(init, update)
+    return guarded(optax.GradientTransformation(init, update))
 
 
 def muon(
@@ -208,7 +211,7 @@ def _chosen(matrices: Any, params: optax.Params) -> Any:
         return jax.tree.map(lambda leaf: is_trained(leaf) and axes(leaf) == 2, params)
 
     def check(path, chosen, leaf):
-        chosen = bool(chosen) and is_trained(leaf)
+        chosen = chosen and is_trained(leaf)
         where = f"params{jax.tree_util.keystr(path)}"
         require(
             not chosen or axes(leaf) >= 2,
@@ -217,11 +220,8 @@ def _chosen(matrices: Any, params: optax.Params) -> Any:
         )
         return chosen
 
-    tree = matrices(params) if callable(matrices) else matrices
-    spread = jax.tree.map(
-        lambda chosen, subtree: jax.tree.map(lambda _: chosen, subtree), tree, params
-    )
-    return jax.tree.map_with_path(check, spread, params)
+    chosen = masks.spread("matrices", matrices, params)
+    return jax.tree.map_with_path(check, chosen, params)
 
 
 def _where(chosen: Any, tree: Any, kind: bool) -> Any:

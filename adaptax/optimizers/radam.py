@@ -28,6 +28,7 @@ from adaptax.coordinates import (
     divide,
     root,
 )
+from adaptax.guards import guarded
 from adaptax.optimizers.adam import AdamState
 from adaptax.rates import LearningRate, descend
 from adaptax.rectification import rectification
@@ -89,7 +90,7 @@ def scale_by_radam(
         )
         return updates, AdamState(step, mean, mean_sq, ())
 
-    return optax.GradientTransformation(init, update)
+    return guarded(optax.GradientTransformation(init, update))
 
 
 def radam(

@@ -28,6 +28,7 @@ from adaptax.coordinates import (
     divide,
     root,
 )
+from adaptax.guards import guarded
 from adaptax.rates import LearningRate, descend
 
 
@@ -116,7 +117,7 @@ def scale_by_rmsprop(
         mean = kept[-1] if centered else ()
         return updates, RmspropState(step, mean_sq, velocity, mean)
 
-    return optax.GradientTransformation(init, update)
+    return guarded(optax.GradientTransformation(init, update))
 
 
 def rmsprop(

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks
+from adaptax import checks, masks
 from adaptax.checks import Scalar
 from adaptax.coordinates import by_coordinate
+from adaptax.guards import guarded
 
 
 def with_weight_decay(
@@ -51,15 +52,14 @@ def with_weight_decay(
         )
         return updates, state
 
-    return optax.GradientTransformationExtraArgs(direction.init, update)
+    return guarded(optax.GradientTransformationExtraArgs(direction.init, update))
 
 
 def _chosen(mask: Any, params: optax.Params) -> Any:
     """Make a tree of ones and zeros like the parameters."""
-    tree = mask(params) if callable(mask) else True if mask is None else mask
-
-    def fill(chosen, subtree):
-        value = 1.0 if chosen else 0.0
-        return jax.tree.map(lambda w: jnp.full_like(w, value, jnp.float32), subtree)
-
-    return jax.tree.map(fill, tree, params)
+    chosen = masks.spread("mask", True if mask is None else mask, params)
+    return jax.tree.map(
+        lambda one, w: jnp.full_like(w, 1.0 if one else 0.0, jnp.float32),
+        chosen,
+        params,
+    )

@@ -15,7 +15,7 @@ eight is hidden.
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -28,6 +28,7 @@ from adaptax.fusion import apart
 from adaptax.leaves import (
     computing_dtype,
     dtype_of,
+    is_placeholder,
     is_trained,
     without_variables,
 )
@@ -85,9 +86,11 @@ def layout_of(tree: Any, largest: int) -> Layout:
     )
 
 
-def paths_and_leaves(tree: Any) -> list[tuple[str, Any]]:
+def paths_and_leaves(
+    tree: Any, is_leaf: Callable[[Any], bool] | None = None
+) -> list[tuple[str, Any]]:
     """List the leaves by path; in the Variables of Flax NNX they have that of those."""
-    pairs = jax.tree.leaves_with_path(without_variables(tree))
+    pairs = jax.tree.leaves_with_path(without_variables(tree), is_leaf=is_leaf)
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in pairs]
 
 
@@ -119,14 +122,22 @@ def scatter(layout: Layout, packed: PackedTree) -> list[Any]:
     return [next(pieces[slot.buffer]) for slot in layout]
 
 
-def require_fits(layout: Layout, tree: Any, who: str) -> None:
-    """Raise unless a tree has the leaves of a layout.
+def fitted(layout: Layout, tree: Any, who: str) -> list[Any]:
+    """Return the leaves of a tree by the slots of a layout.
+
+    Where a gradient is `None`, or masked, there are zeros in the buffers, and apart
+    from them it stays so.
 
     Raises:
-        ValueError: If it has others; the message names the first path that differs.
+        ValueError: If the tree has other leaves; the message names the first path that
+            differs.
     """
+    given = dict(paths_and_leaves(tree, is_leaf=is_placeholder))
     ours = {slot.path: slot.shape for slot in layout}
-    theirs = {path: tuple(np.shape(leaf)) for path, leaf in paths_and_leaves(tree)}
+    theirs = {
+        path: ours.get(path) if is_placeholder(leaf) else tuple(np.shape(leaf))
+        for path, leaf in given.items()
+    }
     for path in (*ours, *theirs):
         require(
             ours.get(path) == theirs.get(path),
@@ -134,6 +145,13 @@ def require_fits(layout: Layout, tree: Any, who: str) -> None:
             f"is given {theirs.get(path, 'no leaf')}. "
             "Give gradients of the parameters that were packed.",
         )
+
+    def leaf(slot):
+        if slot.buffer and is_placeholder(given[slot.path]):
+            return jnp.zeros(slot.shape, slot.buffer)
+        return given[slot.path]
+
+    return [leaf(slot) for slot in layout]
 
 
 @jax.jit

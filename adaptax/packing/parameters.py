@@ -17,12 +17,13 @@ import jax
 import optax
 
 from adaptax import checks
+from adaptax.leaves import require_trainable
 from adaptax.packing.layout import (
     Layout,
     PackedTree,
+    fitted,
     gather,
     layout_of,
-    require_fits,
     scatter,
 )
 
@@ -80,7 +81,8 @@ def pack(
             jit does not show that either, so pack parameters outside of it.
 
     Raises:
-        ValueError: If `like` is a tree of another structure or of other shapes.
+        ValueError: If `like` is a tree of another structure or of other shapes, or if a
+            leaf cannot be trained.
 
     >>> import adaptax
     >>> import jax
@@ -96,13 +98,14 @@ def pack(
     >>> jax.tree.map(jax.numpy.shape, unpack(updates))
     {'b': (3,), 'w': (2, 3)}
     """
-    leaves, structure = jax.tree.flatten(params)
     if like is None:
+        require_trainable(params)
+        leaves, structure = jax.tree.flatten(params)
         checks.length("largest", largest, at_least=0)
         arrangement = Arrangement(layout_of(params, largest), structure)
     else:
         arrangement = like.arrangement
-        require_fits(arrangement.layout, params, "like=")
+        leaves = fitted(arrangement.layout, params, "like=")
     packed = gather(arrangement.layout, leaves)
     return PackedParams(packed.buffers, packed.apart, arrangement)
 

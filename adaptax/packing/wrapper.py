@@ -20,15 +20,16 @@ import optax
 
 from adaptax import checks
 from adaptax.checks import require
+from adaptax.guards import flattened, guarded
 from adaptax.leaves import dtype_of, is_placeholder
 from adaptax.packing.layout import (
     Layout,
     PackedTree,
     Slot,
+    fitted,
     gather,
     layout_of,
     paths_and_leaves,
-    require_fits,
     scatter,
 )
 from adaptax.packing.parameters import PackedParams, unpack
@@ -110,20 +111,25 @@ def packed(
 
     def update(updates, state, params=None, **extra_args):
         layout = _layout(state)
-        require_fits(layout, updates, "packed")
-        leaves, structure = jax.tree.flatten(updates)
-        between = _Between(layout, structure)
+        leaves, structure = flattened(updates)
+        tree = updates if params is None else params
+        between = _Between(layout, jax.tree.structure(tree), flattened(tree)[1])
         new, inner_state = inner.update(
-            gather(layout, leaves),
+            between.packed(updates),
             state.inner_state,
             None if params is None else between.packed(params),
             **{name: between.argument(name, one) for name, one in extra_args.items()},
         )
-        pairs = zip(leaves, scatter(layout, cast(PackedTree, new)), strict=True)
-        updates = structure.unflatten(_as(old, leaf) for old, leaf in pairs)
+        stepped = scatter(layout, cast(PackedTree, new))
+        found = {slot.path: leaf for slot, leaf in zip(layout, stepped, strict=True)}
+        paths = [path for path, _ in paths_and_leaves(updates, is_leaf=is_placeholder)]
+        updates = structure.unflatten(
+            old if is_placeholder(old) else _as(old, found[path])
+            for old, path in zip(leaves, paths, strict=True)
+        )
         return updates, PackedState(state.layout, inner_state)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return guarded(optax.GradientTransformationExtraArgs(init, update))
 
 
 def unpack_state(opt_state: Any, params: optax.Params) -> Any:
@@ -163,16 +169,17 @@ class _Between(NamedTuple):
 
     layout: Layout
     structure: Any
+    form: Any  # the structure in which placeholders are leaves
 
     def packed(self, tree: Any) -> PackedTree:
-        require_fits(self.layout, tree, "packed")
-        return gather(self.layout, jax.tree.leaves(tree))
+        return gather(self.layout, fitted(self.layout, tree, "packed"))
 
     def argument(self, name: str, argument: Any) -> Any:
         """Translate an extra argument: a tree of gradients, or a function of trees."""
-        if callable(argument):
+        mirrored = self._mirrored(name, argument)  # models that can be called, too
+        if mirrored is argument and callable(argument):
             return self._function(name, argument)
-        return self._mirrored(name, argument)
+        return mirrored
 
     def _function(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -190,9 +197,10 @@ class _Between(NamedTuple):
         return self.structure.unflatten(scatter(self.layout, node))
 
     def _mirrored(self, name: str, result: Any) -> Any:
-        """Pack what has the structure of the gradients; a bare array only by name."""
+        """Pack what is a tree like the parameters; a bare array only by name."""
         bare = jax.tree_util.treedef_is_leaf(self.structure)
-        if jax.tree.structure(result) != self.structure:
+        form = jax.tree.structure(result, is_leaf=is_placeholder)
+        if result is None or form != self.form:
             return result
         return self.packed(result) if not bare or name.startswith("grad") else result
 

@@ -125,7 +125,7 @@ def test_pflug_does_not_cut_while_gradients_agree():
 
 def test_sasa_names_the_params_it_needs():
     controller = adaptax.stationarity()
-    with pytest.raises(ValueError, match="needs the params"):
+    with pytest.raises(ValueError, match="stationarity needs the parameters"):
         controller.update(1.0, controller.init(1.0))
 
 
