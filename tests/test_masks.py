@@ -114,10 +114,10 @@ def test_what_is_no_mask_is_refused_by_name():
 
 
 def test_a_gradient_that_can_be_called_is_packed_like_the_parameters():
-    optimizer = adaptax.packed(adaptax.gradient_descent(adaptax.hypergradient()))
+    optimizer = adaptax.packed(adaptax.gradient_descent([0.1, adaptax.hypergradient()]))
     state = optimizer.init(PARAMS)
     gradients = jax.tree.map(jnp.ones_like, PARAMS)
     for _ in range(2):
         updates, state = optimizer.update(gradients, state, PARAMS, grad=gradients)
-    assert adaptax.learning_rate(state) > 1
+    assert adaptax.learning_rate(state) > 0.1
     assert jax.tree.structure(updates) == jax.tree.structure(PARAMS)
