@@ -24,3 +24,14 @@ def test_every_public_name_is_in_the_api_pages(module):
         if not name.startswith("_") and not inspect.ismodule(value)
     }
     assert public - documented == set()
+
+
+def test_no_source_was_only_recalled():
+    """A source was looked up, or the text says in plain words what could not be."""
+    root = Path(adaptax.__file__).parent
+    texts = [
+        *root.rglob("*.py"),
+        *PAGES.parent.rglob("*.md"),
+        root.parent / "README.md",
+    ]
+    assert [text for text in texts if "recalled" in text.read_text("utf-8")] == []

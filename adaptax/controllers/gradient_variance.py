@@ -13,7 +13,7 @@ enough: S = (n ‖g‖² − mean ‖gᵢ‖²) / (n − 1) and P = ‖g‖².
 Source: McCandlish, Kaplan, Amodei et al. (2018), "An Empirical Model of Large-Batch
 Training" (arXiv 1812.06162), whose rate for a batch of B is ε_max / (1 + B_noise / B).
 The averages are exponential and debiased, after Johnson, Agrawal, Gu & Guestrin (2020),
-"AdaScale SGD" (arXiv 2007.05105).
+"AdaScale SGD: A User-Friendly Algorithm for Distributed Training" (arXiv 2007.05105).
 """
 
 from typing import Literal, NamedTuple

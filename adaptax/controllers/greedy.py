@@ -13,9 +13,11 @@
 
 m is the mean of the latest `window` metrics, of as many as there are at first.
 
-Source: Subramanian et al. (2025), "GreedyLR", arXiv:2512.14527. The scale and its
-bounds multiply the rate that stands beside it. As rates, which they are in the authors'
-code, the defaults 1e-3 and 1 raise any smaller rate and never reduce one below 1e-3.
+Source: Subramanian, Krishnamoorthy & Murthy (2025), "Dynamic Learning Rate Scheduling
+based on Loss Changes Leads to Faster Convergence" (arXiv 2512.14527), called GreedyLR.
+The scale and its bounds multiply the rate that stands beside it. As rates, which they
+are in the authors' code, the defaults 1e-3 and 1 raise any smaller rate and never
+reduce one below 1e-3.
 """
 
 from typing import NamedTuple

@@ -13,12 +13,14 @@ One rule with several names:
   chain for its momentum.
 
 Source: Loizou, Vaswani, Laradji & Lacoste-Julien (2021), "Stochastic Polyak Step-size
-for SGD", AISTATS (arXiv 2002.10542). SPS+: Garrigos, Gower & Schaipp (2023), "Function
-Value Learning" (arXiv 2307.14528). NGN: Orvieto & Xiao (2024), "An Adaptive Stochastic
-Gradient Method with Non-negative Gauss-Newton Stepsizes" (arXiv 2407.04358). ALI-G:
-Berrada, Zisserman & Kumar (2020), "Training Neural Networks for and by Interpolation",
-ICML (arXiv 1906.05661). `optax.polyak_sgd` ascends where the loss is below its bound,
-and one NaN of a loss ends its training.
+for SGD: An Adaptive Learning Rate for Fast Convergence", AISTATS (arXiv 2002.10542).
+SPS+: Garrigos, Gower & Schaipp (2023), "Function Value Learning: Adaptive Learning
+Rates Based on the Polyak Stepsize and Function Splitting in ERM" (arXiv 2307.14528).
+NGN: Orvieto & Xiao (2024), "An Adaptive Stochastic Gradient Method with Non-negative
+Gauss-Newton Stepsizes" (arXiv 2407.04358). ALI-G: Berrada, Zisserman & Kumar (2020),
+"Training Neural Networks for and by Interpolation", ICML (arXiv 1906.05661).
+`optax.polyak_sgd` ascends where the loss is below its bound, and one NaN of a loss ends
+its training.
 """
 
 from typing import NamedTuple

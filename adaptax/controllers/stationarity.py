@@ -16,10 +16,12 @@
 Source: Zhang, Lang, Liu & Xiao (2020), "Statistical Adaptive Stochastic Gradient
 Methods" (arXiv 2002.10597), for the first two; they keep the latest eighth of all since
 a cut, where this keeps a fixed window, and set momentum to 0 at a cut, which this does
-not. Chee & Toulis (2018), "Convergence Diagnostics for Stochastic Gradient Descent with
-Constant Learning Rate", AISTATS (arXiv 1710.06382), for the third, after Pflug (1990).
-Pflug's test is known to fire too soon: Pesme, Dieuleveut & Flammarion (2020), "On
-Convergence-Diagnostic based Step Sizes for SGD" (arXiv 2007.00534).
+not. Chee & Toulis (2017), "Convergence Diagnostics for Stochastic Gradient Descent with
+Constant Step Size" (arXiv 1710.06382), for the third, after Pflug (1990),
+"Non-asymptotic Confidence Bounds for Stochastic Approximation Algorithms with Constant
+Step Size". Pflug's test is known to fire too soon: Pesme, Dieuleveut & Flammarion
+(2020), "On Convergence-Diagnostic based Step Sizes for Stochastic Gradient Descent",
+ICML (arXiv 2007.00534).
 """
 
 import math

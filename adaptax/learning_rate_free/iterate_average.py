@@ -9,8 +9,9 @@ do without. The polynomial average weighs the t-th point about as t^γ: it forge
 first part of a run, however long the run is. γ = 0 is the plain mean.
 
 Source: Shamir & Zhang (2013), "Stochastic Gradient Descent for Non-smooth
-Optimization", ICML (γ is η there); Polyak & Juditsky (1992), "Acceleration of
-Stochastic Approximation by Averaging". `optax.ema` averages updates, not parameters.
+Optimization: Convergence Results and Optimal Averaging Schemes", ICML (γ is η there);
+Polyak & Juditsky (1992), "Acceleration of Stochastic Approximation by Averaging".
+`optax.ema` averages updates, not parameters.
 """
 
 from typing import Any, NamedTuple

@@ -9,11 +9,12 @@
 The numerator is how far the loss, linear around y, is above its bound at z. The
 parameters that are trained are y; `eval_params` gives x, at any time.
 
-Source: recalled, "Adaptive Polyak step size for schedule-free Adam" (2025, arXiv
-2511.07767); Defazio et al. (2024), "The Road Less Scheduled" (arXiv 2405.15682), for
-the averages. Two steps of it are ours to choose: v̂ has Adam's bias correction and this
-step's gradient, and a loss or gradient that is not finite is skipped and counted. Optax
-has no such method.
+Source: Oikonomou, Buchholz, Pun, Gower & Loizou (2025), "Taking the Road Less Scheduled
+with Adaptive Polyak Steps" (arXiv 2511.07767, whose first version has another title),
+the safeguarded step for Adam; Defazio et al. (2024), "The Road Less Scheduled" (arXiv
+2405.15682), for the averages. The equations were compared with a transcription of the
+paper in zij's catalogue of optimizers, not with the paper itself. α is ours, and a loss
+or gradient that is not finite is skipped and counted. Optax has no such method.
 """
 
 from typing import Any, NamedTuple
