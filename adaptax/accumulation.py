@@ -22,7 +22,7 @@ from adaptax.checks import Scalar, require
 from adaptax.coordinates import accumulators, by_coordinate
 from adaptax.following import as_metric
 from adaptax.guards import flattened, guarded
-from adaptax.leaves import dtype_of, is_trained
+from adaptax.leaves import by_parts, dtype_of, is_trained, kept_dtype
 from adaptax.scalars import either
 
 
@@ -164,15 +164,12 @@ def _boolean(name: str, value: Any) -> jax.Array:
 
 
 def _mean(updates, sums, number):
-    return _with_trained(
-        updates,
-        [
-            (total / number.astype(total.dtype)).astype(dtype_of(leaf))
-            for leaf, total in zip(
-                _trained(updates, updates), _trained(updates, sums), strict=True
-            )
-        ],
-    )
+    def mean(leaf, total):
+        average = by_parts(lambda part: part / number.astype(part.dtype), total)
+        return average.astype(kept_dtype(dtype_of(leaf), total.dtype))
+
+    leaves, totals = _trained(updates, updates), _trained(updates, sums)
+    return _with_trained(updates, list(map(mean, leaves, totals)))
 
 
 def _trained(updates, tree) -> list[Any]:

@@ -1221,6 +1221,7 @@ _WRAPPERS = (
         "Dettmers, Lewis, Shleifer & Zettlemoyer (2022)",
         static=frozenset({"block", "smallest"}),
         by_leaf=True,
+        breaks={"complex": "complex moments are not quantized, real ones are"},
         steady={"smallest": 4096},
         differs="Optax has none.",
         goals={"quadratic": Goal(200, 1e-2)},

@@ -7,7 +7,8 @@ what surrounds it:
   back in the dtype they came in;
 * a coordinate whose gradient is not finite, or so large that a sum of squares might
   overflow (above 1e15 in float32), keeps its state and does not move. The test is made
-  element by element, so that it fuses into the update;
+  element by element, so that it fuses into the update; a complex coordinate is at fault
+  if either part is;
 * leaves that are not trained (see `adaptax.leaves`) pass through.
 """
 
@@ -18,13 +19,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax.checks import Scalar
+from adaptax.checks import Scalar, require
 from adaptax.guards import flattened, require_matching
 from adaptax.leaves import (
+    by_parts,
     computing_dtype,
     dtype_of,
+    is_complex,
     is_trained,
+    kept_dtype,
     narrowed,
+    real_dtype,
     require_trainable,
 )
 from adaptax.scalars import known
@@ -39,19 +44,42 @@ def accumulators(
         params: Arrays, or their shapes and dtypes alone.
         fill: The value.
         dtype: The dtype of the arrays; by default that of each leaf, but float32 for
-            half precision. Leaves that are not trained get an `optax.MaskedNode`.
+            half precision. Complex leaves get complex arrays whose parts have it, of
+            32 bits at least. Leaves that are not trained get an `optax.MaskedNode`.
 
     Raises:
-        ValueError: If a leaf is complex, a random key or a narrow float.
+        ValueError: If a leaf is a random key or a narrow float.
     """
+
+    def kept(own):
+        return kept_dtype(dtype or computing_dtype(own), own)
+
+    return _filled(params, fill, kept)
+
+
+def magnitudes(
+    params: optax.Params, fill: Scalar = 0.0, dtype: Any = None
+) -> optax.Updates:
+    """Make a tree like `accumulators`, but of real numbers, for complex leaves too.
+
+    It is for sizes and for squares, which are |z|².
+    """
+
+    def kept(own):
+        return real_dtype(dtype or computing_dtype(own))
+
+    return _filled(params, fill, kept)
+
+
+def _filled(params, fill, kept) -> optax.Updates:
     require_trainable(params)
 
     def leaf(param):
         if not is_trained(param):
             return optax.MaskedNode()
-        wide = dtype or computing_dtype(dtype_of(param))
+        dtype = kept(dtype_of(param))
         shaped = param if hasattr(param, "shape") else jnp.asarray(param)
-        return jnp.full_like(shaped, jnp.asarray(fill).astype(wide), wide)
+        return jnp.full_like(shaped, jnp.asarray(fill).astype(dtype), dtype)
 
     return jax.tree.map(leaf, params)
 
@@ -85,7 +113,8 @@ def by_coordinate(
 
     Args:
         rule: `rule(g, add, *leaves, *reads, **scalars)` gives the update and each of
-            the state's new leaves, all shaped like g. A new leaf is
+            the state's new leaves, all shaped like g. Complex leaves come as complex
+            arrays, all else as real ones of their parts' dtype. A new leaf is
             `add(leaf, change)`, which leaves it as it is where g is not to be used, and
             rounds to the dtype that it is stored in. The update should follow from new
             leaves alone, since XLA copies a donated leaf that is read again after its
@@ -98,11 +127,13 @@ def by_coordinate(
         scalars: The rule's scalars, cast to the dtype that each leaf is computed in.
 
     Returns:
-        The updates in the dtype they came in, and each of the state's trees in its own.
+        The updates in the dtype they came in (a real gradient of a complex parameter
+        comes back complex), and each of the state's trees in its own.
 
     Raises:
         ValueError: If a tree differs from the updates in structure or in a shape; the
-            message names the first path that differs.
+            message names the first path that differs. If a gradient is complex where
+            the state is for a real parameter.
     """
     leaves, structure = flattened(updates)
     columns = [
@@ -120,8 +151,16 @@ def by_coordinate(
 
 
 def divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
-    """Divide, giving 0 where the denominator is 0."""
-    return numerator / jnp.where(denominator == 0, jnp.inf, denominator)
+    """Divide by real numbers, giving 0 where the denominator is 0."""
+    safe = jnp.where(denominator == 0, jnp.inf, denominator)
+    return by_parts(lambda part: part / safe, numerator)
+
+
+def unit(number: jax.Array) -> jax.Array:
+    """Return the sign of a real number, and of a complex one z / |z|; 0 at 0."""
+    if not is_complex(number):
+        return jnp.sign(number)
+    return divide(number, jnp.abs(number))
 
 
 def root(square: jax.Array) -> jax.Array:
@@ -132,6 +171,8 @@ def root(square: jax.Array) -> jax.Array:
 
 def usable(gradient: jax.Array) -> jax.Array:
     """Tell by element whether a gradient, in float32 at least, may be used."""
+    if is_complex(gradient):
+        return usable(gradient.real) & usable(gradient.imag)
     return jnp.abs(gradient) < _limit(gradient.dtype)  # false for NaN
 
 
@@ -158,12 +199,24 @@ def _on_leaf(rule, num_trees, where, scalars, gradient, *row):
     if not is_trained(gradient) or any(not is_trained(leaf) for leaf in row):
         return gradient, *row[:num_trees]
     given = rule, num_trees, where is not True, scalars, where, gradient, *row
-    return (_guarded if known(gradient, row) else _traced_once)(*given)
+    guarded = _guarded if known(gradient, row) else _traced_once
+    if not any(map(is_complex, (gradient, *row))):
+        return guarded(*given)
+    # Rules multiply complex arrays by real ones and by the scalars, which are real.
+    with jax.numpy_dtype_promotion("standard"):
+        return guarded(*given)
 
 
 def _guarded(rule, num_trees, conditional, scalars, where, gradient, *row):
-    wide = computing_dtype(*(dtype_of(leaf) for leaf in (gradient, *row)))
-    widened = [jnp.asarray(leaf).astype(wide) for leaf in (gradient, *row)]
+    own = dtype_of(gradient)
+    if any(map(is_complex, row)):
+        own = kept_dtype(own, jnp.dtype(jnp.complex64))
+    dtypes = [own, *map(dtype_of, row)]
+    wide = real_dtype(computing_dtype(*dtypes))
+    widened = [
+        jnp.asarray(leaf).astype(computing_dtype(dtype, wide))
+        for leaf, dtype in zip((gradient, *row), dtypes, strict=True)
+    ]
     used = usable(widened[0])
     if conditional:
         used &= where
@@ -173,10 +226,11 @@ def _guarded(rule, num_trees, conditional, scalars, where, gradient, *row):
     }
 
     def add(leaf, change):
+        _require_real(change, leaf)
         new = leaf + jnp.where(used, change, 0)
-        return narrowed(new, stored.get(id(leaf), wide)).astype(wide)
+        return narrowed(new, stored.get(id(leaf), leaf.dtype)).astype(leaf.dtype)
 
-    cleaned = _cleaned(widened[0])
+    cleaned = _counted(widened[0], used)
     update, *states = rule(
         cleaned,
         add,
@@ -186,8 +240,8 @@ def _guarded(rule, num_trees, conditional, scalars, where, gradient, *row):
     if conditional or update is not cleaned:  # which is 0 already
         # Multiplied rather than chosen: LLVM would branch around a division, and then
         # not vectorize the loop.
-        update = update * used.astype(wide)
-    return narrowed(update, dtype_of(gradient)), *(
+        update = by_parts(lambda part: part * used.astype(wide), update)
+    return narrowed(update, own), *(
         narrowed(new, dtype_of(old))
         for new, old in zip(states, row[:num_trees], strict=True)
     )
@@ -200,6 +254,18 @@ _traced_once = jax.jit(_guarded, static_argnums=(0, 1, 2))
 def _limit(dtype: Any) -> float:
     """Give the size from which a gradient is not used: 1.8e15 in float32."""
     return float(jnp.finfo(dtype).max) ** 0.5 * 1e-4
+
+
+def _require_real(change: jax.Array, leaf: jax.Array) -> None:
+    require(
+        is_complex(leaf) or not is_complex(change),
+        f"a gradient is complex where the optimizer keeps {leaf.dtype}. Give init the "
+        "complex parameters, or update the real part of the gradient.",
+    )
+
+
+def _counted(gradient: jax.Array, used: jax.Array) -> jax.Array:
+    return jnp.where(used, gradient, 0) if is_complex(gradient) else _cleaned(gradient)
 
 
 @jax.custom_jvp

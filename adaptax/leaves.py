@@ -1,9 +1,14 @@
 """Which leaves of a tree an optimizer may touch.
 
-Floating-point leaves are trained. Integer and boolean leaves, the `float0` gradients
-that `jax.grad(allow_int=True)` gives them, `None` and `optax.MaskedNode` pass through.
+Floating-point and complex leaves are trained. Integer and boolean leaves, the `float0`
+gradients that `jax.grad(allow_int=True)` gives them, `None` and `optax.MaskedNode` pass
+through.
+
+A complex number z = x + iy is trained as the point (x, y) of the plane: its square is
+|z|², and the inner product of two is Re(z̄ z′) = x x′ + y y′.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,11 +20,13 @@ from adaptax.fusion import apart
 _FEW = 8  # scalars, which every loop may add for itself
 _LARGE = 2**16  # elements, from which on to store them takes longer than to add them
 _PARTS = 8
-_TRAINED = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
+_COMPLEX = {4: jnp.complex64, 8: jnp.complex128}  # by the bytes of a part
+_REAL = {jnp.dtype(jnp.complex64): jnp.float32, jnp.dtype(jnp.complex128): jnp.float64}
+_TRAINED = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64, *_REAL)
 
 
 def is_trained(leaf: object) -> bool:
-    """Tell whether a leaf is a floating-point array or number that is trained."""
+    """Tell whether a leaf is a real or complex array or number that is trained."""
     if is_placeholder(leaf):
         return False
     return any(dtype_of(leaf) == kind for kind in _TRAINED)
@@ -35,16 +42,83 @@ def dtype_of(leaf: object) -> jnp.dtype:
     return getattr(leaf, "dtype", None) or jnp.result_type(leaf)
 
 
+def is_complex(leaf: object) -> bool:
+    """Return whether an array or number is complex."""
+    return dtype_of(leaf) in _REAL
+
+
+def real_dtype(dtype: Any) -> jnp.dtype:
+    """Return the dtype of the parts of a complex one; a real one is its own."""
+    return jnp.dtype(_REAL.get(jnp.dtype(dtype), dtype))
+
+
 def computing_dtype(*dtypes: jnp.dtype) -> jnp.dtype:
-    """Give the dtype to compute in: the widest, and at least float32."""
-    return max((jnp.dtype(jnp.float32), *dtypes), key=lambda dtype: dtype.itemsize)
+    """Return the dtype to compute in: the widest, at least float32.
+
+    It is complex where one of them is.
+    """
+    parts = (jnp.dtype(jnp.float32), *map(real_dtype, dtypes))
+    widest = max(parts, key=lambda dtype: dtype.itemsize)
+    if any(dtype in _REAL for dtype in dtypes):
+        return jnp.dtype(_COMPLEX[widest.itemsize])
+    return widest
+
+
+def kept_dtype(dtype: Any, own: jnp.dtype) -> jnp.dtype:
+    """Return the dtype asked for, complex where a leaf's own is and real elsewhere.
+
+    There is no complex dtype of half precision: complex64 stands for it.
+    """
+    if own in _REAL:
+        return computing_dtype(jnp.dtype(dtype), jnp.dtype(jnp.complex64))
+    return real_dtype(dtype)
+
+
+def by_parts(function: Callable[[jax.Array], jax.Array], array: jax.Array) -> jax.Array:
+    """Apply a function of real arrays, to a complex array part by part."""
+    if not is_complex(array):
+        return function(array)
+    return jax.lax.complex(function(array.real), function(array.imag))
+
+
+def times(array: jax.Array, scalar: jax.Array) -> jax.Array:
+    """Multiply by a real scalar, in the dtype of the array.
+
+    A complex product would make NaN of a part beside an infinite one.
+    """
+    return by_parts(lambda part: part * scalar.astype(part.dtype), array)
+
+
+def abs_sq(array: jax.Array) -> jax.Array:
+    """Return |z|², elementwise and real."""
+    return inner(array, array)
+
+
+def inner(one: jax.Array, other: jax.Array) -> jax.Array:
+    """Return Re(z̄ z′), the product of two real numbers, elementwise and real."""
+    if not (is_complex(one) or is_complex(other)):
+        return one * other
+    real = jnp.real(one) * jnp.real(other)
+    if not (is_complex(one) and is_complex(other)):
+        return real
+    return real + jnp.imag(one) * jnp.imag(other)
+
+
+def steepest(gradients: Any) -> Any:
+    """Conjugate what JAX gives as the gradient, so that it points uphill.
+
+    For a real loss L of z = x + iy, `jax.grad` gives ∂L/∂x − i ∂L/∂y.
+    """
+    return jax.tree.map(
+        lambda leaf: jnp.conj(leaf) if is_complex(leaf) else leaf, gradients
+    )
 
 
 def narrowed(array: jax.Array, dtype: Any) -> jax.Array:
     """Cast an array; what a narrow float cannot hold becomes its largest number."""
-    if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < array.dtype.itemsize:
+    if jnp.issubdtype(dtype, jnp.inexact) and dtype.itemsize < array.dtype.itemsize:
         limit = float(jnp.finfo(dtype).max)
-        array = jnp.clip(array, -limit, limit)
+        array = by_parts(lambda part: jnp.clip(part, -limit, limit), array)
     return array.astype(dtype)
 
 
@@ -52,8 +126,8 @@ def require_trainable(params: optax.Params | None) -> None:
     """Raise where a tree has leaves that would silently not be trained as they should.
 
     Raises:
-        ValueError: If a leaf is complex, a random key, a float of fewer than 16 bits or
-            an integer of fewer than 8; the message names its path.
+        ValueError: If a leaf is a random key, a float of fewer than 16 bits or an
+            integer of fewer than 8; the message names its path.
     """
     for path, leaf in jax.tree.leaves_with_path(params):
         dtype = dtype_of(leaf)
@@ -62,11 +136,6 @@ def require_trainable(params: optax.Params | None) -> None:
             raise ValueError(
                 f"{where}: a random key is not a parameter. Keep it outside the tree, "
                 "or mask it with optax.masked."
-            )
-        if jnp.issubdtype(dtype, jnp.complexfloating):
-            raise ValueError(
-                f"{where}: complex parameters are not supported. Keep the real and the "
-                "imaginary part as two leaves."
             )
         narrow = jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).bits < 8
         narrow |= jnp.issubdtype(dtype, jnp.floating) and not is_trained(leaf)
@@ -92,8 +161,8 @@ def global_norm(tree: optax.Updates, *, computed: bool = False) -> jax.Array:
     """
     add = _sum if computed else jnp.sum
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
-    wide = computing_dtype(*map(dtype_of, leaves))
-    squares = [add(jnp.square(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
+    wide = _widest_part(leaves)
+    squares = [add(abs_sq(_widened(leaf, wide))) for leaf in leaves]
     total = _total(squares, wide)
     root = jnp.sqrt(jnp.where(total == 0, 1, total))
     return jnp.where(total == 0, 0, root).astype(jnp.float32)
@@ -104,6 +173,7 @@ def inner_product(
 ) -> jax.Array:
     """Give the inner product over the leaves trained in both, a float32 scalar.
 
+    Of complex leaves it is the real part of ⟨z̄, z′⟩.
     Half precision is multiplied in float32. The product is not finite where the sum
     overflows. For `computed` see `global_norm`.
     """
@@ -112,9 +182,8 @@ def inner_product(
     def product(leaf, other_leaf):
         if not is_trained(leaf) or not is_trained(other_leaf):
             return jnp.zeros((), jnp.float32)
-        wide = computing_dtype(dtype_of(leaf), dtype_of(other_leaf))
-        pair = (jnp.asarray(leaf).astype(wide), jnp.asarray(other_leaf).astype(wide))
-        return add(pair[0] * pair[1])
+        wide = _widest_part((leaf, other_leaf))
+        return add(inner(_widened(leaf, wide), _widened(other_leaf, wide)))
 
     products = jax.tree.leaves(
         jax.tree.map(product, one, other, is_leaf=is_placeholder)
@@ -129,9 +198,17 @@ def absolute_sum(tree: optax.Updates) -> jax.Array:
     Half precision is summed in float32.
     """
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
-    wide = computing_dtype(*map(dtype_of, leaves))
-    sums = [jnp.sum(jnp.abs(jnp.asarray(leaf).astype(wide))) for leaf in leaves]
+    wide = _widest_part(leaves)
+    sums = [jnp.sum(jnp.abs(_widened(leaf, wide))) for leaf in leaves]
     return _total(sums, wide).astype(jnp.float32)
+
+
+def _widest_part(leaves: Sequence[Any]) -> jnp.dtype:
+    return real_dtype(computing_dtype(*map(dtype_of, leaves)))
+
+
+def _widened(leaf: Any, wide: jnp.dtype) -> jax.Array:
+    return jnp.asarray(leaf).astype(computing_dtype(dtype_of(leaf), wide))
 
 
 @jax.jit

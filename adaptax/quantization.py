@@ -33,7 +33,7 @@ import optax
 
 from adaptax import checks, counters
 from adaptax.guards import guarded
-from adaptax.leaves import computing_dtype, is_trained
+from adaptax.leaves import computing_dtype, is_complex, is_trained
 
 
 class Quantized(NamedTuple):
@@ -71,6 +71,7 @@ def quantized(
 
     What is quantized are arrays of the state that are shaped like the parameter whose
     path they have, such as moments: Adam's take 2.03 bytes a parameter instead of 8.
+    Complex ones stay as they are; second moments are real for complex parameters too.
     A state with parameters to evaluate with, such as that of `schedule_free`, stays as
     it is, for these need all their bits: put `quantized` around its inner optimizer.
     Nor put it around what keeps where the parameters started, as `dog` does. A number
@@ -108,7 +109,8 @@ def quantized(
                 return array
             shape = jnp.shape(array)
             ends = [path[len(path) - length :] for length in lengths]
-            moment = is_trained(array) and shape in map(shapes.get, ends)
+            real = is_trained(array) and not is_complex(array)
+            moment = real and shape in map(shapes.get, ends)
             if shape == () or math.prod(shape) < smallest or not moment:
                 return array
             # XLA would take minutes to fold the constants that most moments start as.

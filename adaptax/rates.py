@@ -22,7 +22,7 @@ import optax
 from adaptax import checks, counters, seats
 from adaptax.checks import Scalar, require
 from adaptax.guards import require_like
-from adaptax.leaves import computing_dtype, dtype_of, narrowed, require_trainable
+from adaptax.leaves import computing_dtype, dtype_of, narrowed, require_trainable, times
 
 OneRate: TypeAlias = Scalar | Callable[..., Any] | optax.GradientTransformation
 """A number, a traced scalar, a function `step -> rate`, or a transformation."""
@@ -320,7 +320,7 @@ def scale_updates(updates: optax.Updates, scale: jax.Array) -> optax.Updates:
             return leaf
         dtype = dtype_of(leaf)
         wide = computing_dtype(dtype)
-        product = jnp.asarray(leaf).astype(wide) * scale.astype(wide)
+        product = times(jnp.asarray(leaf).astype(wide), scale)
         if wide == dtype:
             return product
         return jnp.where(

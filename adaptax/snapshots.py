@@ -24,6 +24,7 @@ import optax
 
 from adaptax.following import ControllerState
 from adaptax.leaves import (
+    by_parts,
     computing_dtype,
     dtype_of,
     is_placeholder,
@@ -148,7 +149,9 @@ def way_back(updates: optax.Updates, params: optax.Params, saved: Any) -> optax.
         wide = computing_dtype(dtype_of(param), dtype)
         difference = jnp.asarray(copy).astype(wide) - jnp.asarray(param).astype(wide)
         limit = float(jnp.finfo(dtype).max)
-        return jnp.clip(jnp.nan_to_num(difference), -limit, limit).astype(dtype)
+        return by_parts(
+            lambda part: jnp.clip(jnp.nan_to_num(part), -limit, limit), difference
+        ).astype(dtype)
 
     return jax.tree.map(leaf, params, saved, updates)
 

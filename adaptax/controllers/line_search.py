@@ -29,6 +29,7 @@ from adaptax.leaves import (
     inner_product,
     is_placeholder,
     is_trained,
+    times,
 )
 from adaptax.scalars import real
 
@@ -183,7 +184,7 @@ def _moved(params, updates, rate):
         if not is_trained(param) or not is_trained(update):
             return param
         wide = computing_dtype(dtype_of(param), dtype_of(update))
-        step = jnp.asarray(update).astype(wide) * rate.astype(wide)
+        step = times(jnp.asarray(update).astype(wide), rate)
         return (jnp.asarray(param).astype(wide) - step).astype(dtype_of(param))
 
     return jax.tree.map(move, params, updates, is_leaf=is_placeholder)

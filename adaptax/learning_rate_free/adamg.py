@@ -28,9 +28,11 @@ from adaptax.coordinates import (
     average_weight,
     by_coordinate,
     divide,
+    magnitudes,
     root,
 )
 from adaptax.guards import guarded
+from adaptax.leaves import abs_sq
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
 
@@ -91,17 +93,18 @@ def adamg(
     held = seat(learning_rate)
 
     def rule(g, add, mean, mean_sq, numerator, w1, w2, w3, seen, p, q, eps, rate):
-        mean_sq = add(mean_sq, w2 * (g * g - mean_sq))
+        mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
         numerator = add(numerator, w3 * (p * _power(seen * mean_sq, q) - numerator))
         mean = add(mean, w1 * (numerator * g - mean))
         update = -rate * divide(mean, root(mean_sq) + eps)
         return update, mean, mean_sq, numerator
 
     def init(params):
-        def zeros():
-            return accumulators(params, dtype=accumulator_dtype)
+        def sizes():
+            return magnitudes(params, dtype=accumulator_dtype)
 
-        trees = (zeros() for _ in range(3))
+        mean = accumulators(params, dtype=accumulator_dtype)
+        trees = mean, sizes(), sizes()
         return AdamgState(counters.zero(), real(1.0), *trees, rate=held.init())
 
     def update(updates, state, params=None, **extra_args):

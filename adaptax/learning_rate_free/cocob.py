@@ -22,8 +22,9 @@ import optax
 
 from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
-from adaptax.coordinates import accumulators, by_coordinate, divide
+from adaptax.coordinates import accumulators, by_coordinate, divide, magnitudes
 from adaptax.guards import guarded
+from adaptax.leaves import inner
 
 
 class CocobState(NamedTuple):
@@ -74,18 +75,23 @@ def cocob(
         size = jnp.abs(g)
         largest = add(largest, jnp.maximum(size - largest, 0))
         sum_abs, theta = add(sum_abs, size), add(theta, -g)
-        reward = add(reward, jnp.maximum(-g * (w - origin), -reward))
+        reward = add(reward, jnp.maximum(inner(-g, w - origin), -reward))
         bound = jnp.maximum(sum_abs + largest, alpha * largest)
         bet = divide(theta, largest) * divide(reward + largest, bound)
         return bet - (w - origin), largest, sum_abs, theta, reward, origin
 
     def init(params):
-        def filled(fill: Scalar = 0.0):
-            return accumulators(params, fill, accumulator_dtype)
+        def sizes(fill: Scalar = 0.0):
+            return magnitudes(params, fill, accumulator_dtype)
 
-        origin = snapshots.empty(params)
-        step = counters.zero()
-        return CocobState(step, filled(eps), filled(), filled(), filled(), origin)
+        return CocobState(
+            step=counters.zero(),
+            largest=sizes(eps),
+            sum_abs=sizes(),
+            theta=accumulators(params, dtype=accumulator_dtype),
+            reward=sizes(),
+            origin=snapshots.empty(params),
+        )
 
     def update(updates, state, params=None, **extra_args):
         del extra_args

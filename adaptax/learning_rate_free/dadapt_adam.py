@@ -29,7 +29,7 @@ import optax
 
 from adaptax import checks, counters
 from adaptax.checks import Scalar
-from adaptax.coordinates import accumulators, by_coordinate, divide, root
+from adaptax.coordinates import accumulators, by_coordinate, divide, magnitudes, root
 from adaptax.guards import guarded
 from adaptax.learning_rate_free.whole_steps import (
     adam_correction,
@@ -39,7 +39,7 @@ from adaptax.learning_rate_free.whole_steps import (
     is_usable,
     preconditioned,
 )
-from adaptax.leaves import absolute_sum, inner_product
+from adaptax.leaves import abs_sq, absolute_sum, inner_product
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
 
@@ -118,7 +118,7 @@ def dadapt_adam(
     def move(g, add, sums, mean, mean_sq, w, lost, w1, w2, rate, eps, decay):
         sums = add(sums, lost * (rate * g - sums))
         mean = add(mean, w1 * (rate * g - mean))
-        mean_sq = add(mean_sq, w2 * (g * g - mean_sq))
+        mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
         update = -divide(mean, root(mean_sq) + eps) - rate * decay * w
         return update, sums, mean, mean_sq
 
@@ -139,7 +139,7 @@ def dadapt_adam(
             denominator=real(0.0),
             sums=zeros(),
             mean=zeros(),
-            mean_sq=zeros(),
+            mean_sq=magnitudes(params, dtype=accumulator_dtype),
             rate=held.init(),
         )
 

@@ -26,7 +26,7 @@ import optax
 
 from adaptax import checks, counters
 from adaptax.checks import Scalar
-from adaptax.coordinates import accumulators, by_coordinate, divide
+from adaptax.coordinates import accumulators, by_coordinate, divide, unit
 from adaptax.guards import guarded
 from adaptax.learning_rate_free.whole_steps import (
     chosen,
@@ -34,7 +34,13 @@ from adaptax.learning_rate_free.whole_steps import (
     has_begun,
     is_usable,
 )
-from adaptax.leaves import absolute_sum, inner_product, is_placeholder, is_trained
+from adaptax.leaves import (
+    absolute_sum,
+    inner_product,
+    is_placeholder,
+    is_trained,
+    times,
+)
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
 
@@ -102,8 +108,8 @@ def dadapt_lion(
         return precise(lambda xp, b2: 1 - xp.sqrt(b2), b2)
 
     def direction(g, mean):
-        weight = jnp.asarray(b1).astype(mean.dtype)
-        return jnp.sign(weight * mean + (1 - weight) * g.astype(mean.dtype))
+        weight = jnp.asarray(b1)
+        return unit(times(mean, weight) + times(g.astype(mean.dtype), 1 - weight))
 
     def move(g, add, sums, mean, w, lost, w2, rate, decay):
         u = direction(g, mean)

@@ -26,13 +26,14 @@ from adaptax.coordinates import (
     average_weight,
     by_coordinate,
     divide,
+    magnitudes,
     root,
 )
 from adaptax.guards import guarded
 from adaptax.learning_rate_free import truncated_model
 from adaptax.learning_rate_free.truncated_model import ModelState
 from adaptax.learning_rate_free.whole_steps import is_usable, preconditioned
-from adaptax.leaves import inner_product
+from adaptax.leaves import abs_sq, inner_product
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
 
@@ -88,7 +89,7 @@ def momo_adam(
     held = seat(learning_rate)
 
     def average(g, add, mean, mean_sq, w1, w2):
-        return g, add(mean, w1 * (g - mean)), add(mean_sq, w2 * (g * g - mean_sq))
+        return g, add(mean, w1 * (g - mean)), add(mean_sq, w2 * (abs_sq(g) - mean_sq))
 
     def move(g, add, mean, mean_sq, w, step_size, eps, decayed):
         del g, add
@@ -96,11 +97,9 @@ def momo_adam(
         return (-(step_size * direction + decayed * w) / (1 + decayed),)
 
     def init(params):
-        def zeros():
-            return accumulators(params, dtype=accumulator_dtype)
-
         model = truncated_model.initial(lower_bound, held.init())
-        return MomoAdamState(model, zeros(), zeros())
+        mean = accumulators(params, dtype=accumulator_dtype)
+        return MomoAdamState(model, mean, magnitudes(params, dtype=accumulator_dtype))
 
     def update(updates, state, params=None, **extra_args):
         params = checks.given_params(params, "momo_adam")

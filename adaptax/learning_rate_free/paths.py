@@ -26,6 +26,7 @@ from adaptax.leaves import (
     global_norm,
     is_placeholder,
     is_trained,
+    times,
 )
 
 
@@ -117,6 +118,6 @@ def _along(start, path, scale):
             return origin
         wide = computing_dtype(dtype_of(origin), dtype_of(way))
         origin, way = jnp.asarray(origin).astype(wide), jnp.asarray(way).astype(wide)
-        return origin + scale.astype(wide) * way
+        return origin + times(way, scale)
 
     return jax.tree.map(leaf, start, path, is_leaf=is_placeholder)

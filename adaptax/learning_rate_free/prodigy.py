@@ -31,14 +31,20 @@ import optax
 
 from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
-from adaptax.coordinates import accumulators, by_coordinate, divide, root
+from adaptax.coordinates import accumulators, by_coordinate, divide, magnitudes, root
 from adaptax.guards import guarded
 from adaptax.learning_rate_free.whole_steps import (
     adam_correction,
     chosen,
     is_usable,
 )
-from adaptax.leaves import absolute_sum, inner_product, is_placeholder, is_trained
+from adaptax.leaves import (
+    abs_sq,
+    absolute_sum,
+    inner_product,
+    is_placeholder,
+    is_trained,
+)
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
 
@@ -150,7 +156,7 @@ def prodigy(
 
     def move(g, add, mean, mean_sq, w, w1, w2, d, rate, eps, decay):
         mean = add(mean, w1 * (d * g - mean))
-        mean_sq = add(mean_sq, w2 * (d * d * g * g - mean_sq))
+        mean_sq = add(mean_sq, w2 * (abs_sq(d * g) - mean_sq))
         direction = divide(mean, root(mean_sq) + eps) + decay * w
         return -rate * direction, mean, mean_sq
 
@@ -180,7 +186,7 @@ def prodigy(
             denominator=real(0.0),
             sums=zeros(slice_p),
             mean=zeros(),
-            mean_sq=zeros(),
+            mean_sq=magnitudes(params, dtype=accumulator_dtype),
             origin=_sliced(snapshots.empty(params), slice_p),
             rate=held.init(),
         )

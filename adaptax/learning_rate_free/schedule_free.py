@@ -29,11 +29,12 @@ from adaptax.coordinates import (
     average_weight,
     by_coordinate,
     divide,
+    magnitudes,
     root,
 )
 from adaptax.guards import guarded
 from adaptax.learning_rate_free.evaluation import averaged
-from adaptax.leaves import is_trained
+from adaptax.leaves import abs_sq, is_trained
 from adaptax.rates import LearningRate, Seat, as_rate, as_schedule, seat
 from adaptax.rectification import rectification
 
@@ -311,11 +312,11 @@ def _scale_by_mean_square(b2, eps, weight_decay, accumulator_dtype):
     checks.number("weight_decay", weight_decay, at_least=0)
 
     def rule(g, add, mean_sq, y, w2, eps, decay):
-        mean_sq = add(mean_sq, w2 * (g * g - mean_sq))
+        mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
         return -(divide(g, root(mean_sq) + eps) + decay * y), mean_sq
 
     def init(params):
-        mean_sq = accumulators(params, dtype=accumulator_dtype)
+        mean_sq = magnitudes(params, dtype=accumulator_dtype)
         return _MeanSquareState(counters.zero(), mean_sq)
 
     def update(updates, state, params=None):

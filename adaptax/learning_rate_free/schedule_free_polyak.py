@@ -30,13 +30,21 @@ from adaptax.coordinates import (
     average_weight,
     by_coordinate,
     divide,
+    magnitudes,
     root,
 )
 from adaptax.guards import guarded
 from adaptax.learning_rate_free.evaluation import averaged
 from adaptax.learning_rate_free.truncated_model import read_loss
 from adaptax.learning_rate_free.whole_steps import is_usable, preconditioned
-from adaptax.leaves import inner_product, is_placeholder, is_trained
+from adaptax.leaves import (
+    abs_sq,
+    dtype_of,
+    inner_product,
+    is_placeholder,
+    is_trained,
+    kept_dtype,
+)
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
 
@@ -108,7 +116,7 @@ def schedule_free_polyak(
     held = seat(learning_rate)
 
     def measure(g, add, mean_sq, weight):
-        return g, add(mean_sq, weight * (g * g - mean_sq))
+        return g, add(mean_sq, weight * (abs_sq(g) - mean_sq))
 
     def move(g, add, fast, average, mean_sq, y, gamma, c, b1, eps):
         fast = add(fast, -gamma * divide(g, root(mean_sq) + eps))
@@ -122,7 +130,7 @@ def schedule_free_polyak(
             learning_rate=real(1.0),
             fast=accumulators(params, dtype=accumulator_dtype),
             average=accumulators(params, dtype=accumulator_dtype),
-            mean_sq=accumulators(params, dtype=accumulator_dtype),
+            mean_sq=magnitudes(params, dtype=accumulator_dtype),
             rate=held.init(),
         )
 
@@ -174,4 +182,6 @@ def schedule_free_polyak(
 
 
 def _in_type_of(g: Any, square: Any) -> Any:
-    return jnp.asarray(g).astype(square.dtype) if is_trained(g) else g
+    if not is_trained(g):
+        return g
+    return jnp.asarray(g).astype(kept_dtype(square.dtype, dtype_of(g)))

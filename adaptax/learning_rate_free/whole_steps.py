@@ -14,7 +14,7 @@ import optax
 from adaptax import scalars
 from adaptax.checks import Scalar
 from adaptax.coordinates import divide, root
-from adaptax.leaves import global_norm, is_placeholder, is_trained
+from adaptax.leaves import global_norm, is_placeholder, is_trained, real_dtype
 
 _LARGEST_NORM = 1e15  # below the size from which `by_coordinate` uses no element
 
@@ -50,7 +50,8 @@ def preconditioned(tree: Any, mean_sq: Any, eps: Scalar) -> Any:
     def leaf(own, square):
         if not is_trained(own):
             return own
-        return divide(own, root(square) + jnp.asarray(eps).astype(own.dtype))
+        divisor = root(square.astype(real_dtype(own.dtype)))
+        return divide(own, divisor + jnp.asarray(eps).astype(divisor.dtype))
 
     return jax.tree.map(leaf, tree, mean_sq, is_leaf=is_placeholder)
 

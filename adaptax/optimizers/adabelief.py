@@ -27,9 +27,11 @@ from adaptax.coordinates import (
     average_weight,
     by_coordinate,
     divide,
+    magnitudes,
     root,
 )
 from adaptax.guards import guarded
+from adaptax.leaves import abs_sq
 from adaptax.rates import LearningRate, descend
 
 
@@ -72,14 +74,13 @@ def scale_by_adabelief(
     def rule(g, add, mean, mean_sq_error, w1, w2, bias, floor, eps):
         mean = add(mean, w1 * (g - mean))
         error = g - bias * mean
-        mean_sq_error = add(mean_sq_error, w2 * (error**2 - mean_sq_error) + floor)
+        mean_sq_error = add(mean_sq_error, w2 * (abs_sq(error) - mean_sq_error) + floor)
         return divide(mean, root(mean_sq_error) + eps), mean, mean_sq_error
 
     def init(params):
-        def zeros():
-            return accumulators(params, dtype=accumulator_dtype)
-
-        return AdabeliefState(counters.zero(), zeros(), zeros())
+        mean = accumulators(params, dtype=accumulator_dtype)
+        mean_sq_error = magnitudes(params, dtype=accumulator_dtype)
+        return AdabeliefState(counters.zero(), mean, mean_sq_error)
 
     def update(updates, state, params=None):
         del params

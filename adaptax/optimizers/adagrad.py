@@ -14,8 +14,9 @@ import optax
 
 from adaptax import checks
 from adaptax.checks import Scalar
-from adaptax.coordinates import accumulators, by_coordinate, divide, root
+from adaptax.coordinates import by_coordinate, divide, magnitudes, root
 from adaptax.guards import guarded
+from adaptax.leaves import abs_sq
 from adaptax.rates import LearningRate, descend
 
 
@@ -47,11 +48,11 @@ def scale_by_adagrad(
     checks.number("eps_root", eps_root, at_least=0)
 
     def rule(g, add, sum_sq, eps, eps_root):
-        sum_sq = add(sum_sq, g * g)
+        sum_sq = add(sum_sq, abs_sq(g))
         return divide(g, root(sum_sq + eps_root) + eps), sum_sq
 
     def init(params):
-        return AdagradState(accumulators(params, initial_sum, accumulator_dtype))
+        return AdagradState(magnitudes(params, initial_sum, accumulator_dtype))
 
     def update(updates, state, params=None):
         del params

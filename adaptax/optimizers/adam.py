@@ -29,9 +29,11 @@ from adaptax.coordinates import (
     average_weight,
     by_coordinate,
     divide,
+    magnitudes,
     root,
 )
 from adaptax.guards import guarded
+from adaptax.leaves import abs_sq
 from adaptax.rates import LearningRate, descend
 
 
@@ -78,18 +80,19 @@ def scale_by_adam(
 
     def rule(g, add, mean, mean_sq, *max_sq, w1, w2, ahead, eps, eps_root):
         mean = add(mean, w1 * (g - mean))
-        mean_sq = add(mean_sq, w2 * (g * g - mean_sq))
+        mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
         max_sq = [add(top, jnp.maximum(mean_sq - top, 0)) for top in max_sq]
         direction = ahead * mean + w1 * g if nesterov else mean
         divisor = root((*max_sq, mean_sq)[0] + eps_root) + eps
         return divide(direction, divisor), mean, mean_sq, *max_sq
 
     def init(params):
-        def zeros():
-            return accumulators(params, dtype=accumulator_dtype)
+        def squares():
+            return magnitudes(params, dtype=accumulator_dtype)
 
-        step = counters.zero()
-        return AdamState(step, zeros(), zeros(), zeros() if amsgrad else ())
+        mean = accumulators(params, dtype=accumulator_dtype)
+        max_sq = squares() if amsgrad else ()
+        return AdamState(counters.zero(), mean, squares(), max_sq)
 
     def update(updates, state, params=None):
         del params

@@ -25,9 +25,11 @@ from adaptax.coordinates import (
     average_weight,
     by_coordinate,
     divide,
+    magnitudes,
     root,
 )
 from adaptax.guards import guarded
+from adaptax.leaves import abs_sq
 from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
 
@@ -80,7 +82,7 @@ def scale_by_adan(
         change = scalars["later"] * (g - before)
         mean = add(mean, w1 * (g - mean))
         mean_change = add(mean_change, w2 * (change - mean_change))
-        mean_sq = add(mean_sq, w3 * ((g + b2 * change) ** 2 - mean_sq))
+        mean_sq = add(mean_sq, w3 * (abs_sq(g + b2 * change) - mean_sq))
         divisor = root(mean_sq + scalars["eps_root"]) + scalars["eps"]
         direction = divide(mean + b2 * mean_change, divisor)
         return direction, mean, mean_change, mean_sq, add(before, g - before)
@@ -89,7 +91,8 @@ def scale_by_adan(
         def zeros():
             return accumulators(params, dtype=accumulator_dtype)
 
-        return AdanState(counters.zero(), zeros(), zeros(), zeros(), zeros())
+        mean_sq = magnitudes(params, dtype=accumulator_dtype)
+        return AdanState(counters.zero(), zeros(), zeros(), mean_sq, zeros())
 
     def update(updates, state, params=None):
         del params

@@ -28,9 +28,11 @@ from adaptax.coordinates import (
     average_weight,
     by_coordinate,
     divide,
+    magnitudes,
     root,
 )
 from adaptax.guards import guarded
+from adaptax.leaves import abs_sq
 from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
 
@@ -85,7 +87,7 @@ def scale_by_ademamix(
     def rule(g, add, mean, slow, mean_sq, w1, w2, w3, alpha, eps, eps_root):
         mean = add(mean, w1 * (g - mean))
         slow = add(slow, w3 * (g - slow))
-        mean_sq = add(mean_sq, w2 * (g * g - mean_sq))
+        mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
         direction = divide(mean + alpha * slow, root(mean_sq + eps_root) + eps)
         return direction, mean, slow, mean_sq
 
@@ -93,7 +95,8 @@ def scale_by_ademamix(
         def zeros():
             return accumulators(params, dtype=accumulator_dtype)
 
-        return AdemamixState(counters.zero(), zeros(), zeros(), zeros())
+        mean_sq = magnitudes(params, dtype=accumulator_dtype)
+        return AdemamixState(counters.zero(), zeros(), zeros(), mean_sq)
 
     def update(updates, state, params=None):
         del params

@@ -21,8 +21,9 @@ import optax
 
 from adaptax import checks, counters
 from adaptax.checks import Scalar
-from adaptax.coordinates import accumulators, by_coordinate, divide, root
+from adaptax.coordinates import accumulators, by_coordinate, divide, magnitudes, root
 from adaptax.guards import guarded
+from adaptax.leaves import abs_sq, is_complex
 from adaptax.rates import LearningRate, descend
 
 
@@ -61,14 +62,13 @@ def scale_by_adopt(
 
     def rule(g, add, mean, mean_sq, b1, w2, clip, eps):
         divided = divide(g, jnp.maximum(root(mean_sq), eps))
-        mean = add(mean, (1 - b1) * (jnp.clip(divided, -clip, clip) - mean))
-        return mean, mean, add(mean_sq, w2 * (g * g - mean_sq))
+        mean = add(mean, (1 - b1) * (_clipped(divided, clip) - mean))
+        return mean, mean, add(mean_sq, w2 * (abs_sq(g) - mean_sq))
 
     def init(params):
-        def zeros():
-            return accumulators(params, dtype=accumulator_dtype)
-
-        return AdoptState(counters.zero(), zeros(), zeros())
+        mean = accumulators(params, dtype=accumulator_dtype)
+        mean_sq = magnitudes(params, dtype=accumulator_dtype)
+        return AdoptState(counters.zero(), mean, mean_sq)
 
     def update(updates, state, params=None):
         del params
@@ -104,3 +104,11 @@ def adopt(
     """
     direction = scale_by_adopt(b1, b2, eps, accumulator_dtype=accumulator_dtype)
     return optax.chain(direction, descend(learning_rate))
+
+
+def _clipped(divided: jax.Array, clip: jax.Array) -> jax.Array:
+    """Keep each number within the bound, a complex one in its direction."""
+    if not is_complex(divided):
+        return jnp.clip(divided, -clip, clip)
+    size = jnp.abs(divided)
+    return divided * jnp.where(size > clip, divide(clip, size), 1)

@@ -21,11 +21,13 @@ from adaptax.checks import Scalar
 from adaptax.coordinates import root
 from adaptax.guards import guarded
 from adaptax.leaves import (
+    abs_sq,
     computing_dtype,
     dtype_of,
     is_placeholder,
     is_trained,
     narrowed,
+    times,
 )
 from adaptax.optimizers.adam import scale_by_adam
 from adaptax.optimizers.weight_decay import with_weight_decay
@@ -102,7 +104,7 @@ def _as_long(update: Any, param: Any) -> Any:
         return update
     wide = computing_dtype(dtype_of(update), dtype_of(param))
     u, w = jnp.asarray(update).astype(wide), jnp.asarray(param).astype(wide)
-    ours, theirs = root(jnp.sum(u * u)), root(jnp.sum(w * w))
+    ours, theirs = root(jnp.sum(abs_sq(u))), root(jnp.sum(abs_sq(w)))
     usable = (ours > 0) & (theirs > 0) & jnp.isfinite(ours) & jnp.isfinite(theirs)
     ratio = jnp.where(usable, theirs, 1) / jnp.where(usable, ours, 1)
-    return narrowed(ratio * u, dtype_of(update))
+    return narrowed(times(u, ratio), dtype_of(update))

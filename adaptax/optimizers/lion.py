@@ -17,10 +17,10 @@ import optax
 
 from adaptax import checks
 from adaptax.checks import Scalar
-from adaptax.coordinates import accumulators, by_coordinate
+from adaptax.coordinates import accumulators, by_coordinate, unit
 from adaptax.fusion import once
 from adaptax.guards import guarded
-from adaptax.leaves import is_placeholder, is_trained
+from adaptax.leaves import is_complex, is_placeholder, is_trained
 from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
 
@@ -47,7 +47,7 @@ def scale_by_lion(
 
     def sign(g, add, mean, b1):
         del add
-        return (jnp.sign(b1 * mean + (1 - b1) * g),)
+        return (unit(b1 * mean + (1 - b1) * g),)
 
     def average(g, add, mean, b2):
         return g, add(mean, (1 - b2) * (g - mean))
@@ -93,7 +93,8 @@ def lion(
 
 
 def _in_bytes(sign, mean):
-    return sign.astype(jnp.int8) if is_trained(sign) and is_trained(mean) else sign
+    signs = is_trained(sign) and is_trained(mean) and not is_complex(sign)
+    return sign.astype(jnp.int8) if signs else sign
 
 
 def _widened(sign, narrow, mean):

@@ -1,7 +1,7 @@
 """Muon: steps whose matrices are turned orthogonal, with AdamW for all else.
 
     M ← β M + (1 − β) G,      U = one step ahead of M, as in NAdam
-    O = U / (‖U‖ + ε), and five times  O ← a O + (b S + c S²) O   with S = O Oᵀ
+    O = U / (‖U‖ + ε), and five times  O ← a O + (b S + c S²) O   with S = O Oᴴ
     W ← W − α (√max(1, n/m) O + λ W)
 
 The iteration is Newton and Schulz's, with a = 3.4445, b = −4.7750 and c = 2.0315: it
@@ -34,7 +34,16 @@ from adaptax.coordinates import (
     usable,
 )
 from adaptax.guards import flattened, guarded, require_matching
-from adaptax.leaves import computing_dtype, dtype_of, is_trained, narrowed
+from adaptax.leaves import (
+    abs_sq,
+    computing_dtype,
+    dtype_of,
+    is_complex,
+    is_trained,
+    kept_dtype,
+    narrowed,
+    times,
+)
 from adaptax.optimizers.adam import scale_by_adam
 from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
@@ -149,7 +158,7 @@ def scale_by_muon(
             scale = jnp.asarray(max(1, columns / max(rows, 1)) ** 0.5)
         else:
             scale = jnp.asarray(consistent_rms) * max(rows, columns) ** 0.5
-        turned = turned.astype(direction.dtype) * scale.astype(direction.dtype)
+        turned = times(turned.astype(direction.dtype), scale)
         return narrowed(turned.reshape(direction.shape), dtype_of(update))
 
     return guarded(optax.GradientTransformation(init, update))
@@ -257,10 +266,16 @@ def _orthogonal(matrix: jax.Array, eps: Scalar, steps: int, dtype: Any) -> jax.A
     """Bring the singular values close to 1 by the iteration of Newton and Schulz."""
     a, b, c = _COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = divide(x, root(jnp.sum(x * x)) + jnp.asarray(eps).astype(x.dtype))
-    x = x.astype(dtype or x.dtype)
+    x = _transposed(matrix) if tall else matrix
+    norm = root(jnp.sum(abs_sq(x)))
+    x = divide(x, norm + jnp.asarray(eps).astype(norm.dtype))
+    x = x.astype(kept_dtype(dtype or x.dtype, x.dtype))
     for _ in range(steps):
-        square = x @ x.T
+        square = x @ _transposed(x)
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if tall else x
+    return _transposed(x) if tall else x
+
+
+def _transposed(matrix: jax.Array) -> jax.Array:
+    """Return the transpose, of a complex matrix with the numbers conjugated."""
+    return matrix.T.conj() if is_complex(matrix) else matrix.T

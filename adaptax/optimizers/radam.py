@@ -26,9 +26,11 @@ from adaptax.coordinates import (
     average_weight,
     by_coordinate,
     divide,
+    magnitudes,
     root,
 )
 from adaptax.guards import guarded
+from adaptax.leaves import abs_sq
 from adaptax.optimizers.adam import AdamState
 from adaptax.rates import LearningRate, descend
 from adaptax.rectification import rectification
@@ -61,15 +63,14 @@ def scale_by_radam(
 
     def rule(g, add, mean, mean_sq, w1, w2, trusted, r, eps, eps_root):
         mean = add(mean, w1 * (g - mean))
-        mean_sq = add(mean_sq, w2 * (g * g - mean_sq))
+        mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
         divisor = jnp.where(trusted > 0, root(mean_sq + eps_root) + eps, 1)
         return r * divide(mean, divisor), mean, mean_sq
 
     def init(params):
-        def zeros():
-            return accumulators(params, dtype=accumulator_dtype)
-
-        return AdamState(counters.zero(), zeros(), zeros(), ())
+        mean = accumulators(params, dtype=accumulator_dtype)
+        mean_sq = magnitudes(params, dtype=accumulator_dtype)
+        return AdamState(counters.zero(), mean, mean_sq, ())
 
     def update(updates, state, params=None):
         del params

@@ -26,9 +26,11 @@ from adaptax.coordinates import (
     average_weight,
     by_coordinate,
     divide,
+    magnitudes,
     root,
 )
 from adaptax.guards import guarded
+from adaptax.leaves import abs_sq
 from adaptax.rates import LearningRate, descend
 
 
@@ -77,14 +79,14 @@ def scale_by_rmsprop(
         checks.averaging_factor("momentum", momentum)
 
     def rule(g, add, mean_sq, *averages, weight, momentum_weight, eps, eps_root):
-        kept = [add(mean_sq, weight * (g * g - mean_sq))]
+        kept = [add(mean_sq, weight * (abs_sq(g) - mean_sq))]
         direction, spread = g, kept[0]
         if momentum is not None:
             kept.append(add(averages[0], momentum_weight * (g - averages[0])))
             direction = kept[-1]
         if centered:
             kept.append(add(averages[-1], weight * (g - averages[-1])))
-            spread = jnp.maximum(spread - kept[-1] ** 2, 0)
+            spread = jnp.maximum(spread - abs_sq(kept[-1]), 0)
         return divide(direction, root(spread + eps_root) + eps), *kept
 
     def weight(factor, step):
@@ -94,10 +96,10 @@ def scale_by_rmsprop(
         def zeros():
             return accumulators(params, dtype=accumulator_dtype)
 
+        mean_sq = magnitudes(params, dtype=accumulator_dtype)
         velocity = () if momentum is None else zeros()
-        return RmspropState(
-            counters.zero(), zeros(), velocity, zeros() if centered else ()
-        )
+        mean = zeros() if centered else ()
+        return RmspropState(counters.zero(), mean_sq, velocity, mean)
 
     def update(updates, state, params=None):
         del params

@@ -19,6 +19,7 @@ import optax
 from adaptax import checks
 from adaptax.checks import require
 from adaptax.learning_rate_free import eval_params
+from adaptax.leaves import steepest
 from adaptax.tuning.shuffling import batch_indices
 
 Batches = Literal["separate", "shared"]
@@ -238,6 +239,7 @@ def trial(
         (value, (model_state, aux)), grads = jax.value_and_grad(measure, has_aux=True)(
             state.params, state.model_state, batch, noise
         )
+        grads = steepest(grads)
         updates, opt_state = _optimizer(optimizer, hparams).update(
             grads,
             state.opt_state,
@@ -245,7 +247,7 @@ def trial(
             value=value,
             grad=grads,
             value_fn=value_fn,
-            grad_fn=jax.grad(value_fn),
+            grad_fn=lambda params: steepest(jax.grad(value_fn)(params)),
         )
         params = optax.apply_updates(state.params, updates)
         state = TrialState(

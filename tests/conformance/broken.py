@@ -149,6 +149,33 @@ def divided_by_largest(updates):
     return jax.tree.map(lambda x: x / largest.max() if is_real(x) else x, updates)
 
 
+def sign_by_parts(x):
+    """Take the sign of each part of a complex number."""
+    if not jnp.iscomplexobj(x):
+        return x
+    return jax.lax.complex(jnp.sign(x.real), jnp.sign(x.imag))
+
+
+def without_imaginary_part(x):
+    """Drop the imaginary part, and keep the dtype."""
+    return x.real.astype(x.dtype)
+
+
+def adding_imaginary_parts(learning_rate, b=0.9):
+    """Momentum that lets imaginary parts into its state as they are."""
+    inner = optimizers.momentum(learning_rate, b)
+
+    def init(params):
+        return inner.init(params), jnp.zeros(())
+
+    def update(updates, state, params=None, **extra_args):
+        total = state[1] + _sum(jax.tree.map(jnp.imag, updates))
+        updates, kept = inner.update(updates, state[0], params, **extra_args)
+        return updates, (kept, total)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
 def is_real(x):
     """Tell whether an array is of floating-point numbers."""
     return jnp.issubdtype(x.dtype, jnp.floating)
@@ -617,5 +644,23 @@ BROKEN = [
         "b is not documented",
         undocumented,
         direction=None,
+    ),
+    broken(
+        "a sign of each part",
+        "complex",
+        "on a line: off by",
+        with_updates(sign_by_parts),
+    ),
+    broken(
+        "real parts alone",
+        "complex",
+        "on a line: off by",
+        with_updates(without_imaginary_part),
+    ),
+    broken(
+        "an infinite imaginary part let into the state",
+        "complex",
+        "the state is not finite",
+        adding_imaginary_parts,
     ),
 ]

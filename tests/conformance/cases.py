@@ -16,7 +16,17 @@ import optax
 from conformance.problems import PROBLEMS, SHAPES, SIZE, tree_of
 
 from adaptax import catalog
-from adaptax.leaves import global_norm, is_placeholder, is_trained
+from adaptax.leaves import (
+    abs_sq,
+    dtype_of,
+    global_norm,
+    inner,
+    is_placeholder,
+    is_trained,
+    kept_dtype,
+    steepest,
+    times,
+)
 
 STEPS = 50
 
@@ -113,9 +123,11 @@ def bowl_through(params: Any, value: Any, gradient: Any) -> Any:
         for leaves in zip(*columns, strict=True):
             if all(map(is_trained, leaves)):
                 here, there, slope = (
-                    jnp.asarray(x).astype(total.dtype) for x in leaves
+                    jnp.asarray(x).astype(kept_dtype(total.dtype, dtype_of(x)))
+                    for x in leaves
                 )
-                total += jnp.sum(slope * (there - here) + (there - here) ** 2 / 2)
+                way = there - here
+                total += jnp.sum(inner(slope, way) + abs_sq(way) / 2)
         return total
 
     return loss
@@ -197,10 +209,10 @@ def start() -> dict[str, jax.Array]:
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """Tell whether every floating-point element is finite."""
+    """Tell whether every floating-point or complex element is finite."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
-    real_leaves = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in real_leaves] or [True]).all()
+    inexact = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in inexact] or [True]).all()
 
 
 @functools.lru_cache(maxsize=8)
@@ -217,8 +229,10 @@ def trainer(case: Case, problem: str) -> Any:
             weight = fed.weight
 
             def gradient(params):
-                own = jax.grad(loss)(params)
-                return jax.tree.map(lambda g, d: weight * g + d, own, fed.gradients)
+                own = steepest(jax.grad(loss)(params))
+                return jax.tree.map(
+                    lambda g, d: times(g, weight) + d, own, fed.gradients
+                )
 
             value = jnp.where(weight > 0, loss(params), 0) + fed.values
             told = case.told(value, gradient, now, params)
@@ -248,10 +262,10 @@ def stepper(case: Case) -> Stepper:
     return Stepper(jax.jit(step, donate_argnums=(1, 2)), traces)
 
 
-def train(case: Case, feed: Feed, **hyperparameters: Any) -> Trace:
+def train(case: Case, feed: Feed, params: Any = None, **hyperparameters: Any) -> Trace:
     """Run along a feed from random parameters; some hyperparameters may be replaced."""
     hyperparameters = {**case.hyperparameters, **hyperparameters}
-    params = start()
+    params = start() if params is None else params
     state = case.optimizer(**hyperparameters).init(params)
     return trainer(case, "quadratic")(hyperparameters, params, state, feed)[2]
 
@@ -260,3 +274,58 @@ def train(case: Case, feed: Feed, **hyperparameters: Any) -> Trace:
 def given_trace(case: Case) -> Trace:
     """Run along the given gradients, in float32."""
     return train(case, given_feed())
+
+
+class Plane(NamedTuple):
+    """Runs of complex parameters, by what they are for: where they begin, their feeds.
+
+    `phases` have the size 1, one for each coordinate.
+    """
+
+    phases: Any
+    starts: dict[str, Any]
+    feeds: dict[str, Feed]
+
+
+def plane() -> Plane:
+    """Make runs that must follow from each other, or from the real one.
+
+    "line" is the real run, each coordinate turned in its plane; "free" goes anywhere,
+    and "turned" is its mirror image, turned. "bad" is the free one with NaN or infinity
+    in either part, and at "rest" all gradients are 0.
+    """
+    feed, random = given_feed(), np.random.default_rng(11)
+    # A product of phases of rows and of columns, for the methods that turn matrices.
+    rows, columns, scalar = (random.uniform(0, 7, size) for size in ((8, 1), 2, ()))
+    angles = {"matrix": rows + columns, "scalar": scalar}
+    phases = jax.tree.map(lambda x: np.exp(1j * x).astype(np.complex64), angles)
+
+    def turned(tree):
+        return jax.tree.map(lambda x, phase: np.asarray(x) * phase, tree, phases)
+
+    def mixed(real_part, imaginary):
+        return jax.tree.map(
+            lambda x, y: (np.asarray(x) + 1j * np.asarray(y)).astype(np.complex64),
+            real_part,
+            imaginary,
+        )
+
+    first, others = start(), tree_of_steps(random.normal(size=(STEPS, SIZE)))
+    free = mixed(feed.gradients, others)
+    first_free = mixed(first, jax.tree.map(lambda x: x[0], others))
+    bad = free["matrix"].copy()
+    for step, poison in {0: complex(np.nan, 1), 9: complex(1, np.inf)}.items():
+        bad[step, 0, 0] = poison
+    gradients = {
+        "line": turned(feed.gradients),
+        "free": free,
+        "turned": turned(jax.tree.map(np.conj, free)),
+        "bad": {**free, "matrix": bad},
+        "rest": jax.tree.map(np.zeros_like, free),
+    }
+    starts = dict.fromkeys(gradients, first_free) | {
+        "line": turned(first),
+        "turned": turned(jax.tree.map(np.conj, first_free)),
+    }
+    feeds = {name: feed._replace(gradients=tree) for name, tree in gradients.items()}
+    return Plane(phases, starts, feeds)

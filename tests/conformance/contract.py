@@ -26,6 +26,7 @@ from conformance.cases import (
     all_finite,
     given_feed,
     given_trace,
+    plane,
     start,
     stepper,
     train,
@@ -37,6 +38,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from reference import REFERENCES
 
 from adaptax import catalog, controllers, observe, optimizers, rates
+from adaptax.leaves import real_dtype
 
 MIXED = {"matrix": "bfloat16", "scalar": "float16", "other": "float32"}
 DTYPES = {
@@ -46,6 +48,9 @@ DTYPES = {
     "mixed": (MIXED, False),
     "float32 with x64": (dict.fromkeys(SHAPES, "float32"), True),
     "float64": (dict.fromkeys(SHAPES, "float64"), True),
+    "complex64": (dict.fromkeys(SHAPES, "complex64"), False),
+    "complex64 and half": ({"matrix": "complex64", "scalar": "bfloat16"}, False),
+    "complex128": (dict.fromkeys(SHAPES, "complex128"), True),
 }
 """Trees of dtypes, and whether x64 is enabled."""
 
@@ -394,6 +399,8 @@ def check_nonfinite(case):
 def check_goals(case):
     """16: It reaches its goals on the toy problems that it declares."""
     for problem, goal in case.entry.goals.items():
+        if case.variant and not PROBLEMS[problem].with_variants:
+            continue
         hyperparameters = dict(case.hyperparameters)
         for name, value in goal.hyperparameters.items():
             hyperparameters[name] = np.asarray(value, hyperparameters[name].dtype)
@@ -513,6 +520,62 @@ def check_docstring(case):
                 assert true in (stated, None), f"{name}: {stated} is stated, not {true}"
 
 
+def check_complex(case):
+    """22: A complex number is trained as a point of the plane.
+
+    Then a run along a line through 0 is the real run, and a run in turned planes is the
+    run itself, turned. In either part, what is not finite counts as 0.
+    """
+    phases, starts, feeds = plane()
+
+    def stacked(trees):
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *trees.values())
+
+    run = jax.jit(jax.vmap(lambda params, feed: train(case, feed, params)))
+    traces = run(stacked(starts), stacked(feeds))
+    moves = {
+        name: jax.tree.map(lambda x, at=at: np.asarray(x[at]), traces.updates)
+        for at, name in enumerate(feeds)
+    }
+
+    def turned(updates):
+        return jax.tree.map(lambda x, phase: np.asarray(x) * phase, updates, phases)
+
+    real_run = turned(_to_compare(case, given_trace(case).updates))
+    _assert_close(_to_compare(case, moves["line"]), real_run, 2e-4, "on a line")
+    image = turned(jax.tree.map(np.conj, _to_compare(case, moves["free"])))
+    _assert_close(_to_compare(case, moves["turned"]), image, 2e-4, "turned")
+    assert np.all(traces.finite), "the state is not finite"
+    chex.assert_tree_all_finite(traces.params)
+    goes_on = vector_of(moves["bad"])[-5:].any(axis=0).all()
+    assert goes_on, "training does not go on"
+    if "nonfinite" not in case.entry.breaks:
+        bad = ~np.isfinite(feeds["bad"].gradients["matrix"])
+        assert not moves["bad"]["matrix"][bad].any(), "a bad part moved something"
+    if "zero_gradients" not in case.entry.breaks:
+        assert not vector_of(moves["rest"]).any(), "zero gradients moved it"
+    _assert_complex_without_jit(case, starts["free"], feeds["free"], moves["free"])
+
+
+@control_in_python()
+def _assert_complex_without_jit(case, params, feed, expected):
+    """Take two steps without jit, the state saved and loaded in between."""
+    optimizer, moves = case.optimizer(), []
+    state = optimizer.init(params)
+    for at in range(2):
+        gradients = jax.tree.map(lambda x, at=at: x[at], feed.gradients)
+        updates, new = case.update(optimizer, gradients, state, params, feed.values[at])
+        saved = flax.serialization.to_bytes(new)
+        state = flax.serialization.from_bytes(state, saved)
+        chex.assert_trees_all_equal(state, new)
+        chex.assert_trees_all_equal_shapes_and_dtypes(state, new)
+        params = optax.apply_updates(params, updates)
+        moves.append(updates)
+    moves = jax.tree.map(lambda *leaves: np.stack(leaves), *moves)
+    expected = jax.tree.map(lambda x: x[:2], _to_compare(case, expected))
+    _assert_close(_to_compare(case, moves), expected, 2e-4, "without jit")
+
+
 POINTS: dict[str, Callable[[Any], None]] = {
     "abstract_init": check_abstract_init,
     "state_types": check_state_types,
@@ -535,6 +598,7 @@ POINTS: dict[str, Callable[[Any], None]] = {
     "donation": check_donation,
     "leaves": check_leaves,
     "docstring": check_docstring,
+    "complex": check_complex,
 }
 """The points by the names under which `Entry.breaks` declares exceptions."""
 
@@ -557,7 +621,8 @@ def _traced(case, name) -> _Traced:
             for key, dtype in dtypes.items()
         }
         weak = dtypes["scalar"] in ("float32", "float64")  # as Python numbers are
-        value = jax.ShapeDtypeStruct((), dtypes["scalar"], weak_type=weak)
+        loss_dtype = real_dtype(dtypes["scalar"])
+        value = jax.ShapeDtypeStruct((), loss_dtype, weak_type=weak)
         optimizer = case.optimizer()
 
         def update(params, state, value):

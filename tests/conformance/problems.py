@@ -10,15 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from adaptax.leaves import abs_sq
+
 SHAPES = {"matrix": (8, 2), "scalar": ()}
 SIZE = 17
 
 
 class Problem(NamedTuple):
-    """Where to start, and the loss to minimize."""
+    """Where to start, the loss to minimize, and whether variants must do so as well."""
 
     start: Any
     loss: Callable[[Any], jax.Array]
+    with_variants: bool = True
 
 
 def tree_of(vector: np.ndarray) -> dict[str, np.ndarray]:
@@ -39,7 +42,8 @@ def bowl(curvatures: np.ndarray) -> Problem:
 
     def loss(params):
         def half_square(c, x):
-            return jnp.sum(jnp.asarray(c).astype(x.dtype) * x * x) / 2
+            square = abs_sq(x)
+            return jnp.sum(jnp.asarray(c).astype(square.dtype) * square) / 2
 
         return sum(jax.tree.leaves(jax.tree.map(half_square, tree, params)))
 
@@ -54,6 +58,26 @@ def rosenbrock() -> Problem:
         return (1 - x) ** 2 + 100 * (y - x * x) ** 2
 
     return Problem((np.float32(-1.2), np.float32(1.0)), loss)
+
+
+def complex_parabola() -> Problem:
+    """Σ |z − a|² of three complex numbers, two of them with a part already right."""
+    goal = np.complex64([1 + 1j, -1 - 1j, 1 + 1j])
+
+    def loss(params):
+        return jnp.sum(abs_sq(params - goal))
+
+    return Problem(np.complex64([-1, 10, 1]), loss, with_variants=False)
+
+
+def complex_rosenbrock() -> Problem:
+    """|a − z₀|² + 100 |z₁ − z₀²|² with a = 1 + i, from 0."""
+
+    def loss(params):
+        first, second = params[0], params[1]
+        return abs_sq((1 + 1j) - first) + 100 * abs_sq(second - first * first)
+
+    return Problem(np.complex64([0, 0]), loss, with_variants=False)
 
 
 def regression() -> Problem:
@@ -74,5 +98,7 @@ PROBLEMS = {
     "quadratic": bowl(np.linspace(0.1, 1, SIZE)),
     "ill_conditioned": bowl(np.geomspace(1e-3, 1, SIZE)),
     "rosenbrock": rosenbrock(),
+    "complex_parabola": complex_parabola(),
+    "complex_rosenbrock": complex_rosenbrock(),
     "regression": regression(),
 }
