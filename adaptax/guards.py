@@ -15,7 +15,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax.leaves import is_placeholder, is_trained, require_trainable
+from adaptax.leaves import (
+    dtype_of,
+    is_complex,
+    is_placeholder,
+    is_trained,
+    require_trainable,
+)
 
 _T = TypeVar("_T", bound=optax.GradientTransformation)
 
@@ -45,11 +51,21 @@ def require_like(updates: optax.Updates, params: optax.Params | None) -> None:
     """Raise unless updates have the structure and the shapes of the parameters.
 
     Raises:
-        ValueError: If they differ; the message names the first path that does.
+        ValueError: If they differ, or if an update is complex where the parameter is
+            real; the message names the first path that does.
     """
-    if params is not None:
-        leaves, structure = flattened(updates)
-        require_matching(updates, leaves, structure, params, "the parameters have")
+    if params is None:
+        return
+    leaves, structure = flattened(updates)
+    column = require_matching(updates, leaves, structure, params, "the parameters have")
+    for index, (leaf, param) in enumerate(zip(leaves, column, strict=True)):
+        if is_trained(param) and is_complex(leaf) and not is_complex(param):
+            path = jax.tree_util.keystr(_paths(updates)[index])
+            raise ValueError(
+                f"the update at {path or 'the root'} has dtype {dtype_of(leaf)}, where "
+                f"the parameters have {dtype_of(param)}. Take its real part, or make "
+                "the parameters complex."
+            )
 
 
 def flattened(updates: optax.Updates) -> tuple[list[Any], Any]:
