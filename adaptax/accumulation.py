@@ -24,6 +24,7 @@ from adaptax.following import as_metric
 from adaptax.guards import flattened, guarded
 from adaptax.leaves import by_parts, dtype_of, is_trained, kept_dtype
 from adaptax.scalars import either
+from adaptax.varying import axes_of, spread
 
 
 class AccumulateState(NamedTuple):
@@ -83,12 +84,14 @@ def accumulate(
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
+        sums = jnp.zeros((), jnp.float32), counters.zero()
+        value_sum, value_count = spread(sums, axes_of(params))
         return AccumulateState(
             step=counters.zero(),
             micro_step=counters.zero(),
             gradient_sum=accumulators(params),
-            value_sum=jnp.zeros((), jnp.float32),
-            value_count=counters.zero(),
+            value_sum=value_sum,
+            value_count=value_count,
             inner_state=inner.init(params),
         )
 

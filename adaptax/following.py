@@ -140,7 +140,7 @@ def follow(
         rate = state.followed[label].learning_rate
         return scale_updates(updates, rate), state
 
-    return guarded(Controller(start, update))
+    return guarded(Controller(start, update), whole=True)
 
 
 def follow_gradients(
@@ -193,7 +193,7 @@ def follow_gradients(
         state = state._replace(step=counters.increment(state.step))
         return scale_updates(updates, after.learning_rate), state
 
-    return guarded(Controller(start, update))
+    return guarded(Controller(start, update), whole=True)
 
 
 def _gradients(updates: optax.Updates, grad: optax.Updates | None) -> optax.Updates:

@@ -22,22 +22,30 @@ from adaptax.leaves import (
     is_trained,
     require_trainable,
 )
+from adaptax.varying import axes_of, spread
 
 _T = TypeVar("_T", bound=optax.GradientTransformation)
 
 
-def guarded(transformation: _T) -> _T:
+def guarded(transformation: _T, *, whole: bool = False) -> _T:
     """Return a transformation that refuses what it would train wrongly or not at all.
 
     Its `init` raises `ValueError` for leaves that cannot be trained, and its `update`
     for gradients that do not fit the parameters, if it is given any.
+
+    Args:
+        transformation: The transformation.
+        whole: Whether its whole state hangs on scalars that are made of all the
+            gradients, or of the loss. Inside of `jax.shard_map` it then varies from the
+            start as the parameters do.
     """
     inner_init, inner_update = transformation
 
     @functools.wraps(inner_init)
     def init(params):
         require_trainable(params)
-        return inner_init(params)
+        state = inner_init(params)
+        return spread(state, axes_of(params)) if whole else state
 
     @functools.wraps(inner_update)
     def update(updates, state, params=None, **extra_args):

@@ -18,6 +18,7 @@ from adaptax.fusion import once
 from adaptax.guards import guarded
 from adaptax.leaves import global_norm, without_variables
 from adaptax.rates import ConstantState
+from adaptax.varying import axes_of, spread
 
 
 def learning_rate(opt_state: Any) -> Any:
@@ -136,8 +137,8 @@ def monitor(
 
     def init(params):
         norms = (jnp.zeros((), jnp.float32) for _ in range(4))
-        inner_state = inner.init(params)
-        return MonitorState(*norms, invalid=counters.zero(), inner_state=inner_state)
+        measured = spread((*norms, counters.zero()), axes_of(params))
+        return MonitorState(*measured, inner_state=inner.init(params))
 
     def update(updates, state, params=None, **extra_args):
         params = checks.given_params(params, "monitor")

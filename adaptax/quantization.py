@@ -30,10 +30,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec
 
 from adaptax import checks, counters
 from adaptax.guards import guarded
 from adaptax.leaves import computing_dtype, is_complex, is_trained
+from adaptax.meshes import by_compiler
 
 
 class Quantized(NamedTuple):
@@ -168,13 +170,22 @@ def quantize(array: jax.Array, block: int, step: Any) -> Quantized:
         block: B >= 1, at most so many numbers to a scale.
         step: t, a counter.
     """
-    numbers = _in_blocks(array, _shape_in_blocks(array.shape, block))
-    sizes = jnp.abs(numbers)
-    scales, signed = sizes.max(axis=-1), (numbers < 0).any(axis=-1)
-    coded = functools.partial(_codes, step=step, dtype=computing_dtype(array.dtype))
-    codes = coded(numbers, scales[..., None], signed[..., None])
-    scales = jnp.where(signed, -scales, scales)
-    return Quantized(_as_whole(codes, array.shape), scales)
+
+    def rounded(array, step):
+        numbers = _in_blocks(array, _shape_in_blocks(array.shape, block))
+        sizes = jnp.abs(numbers)
+        scales, signed = sizes.max(axis=-1), (numbers < 0).any(axis=-1)
+        coded = functools.partial(_codes, step=step, dtype=computing_dtype(array.dtype))
+        codes = coded(numbers, scales[..., None], signed[..., None])
+        scales = jnp.where(signed, -scales, scales)
+        return Quantized(_as_whole(codes, array.shape), scales)
+
+    def spread(spec):
+        along_last_axis = array.ndim > 0 and array.shape[-1] % block == 0
+        rows = tuple(spec)[:-1] if along_last_axis else ()
+        return Quantized(spec, PartitionSpec(*rows, None))
+
+    return by_compiler(rounded, array, step, out=spread)
 
 
 def _codes(numbers, largest, signed, step, dtype) -> jax.Array:
@@ -197,11 +208,15 @@ def _codes(numbers, largest, signed, step, dtype) -> jax.Array:
 
 @jax.jit
 def _dequantized(kept: Quantized) -> jax.Array:
-    codes, scales = kept
+    return by_compiler(_numbers, *kept)
+
+
+def _numbers(codes: jax.Array, scales: jax.Array) -> jax.Array:
+    shape_of_array = codes.shape
     along_last_axis = scales.ndim == codes.ndim
     numbers = codes.shape[-1] if along_last_axis else codes.size
     shape = (*scales.shape, -(-numbers // scales.shape[-1]))
-    wide = computing_dtype(scales.dtype)
+    dtype, wide = scales.dtype, computing_dtype(scales.dtype)
     codes, scales = (
         _in_blocks(codes, shape).astype(wide),
         scales.astype(wide)[..., None],
@@ -209,7 +224,7 @@ def _dequantized(kept: Quantized) -> jax.Array:
     signed = scales < 0
     share = jnp.where(signed, codes, codes + 128) / _levels(signed).astype(wide)
     values = jnp.abs(scales) * jnp.sign(share) * _power(share, signed)
-    return _as_whole(values, kept.codes.shape).astype(kept.scales.dtype)
+    return _as_whole(values, shape_of_array).astype(dtype)
 
 
 def _levels(signed: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from adaptax import varying
 from adaptax.checks import Scalar
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
@@ -26,16 +27,20 @@ def known(*values: Any) -> bool:
 
 
 def either(
-    condition: jax.Array, then: Callable[[], Any], otherwise: Callable[[], Any]
+    condition: jax.Array,
+    then: Callable[[], Any],
+    otherwise: Callable[[], Any],
+    over: Any = (),
 ) -> Any:
     """Call one of two functions, as `jax.lax.cond`.
 
     Where the condition is known, outside of jit, nothing is compiled: `cond` would do
-    so at every call, for functions that are made anew (measured: 0.2 s).
+    so at every call, for functions that are made anew (measured: 0.2 s). `over` has
+    what the functions read, see `adaptax.varying.cond`.
     """
     if known(condition):
         return then() if condition else otherwise()
-    return jax.lax.cond(condition, then, otherwise)
+    return varying.cond(condition, then, otherwise, over=over)
 
 
 def precise(function: Callable[..., Any], *values: Any) -> jax.Array:

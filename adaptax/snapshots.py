@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from adaptax import varying
 from adaptax.following import ControllerState
 from adaptax.leaves import (
     by_parts,
@@ -64,7 +65,7 @@ def replaced(where: jax.Array, new: Any, old: Any) -> Any:
     Otherwise XLA copies them, or the parameters, once more, since it cannot tell that
     all is read before it is overwritten (measured on CPU: 3 times the time of a step).
     """
-    return jax.lax.cond(where, lambda new, old: new, lambda new, old: old, new, old)
+    return varying.cond(where, lambda new, old: new, lambda new, old: old, new, old)
 
 
 def take(where: jax.Array, params: optax.Params, saved: Any) -> Any:
@@ -105,7 +106,7 @@ def measured(
     def measure(params, saved, *others):
         return saved, later(difference(params, saved), *others)
 
-    return jax.lax.cond(first, save, measure, params, saved, *others)
+    return varying.cond(first, save, measure, params, saved, *others)
 
 
 def at(params: optax.Params, saved: Any) -> optax.Params:

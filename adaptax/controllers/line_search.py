@@ -32,6 +32,7 @@ from adaptax.leaves import (
     times,
 )
 from adaptax.scalars import real
+from adaptax.varying import axes_of, spread
 
 Test = Literal["armijo", "goldstein"]
 
@@ -159,7 +160,8 @@ def line_search(
         tiny = jnp.finfo(jnp.float32).tiny
         first = jnp.minimum(state.tried * real(increase), real(max_rate))
         first_loss = jnp.where(usable & (slope > 0), loss_at(first), value)
-        search = (first, first_loss, counters.zero() + 1)
+        axes = axes_of(params, updates, first_loss)
+        search = spread((first, first_loss, counters.zero() + 1), axes)
         descends = usable & (slope > 0)
         rate, loss, trials = jax.lax.while_loop(
             lambda search: descends & search_on(search), try_next, search

@@ -144,7 +144,7 @@ def phases(
         factor = jnp.where(phase == 2, fall(step - since), factor)
         return state._replace(learning_rate=factor, phase=phase, entered=since)
 
-    return guarded(Controller(init, update))
+    return guarded(Controller(init, update), whole=True)
 
 
 def _schedule(name: str, given: LearningRate) -> Schedule:

@@ -188,7 +188,7 @@ def reject_increase(
         lowered = jnp.maximum(rate * real(decrease), real(min_scale))
         return jnp.where(rejected, lowered, jnp.where(fell, raised, rate))
 
-    return guarded(optax.GradientTransformationExtraArgs(init, update))
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 
 
 def _staying_finite(updates: optax.Updates, params: optax.Params) -> optax.Updates:

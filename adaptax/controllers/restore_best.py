@@ -144,7 +144,7 @@ def restore_best(
         )
         return snapshots.chosen(~leaving, snapshots.added(stepped, rest), back), state
 
-    return guarded(optax.GradientTransformationExtraArgs(init, update))
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 
 
 def _method(controller_state: Any) -> Any:

@@ -141,7 +141,7 @@ def spike_guard(
 
         # By element the choice would cost more, since XLA then copies the inner state:
         # measured on CPU, 3.8 times the time of a step of Adam, not 1.1 to 2 times.
-        leaves, state = either(accepted, step, skip)
+        leaves, state = either(accepted, step, skip, over=(updates, state))
         remaining = iter(leaves)
         return jax.tree.map(
             lambda leaf: next(remaining) if is_trained(leaf) else leaf, updates
@@ -183,7 +183,7 @@ def spike_guard(
             position=jnp.where(accepted, (state.position + 1) % window, state.position),
         )
 
-    return guarded(optax.GradientTransformationExtraArgs(init, update))
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 
 
 def _reason(finite: jax.Array, spikes: jax.Array) -> jax.Array:

@@ -185,4 +185,4 @@ def dadapt_adam(
             rate=rate,
         )
 
-    return guarded(optax.GradientTransformationExtraArgs(init, update))
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)

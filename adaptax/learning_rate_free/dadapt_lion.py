@@ -177,4 +177,4 @@ def dadapt_lion(
             rate=rate,
         )
 
-    return guarded(optax.GradientTransformationExtraArgs(init, update))
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)

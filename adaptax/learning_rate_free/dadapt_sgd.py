@@ -153,4 +153,4 @@ def dadapt_sgd(
             rate=rate,
         )
 
-    return guarded(optax.GradientTransformationExtraArgs(init, update))
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)

@@ -53,7 +53,7 @@ def infer(
             return scale(updates, after), after
         return scale_updates(updates, after.learning_rate), after
 
-    return guarded(Rate(start, update))
+    return guarded(Rate(start, update), whole=True)
 
 
 def finite(*scalars: Any) -> Any:

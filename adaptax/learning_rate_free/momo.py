@@ -133,4 +133,4 @@ def momo(
         )
         return updates, MomoState(truncated_model.chosen(usable, after, model), mean)
 
-    return guarded(optax.GradientTransformationExtraArgs(init, update))
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)

@@ -144,4 +144,4 @@ def momo_adam(
         model = truncated_model.chosen(usable, after, model)
         return updates, MomoAdamState(model, mean, mean_sq)
 
-    return guarded(optax.GradientTransformationExtraArgs(init, update))
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)

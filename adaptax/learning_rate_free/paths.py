@@ -98,7 +98,7 @@ def scale_path(
         back = snapshots.way_back(updates, params, goal)
         return snapshots.zeros_unless(usable, back), after
 
-    return guarded(optax.GradientTransformationExtraArgs(init, update))
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 
 
 def _longer(path, updates):

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec
 
 from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
@@ -45,6 +46,7 @@ from adaptax.leaves import (
     is_placeholder,
     is_trained,
 )
+from adaptax.meshes import by_compiler
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
 
@@ -252,7 +254,7 @@ def prodigy(
             rate=rate,
         )
 
-    return guarded(optax.GradientTransformationExtraArgs(init, update))
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 
 
 def _nothing(params, gradients) -> jax.Array:
@@ -268,10 +270,14 @@ def _sliced(tree: Any, every: int) -> Any:
     """Take one element in so many of each trained leaf, flattened unless it is each."""
     if every == 1:
         return tree
-    return jax.tree.map(
-        lambda leaf: (
-            jnp.reshape(jnp.asarray(leaf), -1)[::every] if is_trained(leaf) else leaf
-        ),
-        tree,
-        is_leaf=is_placeholder,
-    )
+
+    def leaf(array):
+        if not is_trained(array):
+            return array
+        return by_compiler(
+            lambda array: jnp.reshape(array, -1)[::every],
+            jnp.asarray(array),
+            out=lambda spec: PartitionSpec(None),
+        )
+
+    return jax.tree.map(leaf, tree, is_leaf=is_placeholder)

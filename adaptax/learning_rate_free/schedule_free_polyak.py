@@ -178,7 +178,7 @@ def schedule_free_polyak(
             rate=rate,
         )
 
-    return guarded(optax.GradientTransformationExtraArgs(init, update))
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 
 
 def _in_type_of(g: Any, square: Any) -> Any:

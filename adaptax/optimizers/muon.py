@@ -44,6 +44,7 @@ from adaptax.leaves import (
     narrowed,
     times,
 )
+from adaptax.meshes import by_compiler
 from adaptax.optimizers.adam import scale_by_adam
 from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
@@ -153,15 +154,22 @@ def scale_by_muon(
 
     def turn(direction, update):
         rows, columns = _shape(direction)
-        turned = _orthogonal(direction.reshape(rows, columns), eps, steps, matrix_dtype)
+
+        def orthogonal(direction, eps):
+            matrix = direction.reshape(rows, columns)
+            return _orthogonal(matrix, eps, steps, matrix_dtype).reshape(
+                direction.shape
+            )
+
+        turned = by_compiler(orthogonal, direction, eps)
         if consistent_rms is None:
             scale = jnp.asarray(max(1, columns / max(rows, 1)) ** 0.5)
         else:
             scale = jnp.asarray(consistent_rms) * max(rows, columns) ** 0.5
         turned = times(turned.astype(direction.dtype), scale)
-        return narrowed(turned.reshape(direction.shape), dtype_of(update))
+        return narrowed(turned, dtype_of(update))
 
-    return guarded(optax.GradientTransformation(init, update))
+    return guarded(optax.GradientTransformation(init, update), whole=True)
 
 
 def muon(

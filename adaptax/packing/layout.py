@@ -32,6 +32,7 @@ from adaptax.leaves import (
     is_trained,
     without_variables,
 )
+from adaptax.meshes import spec_of
 
 _WIDTH = 64
 """Operands of a concatenation. Kernels of a GPU take at most a few hundred."""
@@ -207,6 +208,8 @@ def _unknown(numbers: list[np.int32]) -> list[jax.Array]:
 
 def _is_whole(leaf: Any) -> bool:
     """Tell whether each device has the whole leaf, as far as it is known."""
+    if isinstance(leaf, Tracer):
+        return not any(spec_of(leaf) or ())
     sharding = _sharding(leaf)
     return sharding is None or sharding.is_fully_replicated
 
