@@ -169,6 +169,14 @@ def root(square: jax.Array) -> jax.Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 
+def power(base: jax.Array, exponent: jax.Array) -> jax.Array:
+    """Take a power, with the derivative 0 at 0, where it has none."""
+    positive = base > 0
+    at_zero = jax.lax.stop_gradient(jnp.power(base, exponent))
+    above = jnp.power(jnp.where(positive, base, 1), exponent)
+    return jnp.where(positive, above, at_zero)
+
+
 def usable(gradient: jax.Array) -> jax.Array:
     """Tell by element whether a gradient, in float32 at least, may be used."""
     if is_complex(gradient):

@@ -24,7 +24,13 @@ import optax
 
 from adaptax import checks, counters
 from adaptax.checks import Scalar
-from adaptax.coordinates import accumulators, average_weight, divide, remember
+from adaptax.coordinates import (
+    accumulators,
+    average_weight,
+    divide,
+    power,
+    remember,
+)
 from adaptax.following import Controller, follow_gradients
 from adaptax.leaves import global_norm, inner_product
 from adaptax.scalars import real
@@ -107,7 +113,7 @@ def gradient_variance(
     checks.one_of("by", by, By)
 
     def bounded(ratio):
-        return jnp.clip(ratio ** real(exponent), real(min_scale), real(max_scale))
+        return jnp.clip(power(ratio, real(exponent)), real(min_scale), real(max_scale))
 
     if by == "norm":
         checks.require(not micro_batches, "micro_batches needs by='variance'.")

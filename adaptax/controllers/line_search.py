@@ -14,10 +14,11 @@ Stochastic Gradient: Interpolation, Line-Search, and Convergence Rates", NeurIPS
 downhill already, those here are subtracted, as everywhere in front of `scale(-1)`.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from adaptax import checks, counters
 from adaptax.checks import Scalar
@@ -37,18 +38,27 @@ from adaptax.varying import axes_of, spread
 Test = Literal["armijo", "goldstein"]
 
 
+_LARGEST_SHARE = 1e30
+"""Of one rate in another, so that its product with 0 is 0."""
+
+
 class LineSearchState(NamedTuple):
     """The state of `line_search`.
 
     `learning_rate` is the rate applied, 0 before the first step; `tried` the latest
     one tried, from which the next search goes on; `trials` counts the losses computed
-    at the latest step, and `failures` the steps at which no rate passed.
+    at the latest step, and `failures` the steps at which no rate passed. `value` is the
+    loss at the point that the step led to, infinite where that is not known, and `grad`
+    its gradient: what `optax.value_and_grad_from_state` reads. Both are `None` without
+    `store_grad`.
     """
 
     learning_rate: jax.Array
     tried: jax.Array
     trials: jax.Array
     failures: jax.Array
+    value: jax.Array | None
+    grad: optax.Updates | None
 
     def has_unit(self) -> bool:
         """Return True: a rate by itself; see `adaptax.seats`."""
@@ -65,6 +75,7 @@ def line_search(
     tolerance: Scalar = 1e-7,
     *,
     test: Test = "armijo",
+    store_grad: bool = False,
     name: str | None = None,
 ) -> Controller:
     """Take the first rate, from large to small, that lowers the loss of this batch.
@@ -83,6 +94,8 @@ def line_search(
         max_trials: The most trials a step, >= 1.
         tolerance: The rise of the loss, as a part of it, that counts as rounding, >= 0.
         test: "armijo" or "goldstein". Structural.
+        store_grad: Whether to compute the gradient at the new point as well, for
+            `optax.value_and_grad_from_state`, which then need not. Structural.
         name: Names the state in `telemetry`. Structural.
 
     `update` needs `params` and the extra arguments `value`, the loss; `grad`, its
@@ -119,20 +132,37 @@ def line_search(
     checks.number("tolerance", tolerance, at_least=0)
 
     def init(params):
-        del params
         return LineSearchState(
-            real(0.0), real(initial), counters.zero(), counters.zero()
+            real(0.0),
+            real(initial),
+            counters.zero(),
+            counters.zero(),
+            value=real(jnp.inf) if store_grad else None,
+            grad=jax.tree.map(jnp.zeros_like, params) if store_grad else None,
         )
 
     def advance(state, gradients, updates, params, value, grad, value_fn):
         del grad  # it is `gradients`
+        first = jnp.minimum(state.tried * real(increase), real(max_rate))
+        # The number of trials is a constant to a derivative, which a loop that ends by
+        # itself does not have; also with regard to what value_fn closes over.
+        start, params, updates, gradients, value = jax.lax.stop_gradient(
+            (first, params, updates, gradients, value)
+        )
         slope = inner_product(gradients, updates)
         usable = jnp.isfinite(slope)
+        here = _moved(params, updates, start)
+        value_fn, closed_over = jax.closure_convert(value_fn, here)
+        closed_over = jax.lax.stop_gradient(closed_over)
 
         def loss_at(rate):
-            return as_metric(
-                "what value_fn gives", value_fn(_moved(params, updates, rate))
-            )
+            loss = value_fn(_moved(params, updates, rate), *closed_over)
+            return as_metric("what value_fn gives", loss)
+
+        def gradient_at(rate):
+            there = _moved(params, updates, rate)
+            slopes = jax.grad(lambda there: value_fn(there, *closed_over))(there)
+            return jax.tree.map(lambda g, w: g.astype(dtype_of(w)), slopes, params)
 
         def passes(rate, loss):
             allowed = value - real(c) * rate * slope + real(tolerance) * jnp.abs(value)
@@ -158,25 +188,41 @@ def line_search(
             return rate, loss_at(rate), trials + 1
 
         tiny = jnp.finfo(jnp.float32).tiny
-        first = jnp.minimum(state.tried * real(increase), real(max_rate))
-        first_loss = jnp.where(usable & (slope > 0), loss_at(first), value)
+        first_loss = jnp.where(usable & (slope > 0), loss_at(start), value)
         axes = axes_of(params, updates, first_loss)
-        search = spread((first, first_loss, counters.zero() + 1), axes)
+        search = spread((start, first_loss, counters.zero() + 1), axes)
         descends = usable & (slope > 0)
         rate, loss, trials = jax.lax.while_loop(
             lambda search: descends & search_on(search), try_next, search
         )
         passed = descends & passes(rate, loss)
+        share = jnp.minimum(rate / start, _LARGEST_SHARE)
+        rate = rate + share * (first - start)  # by value: rate
         after = LineSearchState(
             learning_rate=jnp.where(passed, rate, 0),
             tried=jnp.where(descends, rate, state.tried),
             trials=trials,
             failures=counters.increment(state.failures, where=~passed),
+            value=jnp.where(passed, loss, value) if store_grad else None,
+            grad=gradient_at(jnp.where(passed, rate, 0)) if store_grad else None,
         )
         return after, usable
 
     needs = ("params", "value", "grad", "value_fn")
-    return follow_gradients("line_search", init, advance, needs=needs, name=name)
+    search = follow_gradients("line_search", init, advance, needs=needs, name=name)
+
+    def update(updates, state, params=None, **extra_args):
+        result = search.update(updates, state, params, **extra_args)
+        updates, after = cast(tuple[Any, Any], result)
+        if not store_grad:
+            return updates, after
+        ((label, method),) = after.followed.items()
+        # A step that was not searched for leads to a point of which nothing is known.
+        skipped = after.skipped != state.skipped
+        method = method._replace(value=jnp.where(skipped, jnp.inf, method.value))
+        return updates, after._replace(followed={label: method})
+
+    return Controller(search.init, update)
 
 
 def _moved(params, updates, rate):

@@ -29,6 +29,7 @@ from adaptax.coordinates import (
     by_coordinate,
     divide,
     magnitudes,
+    power,
     root,
 )
 from adaptax.guards import guarded
@@ -94,7 +95,7 @@ def adamg(
 
     def rule(g, add, mean, mean_sq, numerator, w1, w2, w3, seen, p, q, eps, rate):
         mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
-        numerator = add(numerator, w3 * (p * _power(seen * mean_sq, q) - numerator))
+        numerator = add(numerator, w3 * (p * power(seen * mean_sq, q) - numerator))
         mean = add(mean, w1 * (numerator * g - mean))
         update = -rate * divide(mean, root(mean_sq) + eps)
         return update, mean, mean_sq, numerator
@@ -133,9 +134,3 @@ def adamg(
         return updates, AdamgState(step, factor, mean, mean_sq, numerator, rate)
 
     return guarded(optax.GradientTransformationExtraArgs(init, update))
-
-
-def _power(base: jax.Array, exponent: jax.Array) -> jax.Array:
-    """Take a power, with the derivative 0 at 0, where it has none."""
-    positive = base > 0
-    return jnp.where(positive, jnp.power(jnp.where(positive, base, 1), exponent), 0)

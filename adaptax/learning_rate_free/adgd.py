@@ -25,7 +25,7 @@ import optax
 
 from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
-from adaptax.coordinates import accumulators, divide, remember
+from adaptax.coordinates import accumulators, divide, remember, root
 from adaptax.learning_rate_free.estimates import finite, infer
 from adaptax.leaves import global_norm, inner_product
 from adaptax.scalars import real
@@ -85,7 +85,7 @@ def adgd(
             return _divide(moved, 2 * changed)
         square = 3 * global_norm(updates) ** 2
         square -= 4 * inner_product(updates, state.gradients)
-        return _divide(moved, jnp.sqrt(jnp.maximum(square, 0)))
+        return _divide(moved, root(square))
 
     return _follow_curvature("adgd", initial, 1e9, 1.0, bound)
 
@@ -108,7 +108,7 @@ def adgd2(initial: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
         del updates
         before = state.learning_rate
         product = before * divide(changed, moved)
-        return _divide(before, jnp.sqrt(jnp.maximum(2 * product**2 - 1, 0)))
+        return _divide(before, root(2 * product**2 - 1))
 
     return _follow_curvature("adgd2", initial, 1 / 3, 2 / 3, bound)
 

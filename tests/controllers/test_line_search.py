@@ -129,3 +129,71 @@ def test_a_loss_that_is_no_scalar_is_an_error():
             grad=jnp.ones(2),
             value_fn=lambda w: w,
         )
+
+
+def test_optax_reads_value_and_gradient_from_the_state():
+    calls = []
+
+    def loss(params):
+        calls.append("traced")
+        return jnp.sum(params["w"] ** 4) / 4 + jnp.sum(params["b"] ** 2)
+
+    search = adaptax.line_search(store_grad=True)
+    optimizer = adaptax.gradient_descent(search)
+    params = {"w": jnp.asarray([1.0, -2.0]), "b": jnp.asarray(0.5)}
+    state = optimizer.init(params)
+    value_and_grad = optax.value_and_grad_from_state(loss)
+    for _ in range(4):
+        value, grad = value_and_grad(params, state=state)
+        expected = jax.value_and_grad(loss)(params)
+        np.testing.assert_allclose(value, expected[0], rtol=1e-5)
+        jax.tree.map(
+            lambda ours, wanted: np.testing.assert_allclose(ours, wanted, rtol=1e-4),
+            grad,
+            expected[1],
+        )
+        updates, state = optimizer.update(
+            grad, state, params, value=value, grad=grad, value_fn=loss
+        )
+        params = optax.apply_updates(params, updates)
+    assert np.isfinite(optax.tree.get(state, "value"))
+    bad = jax.tree.map(lambda g: jnp.full_like(g, jnp.nan), grad)
+    _, state = optimizer.update(
+        bad, state, params, value=value, grad=bad, value_fn=loss
+    )
+    assert np.isinf(optax.tree.get(state, "value"))  # so it is computed anew
+
+
+def test_without_a_stored_gradient_optax_says_so():
+    optimizer = adaptax.gradient_descent(adaptax.line_search())
+    with pytest.raises(ValueError, match="gradient not found in the state"):
+        optax.value_and_grad_from_state(lambda w: w**2)(
+            jnp.ones(()), state=optimizer.init(jnp.ones(()))
+        )
+
+
+def test_a_derivative_goes_through_the_search():
+    def reached(initial, weight):
+        optimizer = adaptax.gradient_descent(adaptax.line_search(initial, max_rate=9.0))
+        params = jnp.asarray([1.0, 2.0])
+        state = optimizer.init(params)
+
+        def loss(params):
+            return jnp.sum(weight * params**2) / 2
+
+        for _ in range(2):
+            value, grad = jax.value_and_grad(loss)(params)
+            updates, state = optimizer.update(
+                grad, state, params, value=value, grad=grad, value_fn=loss
+            )
+            params = params + updates
+        return jnp.sum(params)
+
+    slopes = jax.jit(jax.grad(reached, (0, 1)))(0.3, 1.1)
+    step = 1e-3
+    for at, slope in enumerate(slopes):
+        moved = [[0.3, 1.1], [0.3, 1.1]]
+        moved[0][at] += step
+        moved[1][at] -= step
+        high, low = (reached(*map(jnp.float32, point)) for point in moved)
+        np.testing.assert_allclose(slope, (high - low) / (2 * step), rtol=1e-2)
