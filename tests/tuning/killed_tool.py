@@ -3,6 +3,7 @@
 Writes FOLDER/result.npz. The tests kill it now and then, and start it again.
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def population(checkpoint):
 
 
 if __name__ == "__main__":
+    # Shells let what they start in the background ignore Ctrl-C, and it is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tool, folder = sys.argv[1], Path(sys.argv[2])
     print("started", flush=True)
     globals()[tool](folder / "checkpoints").save(folder / "result.npz")
