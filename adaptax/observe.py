@@ -14,9 +14,16 @@ import optax
 
 from adaptax import checks, counters
 from adaptax.checks import Scalar
+from adaptax.coordinates import usable
 from adaptax.fusion import once
 from adaptax.guards import guarded
-from adaptax.leaves import global_norm, without_variables
+from adaptax.leaves import (
+    computing_dtype,
+    dtype_of,
+    global_norm,
+    is_trained,
+    without_variables,
+)
 from adaptax.rates import ConstantState
 from adaptax.varying import axes_of, spread
 
@@ -103,7 +110,9 @@ class MonitorState(NamedTuple):
     """What `monitor` measured at the latest step: float32 scalars, 0 before the first.
 
     `invalid` counts the steps of which some norm was not finite; that norm and the
-    ratio are then those of the step before.
+    ratio are then those of the step before. `stalled` counts the steps on which nothing
+    could be learned: no element of the gradient was finite, and small enough for its
+    square to be.
     """
 
     gradient_norm: jax.Array
@@ -111,6 +120,7 @@ class MonitorState(NamedTuple):
     parameter_norm: jax.Array
     update_to_parameter_ratio: jax.Array
     invalid: jax.Array
+    stalled: jax.Array
     inner_state: optax.OptState
 
 
@@ -123,7 +133,8 @@ def monitor(
 
     L2 norms over all leaves, in float32; g is what enters `inner`, u what leaves it, w
     the parameters before the step. A ratio near 1e-3 is usual for a healthy training
-    run.
+    run. Steps on which no element of the gradient could be used are counted, as happens
+    where a loss scale is too large; it costs one more reduction of the gradient.
 
     Source: A. Karpathy (2015), CS231n notes, "Ratio of weights:updates".
 
@@ -137,12 +148,13 @@ def monitor(
 
     def init(params):
         norms = (jnp.zeros((), jnp.float32) for _ in range(4))
-        measured = spread((*norms, counters.zero()), axes_of(params))
+        measured = spread((*norms, counters.zero(), counters.zero()), axes_of(params))
         return MonitorState(*measured, inner_state=inner.init(params))
 
     def update(updates, state, params=None, **extra_args):
         params = checks.given_params(params, "monitor")
         gradient_norm = global_norm(updates)
+        stalled = counters.increment(state.stalled, where=_none_usable(updates))
         updates, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )
@@ -155,9 +167,22 @@ def monitor(
         finite = jnp.isfinite(measured)
         kept = jnp.where(finite, measured, jnp.stack(state[:4]))
         invalid = counters.increment(state.invalid, where=~finite.all())
-        return updates, MonitorState(*kept, invalid=invalid, inner_state=inner_state)
+        return updates, MonitorState(
+            *kept, invalid=invalid, stalled=stalled, inner_state=inner_state
+        )
 
     return guarded(optax.GradientTransformationExtraArgs(init, update))
+
+
+def _none_usable(updates: optax.Updates) -> jax.Array:
+    """Tell whether no element of gradients can be used, though there are some."""
+
+    def some(leaf):
+        return usable(jnp.asarray(leaf).astype(computing_dtype(dtype_of(leaf)))).any()
+
+    leaves = [leaf for leaf in jax.tree.leaves(updates) if is_trained(leaf)]
+    found = [some(leaf) for leaf in leaves if jnp.size(leaf)]
+    return ~jnp.stack(found).any() if found else jnp.zeros((), bool)
 
 
 _SAVED = "saved_inner_state"
