@@ -52,7 +52,7 @@ def accumulate(
 
     An element of a gradient that is not finite counts as 0, and a value that is not
     finite is left out of the mean (where none is finite, the inner transformation sees
-    NaN). Other extra arguments are those of the last micro-batch.
+    infinity). Other extra arguments are those of the last micro-batch.
 
     The extra argument `flush` of `update`, a boolean, traced or not, takes the step at
     this call, with the mean over the micro-batches there are. Give it with the last
@@ -100,7 +100,7 @@ def accumulate(
         if extra_args.get("value") is not None:
             count = state.value_count.astype(jnp.float32)
             mean = state.value_sum / jnp.maximum(count, 1)
-            extra_args["value"] = jnp.where(count > 0, mean, jnp.nan)
+            extra_args["value"] = jnp.where(count > 0, mean, jnp.inf)
 
         def wait():
             return [jnp.zeros_like(leaf) for leaf in _trained(updates, updates)], state

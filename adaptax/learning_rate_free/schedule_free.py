@@ -341,6 +341,6 @@ def _usable(updates: optax.Updates, gradients: optax.Updates) -> optax.Updates:
     def leaf(update, gradient):
         if not (is_trained(update) and is_trained(gradient)):
             return update
-        return jnp.where(jnp.isfinite(gradient), update, jnp.nan)
+        return jnp.where(jnp.isfinite(gradient), update, jnp.inf)
 
     return jax.tree.map(leaf, updates, gradients)
