@@ -157,7 +157,11 @@ _OPTIMIZERS = (
         usual_rate=0.1,
         elementwise=True,
         optax_twin=lambda: optax.sgd(0.1),
-        goals={"quadratic": Goal(200, 1e-2)},
+        goals={
+            "quadratic": Goal(200, 1e-2),
+            "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.01}),
+            "complex_rosenbrock": Goal(2000, 0.15, {"learning_rate": 0.001}),
+        },
     ),
     Entry(
         "momentum",
@@ -175,6 +179,8 @@ _OPTIMIZERS = (
         goals={
             "quadratic": Goal(200, 1e-2),
             "ill_conditioned": Goal(200, 5e-3, {"learning_rate": 1.0}),
+            "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.01}),
+            "complex_rosenbrock": Goal(1000, 0.05, {"learning_rate": 0.01}),
         },
     ),
     Entry(
@@ -187,7 +193,12 @@ _OPTIMIZERS = (
         usual_rate=0.01,
         elementwise=True,
         differs="optax.adagrad has no ε outside the root.",
-        goals={"quadratic": Goal(200, 1e-2), "regression": Goal(300, 0.15)},
+        goals={
+            "quadratic": Goal(200, 1e-2),
+            "regression": Goal(300, 0.15),
+            "complex_parabola": Goal(500, 1e-2, {"learning_rate": 1.0}),
+            "complex_rosenbrock": Goal(2000, 0.05, {"learning_rate": 0.1}),
+        },
     ),
     Entry(
         "rmsprop",
@@ -200,7 +211,11 @@ _OPTIMIZERS = (
         variants=({"momentum": 0.9, "debias": True}, {"centered": True}),
         elementwise=True,
         differs="optax.rmsprop has one ε, inside or outside the root.",
-        goals={"quadratic": Goal(300, 1e-2)},
+        goals={
+            "quadratic": Goal(300, 1e-2),
+            "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.03}),
+            "complex_rosenbrock": Goal(2000, 0.1, {"learning_rate": 0.001}),
+        },
     ),
     Entry(
         "adam",
@@ -213,7 +228,12 @@ _OPTIMIZERS = (
         variants=({"nesterov": True}, {"amsgrad": True}),
         elementwise=True,
         optax_twin=lambda: optax.adam(0.1, 0.8, 0.99, 1e-6, 1e-7),
-        goals={"quadratic": Goal(300, 1e-2), "regression": Goal(300, 0.2)},
+        goals={
+            "quadratic": Goal(300, 1e-2),
+            "regression": Goal(300, 0.2),
+            "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.1}),
+            "complex_rosenbrock": Goal(1000, 0.01, {"learning_rate": 0.003}),
+        },
     ),
     Entry(
         "adamw",
@@ -237,6 +257,12 @@ _OPTIMIZERS = (
         goals={
             "quadratic": Goal(300, 1e-2, {"weight_decay": 1e-4}),
             "rosenbrock": Goal(500, 1e-2, {"weight_decay": 1e-5}),
+            "complex_parabola": Goal(
+                500, 1e-2, {"learning_rate": 0.1, "weight_decay": 0.0}
+            ),
+            "complex_rosenbrock": Goal(
+                1000, 0.01, {"learning_rate": 0.003, "weight_decay": 0.0}
+            ),
         },
     ),
     Entry(
@@ -251,7 +277,15 @@ _OPTIMIZERS = (
         elementwise=True,
         breaks={"zero_gradients": "the weights decay"},
         optax_twin=lambda: optax.lion(0.01, 0.9, 0.99, weight_decay=0.01),
-        goals={"quadratic": Goal(300, 1e-1, {"weight_decay": 1e-4})},
+        goals={
+            "quadratic": Goal(300, 1e-1, {"weight_decay": 1e-4}),
+            "complex_parabola": Goal(
+                500, 1e-2, {"learning_rate": 0.1, "weight_decay": 0.0}
+            ),
+            "complex_rosenbrock": Goal(
+                2000, 0.05, {"learning_rate": 0.001, "weight_decay": 0.0}
+            ),
+        },
     ),
     Entry(
         "adabelief",
@@ -263,7 +297,12 @@ _OPTIMIZERS = (
         usual_rate=0.002,
         elementwise=True,
         optax_twin=lambda: optax.adabelief(0.1, 0.8, 0.99, 1e-6, 1e-7),
-        goals={"quadratic": Goal(300, 1e-2), "regression": Goal(300, 0.2)},
+        goals={
+            "quadratic": Goal(300, 1e-2),
+            "regression": Goal(300, 0.2),
+            "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.01}),
+            "complex_rosenbrock": Goal(1000, 0.01, {"learning_rate": 0.001}),
+        },
     ),
     Entry(
         "radam",
@@ -282,7 +321,11 @@ _OPTIMIZERS = (
         usual_rate=0.002,
         elementwise=True,
         optax_twin=lambda: optax.radam(0.1, 0.8, 0.9, 1e-6, 1e-7, 5.5),
-        goals={"quadratic": Goal(300, 1e-2)},
+        goals={
+            "quadratic": Goal(300, 1e-2),
+            "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.03}),
+            "complex_rosenbrock": Goal(1000, 0.01, {"learning_rate": 0.003}),
+        },
     ),
     Entry(
         "nadam",
@@ -294,7 +337,11 @@ _OPTIMIZERS = (
         usual_rate=0.002,
         elementwise=True,
         optax_twin=lambda: optax.nadam(0.1, 0.8, 0.99, 1e-6, 1e-7),
-        goals={"quadratic": Goal(300, 1e-2)},
+        goals={
+            "quadratic": Goal(300, 1e-2),
+            "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.1}),
+            "complex_rosenbrock": Goal(1000, 0.05, {"learning_rate": 0.003}),
+        },
     ),
     Entry(
         "lamb",
@@ -316,7 +363,15 @@ _OPTIMIZERS = (
         by_leaf=True,
         breaks={"zero_gradients": "the weights decay"},
         optax_twin=lambda: optax.lamb(0.1, 0.8, 0.99, 1e-6, 1e-7, weight_decay=0.01),
-        goals={"quadratic": Goal(300, 1e-2)},
+        goals={
+            "quadratic": Goal(300, 1e-2),
+            "complex_parabola": Goal(
+                500, 1e-2, {"learning_rate": 0.01, "weight_decay": 0.0}
+            ),
+            "complex_rosenbrock": Goal(
+                10000, 0.05, {"learning_rate": 0.001, "weight_decay": 0.0}
+            ),
+        },
     ),
     Entry(
         "adopt",
@@ -328,7 +383,11 @@ _OPTIMIZERS = (
         usual_rate=0.002,
         elementwise=True,
         optax_twin=lambda: optax.contrib.adopt(0.1, 0.8, 0.99, 1e-6),
-        goals={"quadratic": Goal(300, 1e-2)},
+        goals={
+            "quadratic": Goal(300, 1e-2),
+            "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.1}),
+            "complex_rosenbrock": Goal(1000, 0.01, {"learning_rate": 0.003}),
+        },
     ),
     Entry(
         "ademamix",
@@ -355,7 +414,15 @@ _OPTIMIZERS = (
         optax_twin=lambda: optax.contrib.ademamix(
             0.05, 0.8, 0.99, 0.95, 2.0, 1e-6, 1e-7, weight_decay=0.01
         ),
-        goals={"quadratic": Goal(300, 1e-2, {"weight_decay": 1e-4})},
+        goals={
+            "quadratic": Goal(300, 1e-2, {"weight_decay": 1e-4}),
+            "complex_parabola": Goal(
+                500, 1e-2, {"learning_rate": 0.03, "weight_decay": 0.0}
+            ),
+            "complex_rosenbrock": Goal(
+                1000, 0.01, {"learning_rate": 0.003, "weight_decay": 0.0}
+            ),
+        },
     ),
     Entry(
         "adan",
@@ -377,7 +444,15 @@ _OPTIMIZERS = (
         elementwise=True,
         breaks={"zero_gradients": "the weights decay"},
         differs="optax.adan weighs the change of the gradient by 1 − b2, not b2.",
-        goals={"quadratic": Goal(300, 1e-2, {"weight_decay": 1e-4})},
+        goals={
+            "quadratic": Goal(300, 1e-2, {"weight_decay": 1e-4}),
+            "complex_parabola": Goal(
+                500, 1e-2, {"learning_rate": 0.03, "weight_decay": 0.0}
+            ),
+            "complex_rosenbrock": Goal(
+                1000, 0.05, {"learning_rate": 0.003, "weight_decay": 0.0}
+            ),
+        },
     ),
     Entry(
         "muon",
@@ -400,7 +475,15 @@ _OPTIMIZERS = (
         by_leaf=True,
         breaks={"zero_gradients": "the weights decay"},
         differs="optax.contrib.muon looks a step ahead in Adam's leaves as well.",
-        goals={"quadratic": Goal(300, 5e-2, {"weight_decay": 1e-4})},
+        goals={
+            "quadratic": Goal(300, 5e-2, {"weight_decay": 1e-4}),
+            "complex_parabola": Goal(
+                500, 1e-2, {"learning_rate": 0.1, "weight_decay": 0.0}
+            ),
+            "complex_rosenbrock": Goal(
+                1000, 0.01, {"learning_rate": 0.003, "weight_decay": 0.0}
+            ),
+        },
     ),
 )
 
@@ -437,7 +520,15 @@ _LEARNING_RATE_FREE = (
             estim_lr_coef=0.9,
             weight_decay=0.02,
         ),
-        goals={"quadratic": Goal(300, 1e-2)},
+        goals={
+            "quadratic": Goal(300, 1e-2),
+            "complex_parabola": Goal(
+                500, 1e-2, {"learning_rate": 0.1, "weight_decay": 0.0}
+            ),
+            "complex_rosenbrock": Goal(
+                1000, 0.01, {"learning_rate": 0.03, "weight_decay": 0.0}
+            ),
+        },
     ),
     Entry(
         "dadapt_adam",
@@ -460,7 +551,15 @@ _LEARNING_RATE_FREE = (
         optax_twin=lambda: optax.contrib.dadapt_adamw(
             0.8, (0.8, 0.99), eps=1e-6, estim_lr0=0.01, weight_decay=0.02
         ),
-        goals={"quadratic": Goal(300, 1e-2)},
+        goals={
+            "quadratic": Goal(300, 1e-2),
+            "complex_parabola": Goal(
+                500, 1e-2, {"learning_rate": 0.1, "weight_decay": 0.0}
+            ),
+            "complex_rosenbrock": Goal(
+                1000, 0.01, {"learning_rate": 0.03, "weight_decay": 0.0}
+            ),
+        },
     ),
     Entry(
         "dadapt_sgd",
@@ -473,7 +572,11 @@ _LEARNING_RATE_FREE = (
         variants=({"growth": 1.02},),
         needs=frozenset({"params"}),
         differs="Optax has no D-Adaptation of gradient descent.",
-        goals={"quadratic": Goal(300, 1e-2)},
+        goals={
+            "quadratic": Goal(300, 1e-2),
+            "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.1}),
+            "complex_rosenbrock": Goal(5000, 0.05, {"learning_rate": 0.003}),
+        },
     ),
     Entry(
         "dadapt_lion",
@@ -492,7 +595,15 @@ _LEARNING_RATE_FREE = (
         variants=({"growth": 1.02},),
         needs=frozenset({"params"}),
         differs="Optax has no D-Adaptation of Lion.",
-        goals={"quadratic": Goal(300, 1e-1)},
+        goals={
+            "quadratic": Goal(300, 1e-1),
+            "complex_parabola": Goal(
+                500, 1e-2, {"learning_rate": 0.1, "weight_decay": 0.0}
+            ),
+            "complex_rosenbrock": Goal(
+                5000, 0.1, {"learning_rate": 0.03, "weight_decay": 0.0}
+            ),
+        },
     ),
     Entry(
         "cocob",
@@ -505,7 +616,11 @@ _LEARNING_RATE_FREE = (
         needs=frozenset({"params"}),
         elementwise=True,
         optax_twin=lambda: optax.contrib.cocob(1.0, 8.0, 1e-6),
-        goals={"quadratic": Goal(200, 1e-2)},
+        goals={
+            "quadratic": Goal(200, 1e-2),
+            "complex_parabola": Goal(500, 1e-2),
+            "complex_rosenbrock": Goal(5000, 0.2),
+        },
     ),
     Entry(
         "adamg",
@@ -525,7 +640,11 @@ _LEARNING_RATE_FREE = (
         usual_rate=1.0,
         elementwise=True,
         differs="Optax has no AdamG.",
-        goals={"quadratic": Goal(300, 1e-2)},
+        goals={
+            "quadratic": Goal(300, 1e-2),
+            "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.1}),
+            "complex_rosenbrock": Goal(1000, 0.01, {"learning_rate": 0.03}),
+        },
     ),
     Entry(
         "momo",
@@ -540,7 +659,15 @@ _LEARNING_RATE_FREE = (
         variants=({"bias_correction": True, "weight_decay": 0.05},),
         needs=frozenset({"params", "value"}),
         optax_twin=lambda: optax.contrib.momo(0.2, 0.3, -1.0),
-        goals={"quadratic": Goal(200, 1e-2, {"lower_bound": 0.0, "weight_decay": 0.0})},
+        goals={
+            "quadratic": Goal(200, 1e-2, {"lower_bound": 0.0, "weight_decay": 0.0}),
+            "complex_parabola": Goal(
+                500, 1e-2, {"learning_rate": 0.03, "weight_decay": 0.0}
+            ),
+            "complex_rosenbrock": Goal(
+                2000, 0.15, {"learning_rate": 0.001, "weight_decay": 0.0}
+            ),
+        },
     ),
     Entry(
         "momo_adam",
@@ -560,7 +687,15 @@ _LEARNING_RATE_FREE = (
         variants=({"weight_decay": 0.05},),
         needs=frozenset({"params", "value"}),
         optax_twin=lambda: optax.contrib.momo_adam(0.3, 0.5, 0.99, 1e-6, -1.0),
-        goals={"quadratic": Goal(200, 1e-2, {"lower_bound": 0.0})},
+        goals={
+            "quadratic": Goal(200, 1e-2, {"lower_bound": 0.0}),
+            "complex_parabola": Goal(
+                500, 1e-2, {"learning_rate": 0.1, "weight_decay": 0.0}
+            ),
+            "complex_rosenbrock": Goal(
+                1000, 0.05, {"learning_rate": 0.003, "weight_decay": 0.0}
+            ),
+        },
     ),
     Entry(
         "schedule_free_sgd",
@@ -582,7 +717,15 @@ _LEARNING_RATE_FREE = (
         optax_twin=lambda: optax.contrib.schedule_free(
             optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.5)), 0.5, 0.8
         ),
-        goals={"quadratic": Goal(200, 1e-2, {"weight_decay": 1e-5})},
+        goals={
+            "quadratic": Goal(200, 1e-2, {"weight_decay": 1e-5}),
+            "complex_parabola": Goal(
+                500, 1e-2, {"learning_rate": 0.03, "weight_decay": 0.0}
+            ),
+            "complex_rosenbrock": Goal(
+                2000, 0.05, {"learning_rate": 0.003, "weight_decay": 0.0}
+            ),
+        },
     ),
     Entry(
         "schedule_free_adamw",
@@ -606,7 +749,15 @@ _LEARNING_RATE_FREE = (
         optax_twin=lambda: optax.contrib.schedule_free(
             optax.adamw(0.1, 0.0, 0.99, 1e-6, weight_decay=0.01), 0.1, 0.8
         ),
-        goals={"quadratic": Goal(300, 1e-2, {"weight_decay": 1e-5})},
+        goals={
+            "quadratic": Goal(300, 1e-2, {"weight_decay": 1e-5}),
+            "complex_parabola": Goal(
+                500, 1e-2, {"learning_rate": 0.1, "weight_decay": 0.0}
+            ),
+            "complex_rosenbrock": Goal(
+                1000, 0.05, {"learning_rate": 0.003, "weight_decay": 0.0}
+            ),
+        },
     ),
     Entry(
         "schedule_free_polyak",
@@ -624,7 +775,11 @@ _LEARNING_RATE_FREE = (
         rate="path",
         needs=frozenset({"params", "value"}),
         differs="Optax has no schedule-free method at Polyak's rate.",
-        goals={"quadratic": Goal(200, 1e-2, {"lower_bound": 0.0})},
+        goals={
+            "quadratic": Goal(200, 1e-2, {"lower_bound": 0.0}),
+            "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.3}),
+            "complex_rosenbrock": Goal(5000, 0.05, {"learning_rate": 0.003}),
+        },
     ),
     Entry(
         "schedule_free_radam",
@@ -646,7 +801,15 @@ _LEARNING_RATE_FREE = (
         rate="inferred",
         breaks={"zero_gradients": "the weights decay"},
         differs="Optax has no schedule-free RAdam.",
-        goals={"quadratic": Goal(300, 1e-2, {"weight_decay": 1e-5})},
+        goals={
+            "quadratic": Goal(300, 1e-2, {"weight_decay": 1e-5}),
+            "complex_parabola": Goal(
+                500, 1e-2, {"learning_rate": 0.1, "weight_decay": 0.0}
+            ),
+            "complex_rosenbrock": Goal(
+                1000, 0.1, {"learning_rate": 0.003, "weight_decay": 0.0}
+            ),
+        },
     ),
 )
 

@@ -169,7 +169,12 @@ def _require_real(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a number, got {value!r}.")
     kind = jnp.result_type(value)
     if kind == jnp.bool_ or jnp.issubdtype(kind, jnp.complexfloating):
-        raise TypeError(f"{name} must be a real number, got {value!r}.")
+        raise TypeError(
+            f"{name} must be a real number, got {value!r}. For complex parameters, "
+            "give optax.inject_hyperparams hyperparam_dtype=jnp.float32."
+            if isinstance(value, Tracer | jax.Array)
+            else f"{name} must be a real number, got {value!r}."
+        )
     require(
         jnp.shape(value) == (),
         f"{name} must be a scalar, got an array of shape {jnp.shape(value)}. "

@@ -184,7 +184,12 @@ def given_feed(steps: int = STEPS) -> Feed:
 def training_feed(problem: str = "quadratic") -> Feed:
     """Make a feed that adds nothing to the problem's own gradients and losses."""
     start = PROBLEMS[problem].start
-    zeros = jax.tree.map(lambda x: real(np.zeros((STEPS, *x.shape))), start)
+
+    def zeros_like(x):
+        dtype = kept_dtype(jnp.result_type(float), x.dtype)
+        return np.zeros((STEPS, *x.shape), dtype)
+
+    zeros = jax.tree.map(zeros_like, start)
     return Feed(zeros, real(np.zeros(STEPS)), real(np.ones(STEPS)))
 
 
