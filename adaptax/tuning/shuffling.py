@@ -33,12 +33,15 @@ def permuted(indices: jax.Array, size: int, key: jax.Array) -> jax.Array:
     words = jax.random.bits(key, (2, ROUNDS), jnp.uint32)
     size_word = jnp.uint32(size)
     offsets, salts = words[0] % size_word, words[1]
-    place = indices.astype(jnp.uint32)
-    for turn in range(ROUNDS):
+
+    def play_round(turn, place):
         offset = offsets[turn]
         partner = jnp.where(offset >= place, offset - place, offset + size_word - place)
         heads = _mixed(jnp.maximum(place, partner) ^ salts[turn]) >> 31 == 1
-        place = jnp.where(heads, partner, place)
+        return jnp.where(heads, partner, place)
+
+    # A loop, since jax 0.12 takes minutes to compile unrolled rounds under vmap.
+    place = jax.lax.fori_loop(0, ROUNDS, play_round, indices.astype(jnp.uint32))
     return place.astype(jnp.int32)
 
 
