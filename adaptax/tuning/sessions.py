@@ -158,6 +158,7 @@ def as_seeds(seeds: int | Sequence[int]) -> np.ndarray:
     require(len(seeds) > 0, "seeds must be a number >= 1 or a list of them, got none.")
     for seed in seeds:
         checks.count("seeds", seed)
+        require(seed < 2**32, f"seeds must be < 2**32, got {seed}. Take smaller ones.")
     return np.asarray(seeds, np.uint32)
 
 
