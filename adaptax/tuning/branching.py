@@ -26,6 +26,7 @@ from adaptax.checks import require
 from adaptax.rates import Schedule
 from adaptax.tuning import records
 from adaptax.tuning.checkpoints import Checkpoint
+from adaptax.tuning.divergence import mean_of_good
 from adaptax.tuning.execution import Population
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rate_tables import held
@@ -200,7 +201,8 @@ def forecasts_of(losses: np.ndarray, horizon: int) -> np.ndarray:
         horizon: The step, from the curve's beginning, to forecast for; >= steps.
 
     Returns:
-        (members,); infinite where a loss is not finite.
+        (members,); losses that are not finite are left out, and where none is finite
+        the forecast is infinite.
     """
     steps = losses.shape[1]
     parts = np.array_split(np.arange(steps), min(_MEANS, steps))
@@ -212,9 +214,12 @@ def forecasts_of(losses: np.ndarray, horizon: int) -> np.ndarray:
 def _forecast(
     curve: np.ndarray, parts: list[np.ndarray], times: np.ndarray, end: float
 ) -> float:
-    means = np.array([curve[part].mean() for part in parts], np.float64)
-    if not np.isfinite(means).all():
+    finite = [curve[part][np.isfinite(curve[part])] for part in parts]
+    heard = np.array([len(losses) > 0 for losses in finite])
+    if not heard.any():
         return np.inf
+    means = np.array([losses.mean() for losses in finite if len(losses)], np.float64)
+    times = times[heard]
     last = float(means[-1])
     if len(means) < 3:
         return last
@@ -279,7 +284,7 @@ class _Run:
             self.losses[population.step - losses.shape[1] : population.step] = losses[0]
             best = best_so_far(losses, population.hparams)
             self.session.report(losses.size, best)
-        if not population.alive[0]:
+        if population.ended_badly(self.stage_steps)[0]:
             raise FloatingPointError(
                 f"the branch chosen in stage {stage} diverged later: lower the bounds "
                 "of space, or raise explore_steps."
@@ -289,10 +294,13 @@ class _Run:
         self.session.save(self.stage, self._arrays, {"step": population.step})
 
     def _promises(self, explored: np.ndarray) -> np.ndarray:
+        good = self.population.good(explored)
         if self.forecast:
-            return forecasts_of(explored, self.stage_steps)
-        last = explored[:, self.explore_steps - -(-self.explore_steps // 10) :]
-        return np.where(np.isfinite(explored).all(axis=1), last.mean(axis=1), np.inf)
+            found = forecasts_of(np.where(good, explored, np.nan), self.stage_steps)
+        else:
+            found = mean_of_good(explored, good, -(-self.explore_steps // 10))
+        failed = self.population.ended_badly(self.explore_steps)
+        return np.where(failed, np.inf, found)
 
     def result(self) -> BranchResult:
         """Give what was found."""

@@ -6,9 +6,9 @@ or on the devices of a mesh. The number of steps is an argument of the program, 
 one compilation serves any number of steps, members that stopped, and members that
 were replaced.
 
-A member whose loss is not finite has diverged: its losses are NaN from then on. A group
-that has diverged as a whole is not trained any more; side by side with others, a member
-is carried along without effect on them.
+A member that has diverged (see `divergence`) has NaN for its losses from then on. A
+group that has diverged as a whole is not trained any more; side by side with others, a
+member is carried along without effect on them.
 """
 
 import time
@@ -25,6 +25,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from adaptax.checks import require
+from adaptax.tuning import divergence
 from adaptax.tuning.trials import Shared, Trial
 
 BUFFER = 128
@@ -213,9 +214,24 @@ class Population:
         results = self._at_once("train", arguments)
         self._states = [states for states, _ in results]
         losses = self._joined([losses for _, losses in results])[:, :steps]
-        self.alive = self.alive & np.isfinite(losses).all(axis=1)
+        self.alive = self.alive & ~(self._watch().bad >= divergence.PATIENCE)
         self.step += steps
         return losses
+
+    def good(self, losses: np.ndarray) -> np.ndarray:
+        """Return which of the members' losses (members, steps) are not bad."""
+        start, low, _ = self._watch()
+        bad = divergence.is_bad(jnp.asarray(losses), start[:, None], low[:, None])
+        return ~np.asarray(bad)
+
+    def ended_badly(self, steps: int) -> np.ndarray:
+        """Return which members have diverged by the end of so many steps."""
+        return ~self.alive | (self._watch().bad >= divergence.patience(steps))
+
+    def _watch(self) -> divergence.Watch:
+        """Return what is remembered of the members' losses, on the host."""
+        watches = [watch for _, watch in self._states]
+        return jax.tree.map(lambda *lanes: self._joined(lanes), *watches)
 
     def scratch_bytes(self) -> int:
         """Give the memory that a step takes beside the states, in all lanes."""
@@ -279,7 +295,7 @@ class Population:
         lane, row = 0, int(self._held(member))
         if self.programs.mesh is None:
             lane, row = divmod(row, len(self._residents) // self.plan.lanes)
-        arguments = (self._states[lane], np.int32(row))
+        arguments = (self._states[lane][0], np.int32(row))
         return self.programs.get("pick", 0, *arguments)(*arguments)
 
     def saved(self) -> dict[str, np.ndarray]:
@@ -380,7 +396,8 @@ def _begin(programs, width, hparams, seeds, key_data, data):
     init = _with_shared(programs.trial.init, data, jnp.int32(0))
 
     def one(hparams, seed):
-        return init(hparams, jax.random.fold_in(key, seed))
+        state = init(hparams, jax.random.fold_in(key, seed))
+        return state, divergence.begin()
 
     return jax.vmap(one)(hparams, seeds)
 
@@ -390,8 +407,10 @@ def _train(programs, width, hparams, states, alive, data, step, num_steps):
 
     def take_step(index, hparams, state):
         now = _with_shared(advance, data, step + index)
+        state, watch = state
         state, losses = now(hparams, state, 1)
-        return state, losses[0].astype(jnp.float32)
+        loss = losses[0].astype(jnp.float32)
+        return (state, divergence.watched(watch, loss)), loss
 
     def train(group):
         """Train members side by side, or a single one, without an axis of members."""
@@ -407,7 +426,8 @@ def _train(programs, width, hparams, states, alive, data, step, num_steps):
             states, loss = (jax.vmap(one) if alive.ndim else one)(hparams, states)
             loss = jnp.where(alive, loss, jnp.nan)
             losses = jax.lax.dynamic_update_index_in_dim(losses, loss, index, -1)
-            return index + 1, states, alive & jnp.isfinite(loss), losses
+            alive &= states[1].bad < divergence.PATIENCE
+            return index + 1, states, alive, losses
 
         losses = jnp.full((*alive.shape, BUFFER), jnp.nan, jnp.float32)
         carry = (jnp.int32(0), states, alive, losses)
@@ -421,7 +441,7 @@ def _judge(programs, width, hparams, states, data, step):
     evaluate = _with_shared(programs.trial.evaluate, data, step)
 
     def one(hparams, state):
-        found = evaluate(hparams, state)
+        found = evaluate(hparams, state[0])
         score, metrics = found if isinstance(found, tuple) else (found, {})
         return jax.tree.map(
             lambda x: jnp.asarray(x).astype(jnp.float32), (score, metrics)

@@ -48,8 +48,7 @@ _MESSAGES = {
     'and make sure that the trial uses the hyperparameter "{name}".',
     "diverged at once": "The loss rose without having fallen before: lower low, or "
     "raise num_steps.",
-    "not finite": "The first loss is not finite: check the data and the first "
-    "parameters.",
+    "not finite": "No loss is finite: check the data and the first parameters.",
 }
 
 
@@ -70,7 +69,7 @@ class FinderResult(Result):
       "minimum" are `None`, and so is "steep" if that is one of the highest rates;
     * "flat": it neither fell nor rose by more than its noise;
     * "diverged at once": it rose without having fallen before;
-    * "not finite": not even the first loss was.
+    * "not finite": no loss was.
 
     With the last three, no suggestion is made.
     """

@@ -30,7 +30,7 @@ from adaptax.tuning.records import group, prefixed
 from adaptax.tuning.sessions import Session, as_seeds, fit_together, stream
 from adaptax.tuning.sweep import SweepResult, best_so_far
 from adaptax.tuning.trials import Trial
-from adaptax.tuning.waves import default_scores
+from adaptax.tuning.waves import scores_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -196,10 +196,7 @@ class _Run:
             best = best_so_far(self.losses[:, done], population.hparams)
             self.session.report(int(racing.sum()) * losses.shape[1], best)
             self.session.save(population.step, self._arrays, self._notes())
-        found = default_scores(self.losses[:, : population.step])
-        scores, metrics = population.judge()
-        if scores is not None:
-            found = np.where(np.isfinite(scores), scores, np.inf)
+        found, metrics = scores_of(population, self.losses[:, : population.step])
         self.scores[racing] = found[racing]
         for name, values in metrics.items():
             kept = self.metrics.setdefault(name, np.full_like(values, np.nan))

@@ -24,6 +24,7 @@ from adaptax.checks import require
 from adaptax.rates import Schedule
 from adaptax.tuning import records
 from adaptax.tuning.checkpoints import Checkpoint
+from adaptax.tuning.divergence import mean_of_good
 from adaptax.tuning.execution import Population, from_arrays, to_arrays
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rate_tables import held
@@ -216,6 +217,10 @@ def population_based_training(
     checks.one_of("exploit", exploit, Exploit)
     checks.number("fraction", fraction, above=0, at_most=0.5)
     checks.number("resample", resample, at_least=0, at_most=1)
+    require(
+        len(factors) == 2,
+        f"factors must be two numbers, such as (0.8, 1.2), got {factors!r}.",
+    )
     for factor in factors:
         checks.number("factors", factor, above=0)
     samples = members if spaces.is_random(space) else None
@@ -337,8 +342,10 @@ class _Run:
             self.session.save(population.step, self._arrays, notes)
         found, metrics = population.judge()
         if found is None:
-            found = self.losses[:, begun:end].mean(axis=1)
-        scores = np.where(population.alive & np.isfinite(found), found, np.inf)
+            losses = self.losses[:, begun:end]
+            found = mean_of_good(losses, population.good(losses), end - begun)
+        failed = population.ended_badly(end - begun) | ~np.isfinite(found)
+        scores = np.where(failed, np.inf, found)
         if not np.isfinite(scores).any():
             raise PopulationDiverged(
                 f"all members have diverged by step {end}. Lower the bounds of the "

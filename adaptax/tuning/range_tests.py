@@ -4,8 +4,9 @@ The losses ℓ_t are smoothed by an exponential average, debiased; b is the smoo
 
     a_t = b a_{t−1} + (1 − b) ℓ_t,   s_t = a_t / (1 − bᵗ)
 
-What follows uses nothing but finite losses, and of these only the ones before the
-first s_t that has diverged, with m_t = min(s_1, …, s_t), first reached at step u, and d
+A loss that is not finite counts as the one before it, unless the loss was never finite
+again and at least three were lost. What follows uses only the losses before the first
+s_t that has diverged, with m_t = min(s_1, …, s_t), first reached at step u, and d
 the divergence:
 
     s_t − m_t > (d − 1) max(m_t − f, 4 σ_u)
@@ -43,6 +44,7 @@ FELL = ("never diverged", "ok")
 STATUSES = ("not finite", "diverged at once", "flat", *FELL)
 
 _NOISE = 4.0  # in standard deviations
+_GAP = 2  # more losses at the end that are not finite are a divergence
 _ROUNDING = 1e-5  # of float32 losses, relative
 _VALLEY_DROP = 0.005
 _SLIDE_LENGTH = 0.15
@@ -74,12 +76,17 @@ def read(
     """
     smoothed = np.full(len(losses), np.nan)
     suggestions: dict[str, float | None] = dict.fromkeys(SUGGESTIONS)
-    finite = np.isfinite(losses)
-    length = len(losses) if finite.all() else int(np.argmin(finite))
-    if length == 0:
+    places = np.flatnonzero(np.isfinite(losses))
+    if len(places) == 0:
         return Reading(smoothed, "not finite", suggestions)
     tenth = max(1, len(losses) // 10)
-    curve = _Curve(np.asarray(losses[:length], float), smoothing, tenth)
+    length = int(places[-1]) + 1
+    if len(losses) - length <= _GAP:  # single losses, by chance the last
+        length = len(losses)
+    # A loss that is not finite counts as the one before it.
+    before = np.searchsorted(places, np.arange(length), side="right") - 1
+    filled = losses[places[np.maximum(before, 0)]]
+    curve = _Curve(np.asarray(filled, float), smoothing, tenth)
     stop = curve.stop(divergence)
     smoothed[:stop] = curve.smoothed[:stop]
     fell = curve.fell(stop)

@@ -20,6 +20,7 @@ from adaptax import checks, spaces
 from adaptax.checks import require
 from adaptax.tuning import records, tables
 from adaptax.tuning.bands import Band, band
+from adaptax.tuning.divergence import mean_of_good
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.records import (
     flatten_names,
@@ -243,7 +244,7 @@ def sweep(
 
 def best_so_far(losses: np.ndarray, hparams: Any) -> str:
     """Name the member with the least mean of some losses (members, steps)."""
-    means = np.where(np.isfinite(losses), losses, np.inf).mean(axis=1)
+    means = mean_of_good(losses, np.isfinite(losses), losses.shape[1])
     member = int(means.argmin())
     named = flatten_names(hparams).items()
     at = ", ".join(f"{name} {value[member]:.3g}" for name, value in named)

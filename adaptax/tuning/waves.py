@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from adaptax.tuning.checkpoints import Checkpoint
+from adaptax.tuning.divergence import mean_of_good
 from adaptax.tuning.execution import Population
 from adaptax.tuning.records import group, prefixed
 from adaptax.tuning.sessions import Session
@@ -116,12 +117,8 @@ class Waves:
         self._judge(rows[real], population, real)
 
     def _judge(self, rows, population, real) -> None:
-        found, metrics = population.judge()
-        if found is None:
-            found = default_scores(self.losses[rows])
-        else:
-            found = np.where(np.isfinite(found), found, np.inf)[real]
-        self.scores[rows] = found
+        scores, metrics = scores_of(population, self.losses[np.resize(rows, len(real))])
+        self.scores[rows] = scores[real]
         for name, values in metrics.items():
             empty = np.full(len(self._seeds), np.nan, np.float32)
             self.metrics.setdefault(name, empty)[rows] = values[real]
@@ -136,8 +133,17 @@ class Waves:
         }
 
 
-def default_scores(losses: np.ndarray) -> np.ndarray:
-    """Take the mean over the last tenth of the steps; infinite if not finite."""
+def scores_of(
+    population: Population, losses: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the members' scores, infinite where one diverged, and their metrics.
+
+    A score is the trial's evaluation, or else the mean over the last tenth of `losses`
+    (members, steps), which are all that the members had.
+    """
     steps = losses.shape[1]
-    means = losses[:, steps - -(-steps // 10) :].mean(axis=1)
-    return np.where(np.isfinite(means), means, np.inf)
+    found, metrics = population.judge()
+    if found is None:
+        found = mean_of_good(losses, population.good(losses), -(-steps // 10))
+    failed = population.ended_badly(steps) | ~np.isfinite(found)
+    return np.where(failed, np.inf, found).astype(np.float32), metrics

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from lines import X, Y, line_trial
 
 import adaptax
+from adaptax.tuning.divergence import PATIENCE
 from adaptax.tuning.execution import (
     BUFFER,
     Plan,
@@ -155,9 +156,9 @@ def test_hyperparameters_can_be_set_between_calls(programs, alone):
     members = population(programs, Plan(3, 1))
     first = trained(members, STEPS)
     members.hparams = {"learning_rate": np.zeros(5, np.float32)}
-    still = members.saved()[".params"]
+    still = members.saved()["[0].params"]
     trained(members, 2)
-    np.testing.assert_array_equal(members.saved()[".params"], still)
+    np.testing.assert_array_equal(members.saved()["[0].params"], still)
     np.testing.assert_allclose(first, alone[0][:, :STEPS], rtol=1e-4)
 
 
@@ -170,11 +171,12 @@ def test_a_member_that_diverges_does_not_disturb_the_others(programs, alone, pla
     losses = trained(members, STEPS)
     others = [0, 1, 3, 4]
     np.testing.assert_allclose(losses[others], alone[0][others, :STEPS], rtol=1e-4)
+    losses = np.append(losses, trained(members, PATIENCE), axis=1)
     np.testing.assert_array_equal(members.alive, [True, True, False, True, True])
     lost = int(np.argmin(np.isfinite(losses[2])))
     assert 1 <= lost < STEPS - 1
     assert np.isfinite(losses[2, :lost]).all()
-    assert np.isnan(losses[2, lost + 1 :]).all()
+    assert not np.isfinite(losses[2, lost:]).any()
     assert np.isnan(trained(members, 3)[2]).all()
     scores, _ = members.judge()
     assert scores is not None
@@ -183,10 +185,10 @@ def test_a_member_that_diverges_does_not_disturb_the_others(programs, alone, pla
 
 def test_a_group_that_diverged_as_a_whole_takes_no_more_steps(programs):
     members = population(programs, Plan(1, 1), WITH_ONE_LOST)
-    trained(members, STEPS)
-    steps = members.saved()[".step"]
-    assert steps[2] < 5
-    assert (np.delete(steps, 2) == STEPS).all()
+    trained(members, STEPS + PATIENCE)
+    steps = members.saved()["[0].step"]
+    assert steps[2] < 5 + PATIENCE
+    assert (np.delete(steps, 2) == STEPS + PATIENCE).all()
 
 
 @pytest.mark.parametrize("plan", [Plan(1, 2), Plan(5, 1)], ids=str)
@@ -363,7 +365,7 @@ def test_each_device_has_its_share_of_the_members(spread_programs):
         np.arange(16),
     )
     trained(members, 2)
-    [states] = members._states
+    [(states, _)] = members._states
     shards = states.params.addressable_shards
     assert [shard.data.shape for shard in shards] == [(2, 3)] * 8
 

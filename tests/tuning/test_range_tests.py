@@ -209,8 +209,8 @@ BAD_CURVES = {
     "NaN at the second step": (ONCE, "diverged at once"),
     "flat, then NaN": (np.where(PLACES < 0, 2.0, np.nan), "diverged at once"),
     "NaN": (np.full(STEPS, np.nan), "not finite"),
-    "NaN first": (np.where(np.arange(STEPS) < 1, np.nan, 1.0), "not finite"),
-    "infinite first": (np.where(np.arange(STEPS) < 1, np.inf, 1.0), "not finite"),
+    "NaN first": (np.where(np.arange(STEPS) < 1, np.nan, 1.0), "flat"),
+    "infinite first": (np.where(np.arange(STEPS) < 1, np.inf, 1.0), "flat"),
     "minus infinity first": (np.full(STEPS, -np.inf), "not finite"),
 }
 

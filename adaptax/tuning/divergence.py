@@ -1,0 +1,87 @@
+"""Divergence: when a run has diverged, by one rule for every tool.
+
+    start    the first loss that is finite and not 0
+    low      the least finite loss so far
+    scale    max(|start|, start − low, 1)
+    bad      the loss is not finite, or loss − start > 10⁶ scale
+    diverged bad for 20 steps in a row
+
+A single bad batch ends nothing, and a loss that begins at 10²⁰ is judged by itself.
+Optimizers that guard themselves against overflow can keep a diverged loss finite, such
+as 8·10²⁹, where others make it infinite; both are bad from the same step on.
+
+Bad losses are left out of means. Where a run, or a part of one, is judged, it counts as
+diverged if its last 3 steps are bad; if it has less than 6 steps, the last half.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+FACTOR = 1e6
+PATIENCE = 20
+ENDING = 3
+
+
+class Watch(NamedTuple):
+    """What is remembered of a run's losses: float32 `start`, `low` and int32 `bad`.
+
+    `start` is 0 until there is one; `bad` counts the bad steps in a row.
+    """
+
+    start: jax.Array
+    low: jax.Array
+    bad: jax.Array
+
+
+def begin() -> Watch:
+    """Return the watch of a run that has taken no step."""
+    return Watch(jnp.float32(0), jnp.float32(jnp.inf), jnp.int32(0))
+
+
+def watched(watch: Watch, loss: jax.Array) -> Watch:
+    """Return the watch after one more loss."""
+    finite = jnp.isfinite(loss)
+    start = jnp.where((watch.start == 0) & finite, loss, watch.start)
+    low = jnp.where(finite, jnp.minimum(watch.low, loss), watch.low)
+    bad = jnp.where(is_bad(loss, start, low), watch.bad + 1, 0)
+    return Watch(start, low, jnp.minimum(bad, PATIENCE))
+
+
+def is_bad(loss: jax.Array, start: jax.Array, low: jax.Array) -> jax.Array:
+    """Return whether losses are bad, for a run that began and fell so far."""
+    scale = jnp.maximum(jnp.maximum(jnp.abs(start), start - low), 1)
+    rise = loss / scale - start / scale  # the difference itself could overflow
+    return ~jnp.isfinite(loss) | (rise > FACTOR)
+
+
+def patience(steps: int) -> int:
+    """Return how many bad steps at its end make a part of a run count as diverged."""
+    return min(ENDING, max(1, steps // 2))
+
+
+def mean_of_good(losses: np.ndarray, good: np.ndarray, last: int) -> np.ndarray:
+    """Return the means of the good losses among the last; infinite if there is none.
+
+    Where all of the last are bad by chance, those before that are judged with them
+    count: `patience` steps.
+
+    Args:
+        losses: (members, steps).
+        good: Which of them are good.
+        last: How many count.
+    """
+    steps = losses.shape[1]
+
+    def mean(count):
+        kept = good[:, steps - count :]
+        counted = np.where(kept, losses[:, steps - count :], 0)
+        with np.errstate(over="ignore"):
+            total = counted.sum(axis=1)
+        return total / np.maximum(kept.sum(axis=1), 1), kept.any(axis=1)
+
+    (found, some), (wider, any_good) = mean(last), mean(max(last, patience(steps)))
+    found = np.where(some, found, np.where(any_good, wider, np.inf))
+    return found.astype(np.float32)
