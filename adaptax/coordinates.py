@@ -249,8 +249,9 @@ def _guarded(rule, num_trees, conditional, scalars, where, gradient, *row):
         # Multiplied rather than chosen: LLVM would branch around a division, and then
         # not vectorize the loop.
         update = by_parts(lambda part: part * used.astype(wide), update)
+    # What `add` returned fits; to clip it again would take a buffer.
     return narrowed(update, own), *(
-        narrowed(new, dtype_of(old))
+        new.astype(dtype_of(old))
         for new, old in zip(states, row[:num_trees], strict=True)
     )
 

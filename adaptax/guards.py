@@ -67,7 +67,8 @@ def require_like(updates: optax.Updates, params: optax.Params | None) -> None:
     leaves, structure = flattened(updates)
     column = require_matching(updates, leaves, structure, params, "the parameters have")
     for index, (leaf, param) in enumerate(zip(leaves, column, strict=True)):
-        if is_trained(param) and is_complex(leaf) and not is_complex(param):
+        both = is_trained(leaf) and is_trained(param)
+        if both and is_complex(leaf) and not is_complex(param):
             path = jax.tree_util.keystr(_paths(updates)[index])
             raise ValueError(
                 f"the update at {path or 'the root'} has dtype {dtype_of(leaf)}, where "
