@@ -917,7 +917,7 @@ _SCHEDULES = (
         "He, Zhang, Ren & Sun (2016)",
         optax_twin=lambda: optax.exponential_decay(0.8, 16, 0.5, staircase=True),
         over=lambda rate, total_steps: schedules.step_decay(
-            rate, 0.1, max(total_steps / 3, 1)
+            rate, 0.1, max(total_steps // 3, 1)
         ),
         goals={"quadratic": Goal(200, 5e-2)},
     ),
@@ -929,7 +929,9 @@ _SCHEDULES = (
         "Krizhevsky, Sutskever & Hinton (2012)",
         optax_twin=lambda: optax.piecewise_constant_schedule(0.8, {10: 0.5, 30: 0.4}),
         over=lambda rate, total_steps: schedules.piecewise(
-            rate, (total_steps / 2, total_steps * 3 / 4), (0.1, 0.1)
+            rate,
+            (total_steps // 2, total_steps // 2 + max(total_steps // 4, 1)),
+            (0.1, 0.1),
         ),
         goals={"quadratic": Goal(200, 1e-2)},
     ),
@@ -941,7 +943,7 @@ _SCHEDULES = (
         "Loshchilov & Hutter (2017)",
         optax_twin=lambda: optax.warmup_cosine_decay_schedule(0.0, 0.8, 5, 40, 0.1),
         over=lambda rate, total_steps: schedules.cosine(
-            rate, total_steps, total_steps / 20
+            rate, total_steps, total_steps // 20
         ),
         goals={"quadratic": Goal(200, 1e-2)},
     ),
@@ -966,7 +968,7 @@ _SCHEDULES = (
             [10, 30],
         ),
         over=lambda rate, total_steps: schedules.cosine_restarts(
-            rate, max(total_steps / 3, 1), 2.0
+            rate, max(total_steps // 3, 1), 2.0
         ),
         goals={"quadratic": Goal(200, 1e-2)},
     ),
@@ -979,7 +981,7 @@ _SCHEDULES = (
         variants=({"mode": "triangular2"}, {"mode": "exp_range"}),
         differs="Optax has no cycles of triangles.",
         over=lambda rate, total_steps: schedules.cyclic(
-            rate / 10, rate, max(total_steps / 10, 1)
+            rate / 10, rate, max(total_steps // 10, 1)
         ),
         goals={"quadratic": Goal(200, 1e-2)},
     ),
@@ -1028,7 +1030,7 @@ _SCHEDULES = (
             [5, 20],
         ),
         over=lambda rate, total_steps: schedules.warmup_stable_decay(
-            rate, total_steps, total_steps / 20, total_steps / 5, "sqrt"
+            rate, total_steps, total_steps // 20, total_steps // 5, "sqrt"
         ),
         goals={"quadratic": Goal(200, 1e-2)},
     ),
@@ -1043,7 +1045,7 @@ _SCHEDULES = (
             [6],
         ),
         over=lambda rate, total_steps: schedules.warmup(
-            schedules.linear(rate, total_steps * 19 / 20), total_steps / 20
+            schedules.linear(rate, total_steps - total_steps // 20), total_steps // 20
         ),
         goals={"quadratic": Goal(200, 1e-2)},
     ),

@@ -107,6 +107,30 @@ def count(name: str, value: object, *, at_least: int = 0) -> None:
     )
 
 
+def steps(name: str, value: object, *, at_least: int | None = 0) -> None:
+    """Check a number of steps that is data: a whole number of any numeric type.
+
+    1e3 is one. `count` is for what is compared with integers, and must be of their
+    type.
+
+    Raises:
+        TypeError: If the value is not a real number.
+        ValueError: If it is not a scalar, not whole, or too small.
+    """
+    _require_real(name, value)
+    if isinstance(value, Tracer):
+        return
+    concrete = float(np.asarray(value))
+    bound = "" if at_least is None else f" >= {at_least}"
+    whole = concrete.is_integer() and (at_least is None or concrete >= at_least)
+    remedy = (
+        f" For a part of a run, give round({concrete:g} * total_steps)."
+        if 0 < concrete < 1
+        else ""
+    )
+    require(whole, f"{name} must be a whole number{bound}, got {value}.{remedy}")
+
+
 def length(name: str, value: object, *, at_least: int = 1) -> None:
     """Check that a structural argument, such as an array's length, is a known integer.
 

@@ -82,7 +82,7 @@ def scale_by_ademamix(
     checks.number("alpha", alpha, at_least=0)
     checks.number("eps", eps, at_least=0)
     checks.number("eps_root", eps_root, at_least=0)
-    checks.number("warmup_steps", warmup_steps, at_least=0)
+    checks.steps("warmup_steps", warmup_steps)
 
     def rule(g, add, mean, slow, mean_sq, w1, w2, w3, alpha, eps, eps_root):
         mean = add(mean, w1 * (g - mean))

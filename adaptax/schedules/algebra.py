@@ -109,10 +109,10 @@ def offset(schedule: StepToRate, steps: Scalar) -> Schedule:
 
     Raises:
         TypeError: If `schedule` cannot be called.
-        ValueError: If `steps` is not finite.
+        ValueError: If `steps` is no whole number.
     """
     require_schedules(schedule)
-    checks.number("steps", steps)
+    checks.steps("steps", steps, at_least=None)
     return as_schedule(lambda step: evaluate(schedule, since(step, steps)))
 
 

@@ -12,7 +12,7 @@ from adaptax.scalars import known, real
 from adaptax.schedules.periods import as_integer, integral
 
 Boundaries: TypeAlias = Sequence[Scalar] | np.ndarray | jax.Array
-"""Steps >= 0, each greater than the one before; an array of them may be traced."""
+"""Whole steps >= 0, each greater than the one before; an array may be traced."""
 
 
 def require_increasing(boundaries: Boundaries, count: int, per: str) -> None:
@@ -25,7 +25,7 @@ def require_increasing(boundaries: Boundaries, count: int, per: str) -> None:
 
     Raises:
         ValueError: If they are not one-dimensional, not as many, or unsorted, repeated,
-            negative or not finite.
+            negative or no whole numbers.
     """
     shape = getattr(boundaries, "shape", (len(boundaries),))
     require(
@@ -35,8 +35,12 @@ def require_increasing(boundaries: Boundaries, count: int, per: str) -> None:
     if known(boundaries) and count:
         steps = np.asarray(boundaries, np.float64)
         require(
-            bool(np.all(np.isfinite(steps)) and steps[0] >= 0),
-            f"boundaries must be finite and >= 0, got {boundaries}.",
+            bool(np.all(np.isfinite(steps) & (steps == np.floor(steps)))),
+            f"boundaries must be whole numbers of steps, got {boundaries}.",
+        )
+        require(
+            bool(steps[0] >= 0),
+            f"boundaries must be >= 0, got {boundaries}.",
         )
         require(
             bool(np.all(np.diff(steps) > 0)),

@@ -28,7 +28,7 @@ def cosine(
 
     Args:
         peak: η_peak >= 0.
-        total_steps: T > 0, in steps, with the warm-up.
+        total_steps: T >= 1, in steps, with the warm-up.
         warmup_steps: w, 0 <= w <= T, the steps of a linear rise from 0.
         end: η_end, 0 <= η_end <= η_peak.
 
@@ -40,8 +40,8 @@ def cosine(
     [0.0, 0.05, 0.1, 0.05, 0.0, 0.0]
     """
     checks.rate("peak", peak)
-    checks.number("total_steps", total_steps, above=0)
-    checks.number("warmup_steps", warmup_steps, at_least=0)
+    checks.steps("total_steps", total_steps, at_least=1)
+    checks.steps("warmup_steps", warmup_steps)
     checks.at_most("warmup_steps", warmup_steps, "total_steps", total_steps)
     checks.rate("end", end)
     checks.at_most("end", end, "peak", peak)

@@ -43,7 +43,7 @@ def cosine_restarts(
         ValueError: If an argument is out of its range.
     """
     checks.rate("peak", peak)
-    checks.number("first_cycle", first_cycle, at_least=1)
+    checks.steps("first_cycle", first_cycle, at_least=1)
     checks.number("cycle_mult", cycle_mult, at_least=1)
     checks.number("peak_decay", peak_decay, above=0, at_most=1)
     checks.rate("end", end)

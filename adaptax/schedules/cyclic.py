@@ -48,7 +48,7 @@ def cyclic(
     checks.rate("low", low)
     checks.rate("high", high)
     checks.at_most("low", low, "high", high)
-    checks.number("half_cycle", half_cycle, at_least=1)
+    checks.steps("half_cycle", half_cycle, at_least=1)
     checks.one_of("mode", mode, Mode)
     checks.number("gamma", gamma, above=0, at_most=1)
 

@@ -32,7 +32,7 @@ def exponential_decay(
     Args:
         initial: η₀ >= 0.
         decay_rate: r, 0 < r <= 1.
-        decay_steps: s > 0, in steps.
+        decay_steps: s >= 1, in steps.
         staircase: Whether to hold the rate between the multiples of s. Structural.
         end: η_end, 0 <= η_end <= η₀.
 
@@ -47,7 +47,7 @@ def exponential_decay(
     """
     checks.rate("initial", initial)
     checks.number("decay_rate", decay_rate, above=0, at_most=1)
-    checks.number("decay_steps", decay_steps, above=0)
+    checks.steps("decay_steps", decay_steps, at_least=1)
     checks.rate("end", end)
     checks.at_most("end", end, "initial", initial)
 

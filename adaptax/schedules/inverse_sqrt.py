@@ -37,7 +37,7 @@ def inverse_sqrt(
     """
     checks.rate("initial", initial)
     checks.number("rate", rate, at_least=0)
-    checks.number("warmup_steps", warmup_steps, at_least=0)
+    checks.steps("warmup_steps", warmup_steps)
 
     def decayed(step):
         after = real(since(step, warmup_steps))

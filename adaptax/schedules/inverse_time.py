@@ -30,7 +30,7 @@ def inverse_time(initial: Scalar, rate: Scalar, every: Scalar = 1) -> Schedule:
     """
     checks.rate("initial", initial)
     checks.number("rate", rate, at_least=0)
-    checks.number("every", every, at_least=1)
+    checks.steps("every", every, at_least=1)
 
     def decayed(step):
         _, rest = whole(step, every)

@@ -23,7 +23,7 @@ def linear(initial: Scalar, total_steps: Scalar, end: Scalar = 0.0) -> Schedule:
 
     Args:
         initial: η₀ >= 0.
-        total_steps: T > 0, in steps.
+        total_steps: T >= 1, in steps.
         end: η_end >= 0; greater than η₀ for a rise.
 
     Raises:
@@ -34,7 +34,7 @@ def linear(initial: Scalar, total_steps: Scalar, end: Scalar = 0.0) -> Schedule:
     [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
     """
     checks.rate("initial", initial)
-    checks.number("total_steps", total_steps, above=0)
+    checks.steps("total_steps", total_steps, at_least=1)
     checks.rate("end", end)
 
     def rate(step):

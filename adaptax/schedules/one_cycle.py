@@ -40,7 +40,7 @@ def one_cycle(
 
     Args:
         peak: η_peak >= 0.
-        total_steps: T > 0, in steps.
+        total_steps: T >= 1, in steps.
         start_fraction: φ, 0 <= φ <= 1, the part of the steps in which the rate rises.
         div_factor: d >= 1, by which the first rate is below the peak.
         final_div_factor: D >= 1, by which the last rate is below the first.
@@ -50,7 +50,7 @@ def one_cycle(
         ValueError: If an argument is out of its range.
     """
     checks.rate("peak", peak)
-    checks.number("total_steps", total_steps, above=0)
+    checks.steps("total_steps", total_steps, at_least=1)
     checks.number("start_fraction", start_fraction, at_least=0, at_most=1)
     checks.number("div_factor", div_factor, at_least=1)
     checks.number("final_div_factor", final_div_factor, at_least=1)

@@ -26,7 +26,7 @@ def polynomial(
 
     Args:
         initial: η₀ >= 0.
-        total_steps: T > 0, in steps.
+        total_steps: T >= 1, in steps.
         power: p > 0. 1 is `linear`; greater falls fast at first, less falls fast at
             last.
         end: η_end >= 0; greater than η₀ for a rise.
@@ -35,7 +35,7 @@ def polynomial(
         ValueError: If an argument is out of its range.
     """
     checks.rate("initial", initial)
-    checks.number("total_steps", total_steps, above=0)
+    checks.steps("total_steps", total_steps, at_least=1)
     checks.number("power", power, above=0)
     checks.rate("end", end)
 

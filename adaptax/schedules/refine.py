@@ -49,7 +49,7 @@ def refine(
             thousands are plenty; the moving median of more takes long.
         peak: η_peak >= 0, the highest rate. By itself the result is a shape, to
             multiply the rate that the earlier run was tuned to.
-        total_steps: T > 0, the steps to spread the schedule over, linear between
+        total_steps: T >= 1, the steps to spread the schedule over, linear between
             entries. By default n: one entry a step.
         norm: "l2" or "l1": which norm it was. Structural.
         padding: "reflect" or "nearest": how the median goes on beyond both ends.
@@ -77,7 +77,7 @@ def refine(
         )
     checks.rate("peak", peak)
     if total_steps is not None:
-        checks.number("total_steps", total_steps, above=0)
+        checks.steps("total_steps", total_steps, at_least=1)
     checks.one_of("norm", norm, Norm)
     checks.one_of("padding", padding, Padding)
     shape = _shape(real(grad_norms), 2 if norm == "l2" else 1, padding)

@@ -20,14 +20,14 @@ def rex(initial: Scalar, total_steps: Scalar, end: Scalar = 0.0) -> Schedule:
 
     Args:
         initial: η₀ >= 0.
-        total_steps: T > 0, in steps.
+        total_steps: T >= 1, in steps.
         end: η_end, 0 <= η_end <= η₀.
 
     Raises:
         ValueError: If an argument is out of its range.
     """
     checks.rate("initial", initial)
-    checks.number("total_steps", total_steps, above=0)
+    checks.steps("total_steps", total_steps, at_least=1)
     checks.rate("end", end)
     checks.at_most("end", end, "initial", initial)
 

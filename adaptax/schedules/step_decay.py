@@ -31,7 +31,7 @@ def step_decay(initial: Scalar, factor: Scalar, every: Scalar) -> Schedule:
     """
     checks.rate("initial", initial)
     checks.number("factor", factor, above=0, at_most=1)
-    checks.number("every", every, at_least=1)
+    checks.steps("every", every, at_least=1)
 
     def rate(step):
         drops, _ = whole(step, every)

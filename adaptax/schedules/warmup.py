@@ -38,7 +38,7 @@ def warmup(schedule: StepToRate, steps: Scalar, start: Scalar = 0.0) -> Schedule
     [0.1, 0.3, 0.5, 0.5]
     """
     require_schedules(schedule)
-    checks.number("steps", steps, at_least=0)
+    checks.steps("steps", steps)
     checks.rate("start", start)
 
     def rate(step):

@@ -65,7 +65,7 @@ def warmup_stable_decay(
 
     Args:
         peak: η_peak >= 0.
-        total_steps: T > 0, in steps.
+        total_steps: T >= 1, in steps.
         warmup_steps: w >= 0, the steps of a linear rise from 0.
         decay_steps: d >= 0, the steps of the cool-down; w + d <= T.
         shape: "linear", "cosine", "mirror_cosine", "sqrt", "square" or "exponential".
@@ -76,9 +76,9 @@ def warmup_stable_decay(
         ValueError: If an argument is out of its range.
     """
     checks.rate("peak", peak)
-    checks.number("total_steps", total_steps, above=0)
-    checks.number("warmup_steps", warmup_steps, at_least=0)
-    checks.number("decay_steps", decay_steps, at_least=0)
+    checks.steps("total_steps", total_steps, at_least=1)
+    checks.steps("warmup_steps", warmup_steps)
+    checks.steps("decay_steps", decay_steps)
     if known(total_steps, warmup_steps, decay_steps):
         require(
             float(warmup_steps) + float(decay_steps) <= float(total_steps),
