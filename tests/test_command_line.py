@@ -53,7 +53,10 @@ def test_plot_draws_a_schedule_over_the_steps(tmp_path, capsys):
     [
         (["show", "adm"], "no method 'adm'. Did you mean adam or"),
         (["plot", "adam"], "no schedule 'adam'. There are: .*cosine"),
-        (["plot", "cosine", "--steps", "0"], "total_steps must be a whole number >= 1, got 0"),
+        (
+            ["plot", "cosine", "--steps", "0"],
+            "total_steps must be a whole number >= 1, got 0",
+        ),
         (["plot", "cosine", "--out", "/nowhere/at.png"], "/nowhere/at.png"),
     ],
 )
