@@ -18,6 +18,7 @@ from adaptax.checks import require
 from adaptax.guards import flattened, guarded, require_matching
 from adaptax.leaves import is_placeholder, without_variables
 from adaptax.rates import Rate, scale_updates
+from adaptax.states import asked
 
 
 class ControllerState(NamedTuple):
@@ -40,8 +41,8 @@ class ControllerState(NamedTuple):
         The method's state has a method of this name that says so; most have none, and
         multiply.
         """
-        states = self.followed.values()
-        return any(hasattr(one, "has_unit") and one.has_unit() for one in states)
+        methods = (asked(one, "has_unit") for one in self.followed.values())
+        return any(method() for method in methods if method)
 
 
 class Controller(Rate):

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from adaptax.fusion import apart
+from adaptax.states import asked
 
 _FEW = 8  # scalars, which every loop may add for itself
 _LARGE = 2**16  # elements, from which on to store them takes longer than to add them
@@ -35,6 +36,14 @@ def is_trained(leaf: object) -> bool:
 def is_placeholder(leaf: object) -> bool:
     """Tell whether a node is a leaf that stands for no array; for `jax.tree.map`."""
     return leaf is None or isinstance(leaf, optax.MaskedNode)
+
+
+def is_number(leaf: object) -> bool:
+    """Return whether a leaf is a number or an array of numbers or booleans."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None:
+        return isinstance(leaf, bool | int | float | complex)
+    return jnp.issubdtype(dtype, jnp.bool_) or jnp.issubdtype(dtype, jnp.number)
 
 
 def dtype_of(leaf: object) -> jnp.dtype:
@@ -256,7 +265,7 @@ def without_variables(tree: Any) -> Any:
     """Take arrays out of the Variables in which Flax NNX keeps an optimizer's state."""
 
     def is_variable(node):
-        return hasattr(node, "get_metadata")
+        return asked(node, "get_metadata") is not None
 
     def unwrap(node):
         return jax.tree.leaves(node)[0] if is_variable(node) else node

@@ -21,10 +21,13 @@ from adaptax.leaves import (
     computing_dtype,
     dtype_of,
     global_norm,
+    is_complex,
+    is_number,
     is_trained,
     without_variables,
 )
 from adaptax.rates import ConstantState
+from adaptax.states import fields_of, folded, key_of, parts_of
 from adaptax.varying import axes_of, spread
 
 
@@ -102,7 +105,7 @@ def telemetry(opt_state: Any) -> dict[str, jax.Array]:
     return {
         "/".join(map(_escaped, path)): jnp.asarray(leaf)
         for path, leaf in jax.tree.leaves_with_path(state)
-        if jnp.ndim(leaf) == 0
+        if is_number(leaf) and jnp.ndim(leaf) == 0
     }
 
 
@@ -191,46 +194,70 @@ _SAVED = "saved_inner_state"
 
 def _optimizer_state(state: Any) -> Any:
     """Take the optimizer's state out of a Flax TrainState or Optimizer."""
-    return getattr(state, "opt_state", state)
+    return state if isinstance(state, tuple) else getattr(state, "opt_state", state)
 
 
-def _fields(state: Any) -> tuple[str, ...]:
-    return getattr(state, "_fields", ()) if isinstance(state, tuple) else ()
+_INJECTED = (
+    optax.InjectStatefulHyperparamsState,
+    optax.schedules.InjectHyperparamsState,
+)
+_LABELED = optax.transforms.PartitionState
+_HOLDS_STATES = ("rate", "followed", "tuner", "model")
+"""Fields beside those called `..._state`, in which a state of adaptax has others."""
 
 
 def _product(state: Any) -> Any:
     """Multiply the rates below a state; None where there is none."""
-    fields = _fields(state)
-    if "hyperparams" in fields and "inner_state" in fields:
-        return _injected_product(state)
-    if "inner_states" in fields:
-        rates = {label: _product(one) for label, one in state.inner_states.items()}
-        return {
-            label: rate for label, rate in rates.items() if rate is not None
-        } or None
-    rate = _scalar(state.learning_rate) if "learning_rate" in fields else None
-    for part in _parts(state):
-        rate = _times(rate, _product(part))
+    return folded(state, _parts, _combined)
+
+
+def _parts(state: Any) -> dict[Any, Any]:
+    """Return the parts of a state in which there may be rates that are applied.
+
+    Those of the library's own states have names of their own. Other fields are shaped
+    like the parameters, of which one may be called `learning_rate`.
+    """
+    if isinstance(state, _INJECTED):
+        return {"inner_state": state.inner_state}
+    if isinstance(state, _LABELED):
+        return dict(state.inner_states)
+    if not isinstance(state, tuple | list | dict):
+        return {}
+    parts = parts_of(state)
+    if fields_of(state) and type(state).__module__.split(".")[0] in (
+        "adaptax",
+        "optax",
+    ):
+        return {key: part for key, part in parts.items() if _holds_states(key)}
+    return parts
+
+
+def _holds_states(field: str) -> bool:
+    return field != _SAVED and ("state" in field or field in _HOLDS_STATES)
+
+
+def _combined(state: Any, rates: dict[Any, Any]) -> Any:
+    """Multiply a state's own rate and those of its parts."""
+    if isinstance(state, _LABELED):
+        return {key: rate for key, rate in rates.items() if rate is not None} or None
+    if isinstance(state, _INJECTED) and rates["inner_state"] is not None:
+        return rates["inner_state"]  # which is made of the injected rate
+    rate = _own_rate(state)
+    for part in rates.values():
+        rate = _times(rate, part)
     return rate
 
 
-def _injected_product(state: Any) -> Any:
-    """Count the injected rate once: an inner rate is made of it."""
-    rate = _product(state.inner_state)
-    if rate is None and "learning_rate" in state.hyperparams:
-        rate = _scalar(state.hyperparams["learning_rate"]).astype(jnp.float32)
-    return rate
-
-
-def _parts(state: Any) -> list[Any]:
-    if isinstance(state, dict):
-        return list(state.values())
-    if not isinstance(state, tuple | list):
-        return []
-    names = _fields(state) or ("",) * len(state)
-    pairs = zip(names, state, strict=True)
-    apart = ("learning_rate", _SAVED)
-    return [part for name, part in pairs if name not in apart]
+def _own_rate(state: Any) -> jax.Array | None:
+    """Return the rate that a node keeps itself, if it is one real number."""
+    if isinstance(state, _INJECTED):
+        rate = state.hyperparams.get("learning_rate")
+    else:
+        rate = state.learning_rate if "learning_rate" in fields_of(state) else None
+    rate = without_variables(rate)
+    if not is_number(rate) or not is_trained(rate) or is_complex(rate):
+        return None
+    return jnp.asarray(rate).astype(jnp.float32)
 
 
 def _times(one: Any, other: Any) -> Any:
@@ -246,24 +273,19 @@ def _times(one: Any, other: Any) -> Any:
     return one * other
 
 
-def _scalar(field: Any) -> jax.Array:
-    return jnp.asarray(without_variables(field))
-
-
 def _set(state: Any, value: Any) -> tuple[Any, int]:
     """Set the rate below a state, and count where it was set in a chain (0 or 1)."""
     counts = [0]
 
     def visit(node):
-        fields = _fields(node)
         if isinstance(node, ConstantState):
             filled = _filled(node.learning_rate, value)
             changed, count = node._replace(learning_rate=filled), 1
-        elif "hyperparams" in fields:
+        elif isinstance(node, _INJECTED):
             changed, count = _set_injected(node, value)
-        elif "inner_states" in fields:
+        elif isinstance(node, _LABELED):
             changed, count = _set_by_label(node, value)
-        elif _SAVED in fields:
+        elif _SAVED in fields_of(node):
             inner_state, count = _set(node.inner_state, value)
             saved, _ = _set(node.saved_inner_state, value)
             changed = node._replace(inner_state=inner_state, saved_inner_state=saved)
@@ -282,8 +304,8 @@ def _set(state: Any, value: Any) -> tuple[Any, int]:
 
 
 def _holds_rate(node: Any) -> bool:
-    special = {"hyperparams", "inner_states", _SAVED} & set(_fields(node))
-    return isinstance(node, ConstantState) or bool(special)
+    special = (ConstantState, _LABELED, *_INJECTED)
+    return isinstance(node, special) or _SAVED in fields_of(node)
 
 
 def _set_injected(state: Any, value: Any) -> tuple[Any, int]:
@@ -336,9 +358,5 @@ def _require_single(value: Any) -> None:
         )
 
 
-def _escaped(key: Any) -> str:
-    for name in ("key", "name", "idx"):
-        if hasattr(key, name):
-            key = getattr(key, name)
-            break
-    return str(key).replace("~", "~0").replace("/", "~1")
+def _escaped(entry: Any) -> str:
+    return str(key_of(entry)).replace("~", "~0").replace("/", "~1")

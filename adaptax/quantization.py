@@ -36,6 +36,7 @@ from adaptax import checks, counters
 from adaptax.guards import guarded
 from adaptax.leaves import computing_dtype, is_complex, is_trained
 from adaptax.meshes import by_compiler
+from adaptax.states import asked
 
 
 class Quantized(NamedTuple):
@@ -285,4 +286,4 @@ def _restored(node: Any) -> Any:
 
 
 def _keeps_parameters(node: Any) -> bool:
-    return hasattr(node, "evaluated")
+    return asked(node, "evaluated") is not None

@@ -20,6 +20,7 @@ import optax.contrib
 
 from adaptax.checks import require
 from adaptax.probing import probe
+from adaptax.states import asked
 
 _CONTAINERS = (optax.MaskedState, optax.transforms.PartitionState)
 _UNKNOWN = (0.5, 1e-3, 10.0)  # traced inputs: at one of them a rate should be >= 0
@@ -69,8 +70,8 @@ def _units(transformation: optax.GradientTransformation) -> list[bool | None]:
 
 
 def _told(state: Any) -> Iterator[bool | None]:
-    if hasattr(state, "has_unit"):
-        yield state.has_unit()
+    if has_unit := asked(state, "has_unit"):
+        yield has_unit()
     elif isinstance(state, optax.contrib.ReduceLROnPlateauState):
         yield False
     elif isinstance(state, optax.InjectStatefulHyperparamsState):

@@ -1,6 +1,7 @@
 """The conditions under which every test runs: 8 virtual CPU devices, no promotion."""
 
 import os
+import sys
 
 # Environment variables, so that the processes that tests start inherit them. The
 # workers of pytest-xdist already use all cores: no threads for BLAS beside them.
@@ -22,6 +23,9 @@ if jax.__version_info__ < (0, 11):
 os.environ["XLA_FLAGS"] = f"{_FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
 collect_ignore_glob = ["reference/make_*"]  # scripts that need the other libraries
+
+if sys.version_info < (3, 12):  # where JAX counts the levels of a tree by this limit
+    sys.setrecursionlimit(5000)
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_enable_compilation_cache", False)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from adaptax.leaves import dtype_of, is_placeholder, is_trained, without_variables
+from adaptax.states import asked, parts_of
 
 
 def eval_params(opt_state: Any, params: optax.Params) -> optax.Params:
@@ -81,20 +82,17 @@ def averaged(average: Any, params: optax.Params, step: jax.Array) -> Any:
 
 def _asking(state: Any, params: optax.Params) -> list[Any]:
     """List the states that ask for other parameters, the outermost in each branch."""
-    if hasattr(state, "evaluated"):
-        return [state]
-    if hasattr(state, "unpacked"):  # that of `adaptax.packed`
-        return _asking(state.unpacked(params), params)
-    if isinstance(state, dict):
-        parts = list(state.values())
-    elif hasattr(state, "_fields"):  # what is saved to go back to is not in use
-        fields = (name for name in state._fields if name != "saved_inner_state")
-        parts = [getattr(state, name) for name in fields]
-    elif isinstance(state, tuple | list):
-        parts = list(state)
-    else:
-        return []
-    return [found for part in parts for found in _asking(part, params)]
+    found, nodes = [], [state]
+    while nodes:
+        node = nodes.pop()
+        if asked(node, "evaluated"):
+            found.append(node)
+        elif unpacked := asked(node, "unpacked"):  # that of `adaptax.packed`
+            nodes.append(unpacked(params))
+        else:  # what is saved to go back to is not in use
+            parts = parts_of(node).items()
+            nodes.extend(part for key, part in parts if key != "saved_inner_state")
+    return found
 
 
 def _spread(tree: Any, params: optax.Params) -> list[Any]:

@@ -1,0 +1,72 @@
+"""States: what the state of an optimizer is made of, and how its parts are asked.
+
+A state of adaptax says what it knows by methods: `has_unit`, `evaluated`, `unpacked`.
+States of others may have fields of any name, so the class is asked and not the object.
+States may be nested as deeply as JAX can flatten them: nothing here recurses.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+
+_T = TypeVar("_T")
+
+
+def asked(state: Any, name: str) -> Callable[..., Any] | None:
+    """Return the method of a state by its name; `None` where it has none.
+
+    A field of that name is none, whatever it holds.
+    """
+    kind = type(state)
+    is_field = dataclasses.is_dataclass(kind) and name in kind.__dataclass_fields__
+    if is_field or not inspect.isfunction(getattr(kind, name, None)):
+        return None
+    return getattr(state, name)
+
+
+def fields_of(state: Any) -> tuple[str, ...]:
+    """Return the names of the fields of a NamedTuple; none for other nodes."""
+    return getattr(state, "_fields", ()) if isinstance(state, tuple) else ()
+
+
+def parts_of(node: Any) -> dict[Any, Any]:
+    """Return the children of a node of any pytree by key; none for a leaf."""
+    pairs = jax.tree.leaves_with_path(node, is_leaf=lambda part: part is not node)
+    return {key_of(path[0]): part for path, part in pairs if path}
+
+
+def key_of(entry: Any) -> Any:
+    """Return the key, the name or the index in an entry of a path."""
+    for name in ("key", "name", "idx"):
+        if hasattr(entry, name):
+            return getattr(entry, name)
+    return entry
+
+
+def folded(
+    state: Any,
+    parts: Callable[[Any], dict[Any, Any]],
+    combine: Callable[[Any, dict[Any, _T]], _T],
+) -> _T:
+    """Combine what the parts of a state give, from the bottom up.
+
+    Args:
+        state: The root.
+        parts: `parts(node)` gives the parts of a node to look into, by key.
+        combine: `combine(node, results)` gives the result of a node, from those of its
+            parts by key.
+    """
+    nodes, results = [state], []
+    places: list[Any] = [None]
+    for parent, node in enumerate(nodes):  # which grows
+        found = parts(node)
+        nodes.extend(found.values())
+        places.extend((parent, key) for key in found)
+        results.append(dict.fromkeys(found))
+    for place in reversed(range(1, len(nodes))):
+        parent, key = places[place]
+        results[parent][key] = combine(nodes[place], results[place])
+    return combine(state, results[0])
