@@ -164,6 +164,7 @@ def branch(
     session = Session(
         "branching",
         trial,
+        hparams[0],
         key=key,
         mesh=mesh,
         checkpoint=checkpoint,

@@ -32,6 +32,8 @@ from adaptax.tuning.whole_files import fill_whole
 
 _SHARE_OF_TIME = 0.05
 _KIND = "checkpoint"
+_LAYOUT = 2  # 1 did not say of what program it is
+_SHOWN = 3  # differences of one part
 _NAME = re.compile(r"(\d{12,})-([0-9a-f]{32})\.npz")
 _LONGEST_NAME = 80
 
@@ -110,6 +112,7 @@ class Checkpoints:
 
         def fill(file):
             about = {
+                "layout": _LAYOUT,
                 "run": self._about,
                 "names": list(arrays),
                 "notes": plain(notes, "notes"),
@@ -178,11 +181,19 @@ class Checkpoints:
             )
         with path.open("rb") as file:
             numbered, about = archives.read(file, _KIND, path)
-        differing = differences(about["run"], self._about)
+        layout = about.get("layout", 1)
+        require(
+            layout == _LAYOUT,
+            f"{path} is of another version of adaptax, with the layout {layout} of "
+            f"checkpoints; this one reads {_LAYOUT}. Finish the run with that version, "
+            "or give another folder.",
+        )
+        differing = _differing(about["run"], self._about)
         require(
             not differing,
             f"{self.folder} has checkpoints of another run: {'; '.join(differing)}. "
-            "Give another folder, or the same arguments.",
+            "Give another folder, or the same arguments; or delete the folder, to "
+            "begin anew.",
         )
         arrays = {name: numbered[str(i)] for i, name in enumerate(about["names"])}
         return Checkpoint(_step(name), arrays, about["notes"])
@@ -194,6 +205,17 @@ class Checkpoints:
 
     def _paths(self) -> list[Path]:
         return [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
+
+
+def _differing(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """Say how two runs differ, with a few differences of each part."""
+    found = []
+    for part in sorted(there.keys() | here.keys()):
+        some = differences(there.get(part), here.get(part), part)
+        found += some[:_SHOWN]
+        if len(some) > _SHOWN:
+            found.append(f"{len(some) - _SHOWN} more of {part}")
+    return found
 
 
 def _step(name: str) -> int:

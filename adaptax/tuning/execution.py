@@ -14,7 +14,7 @@ member is carried along without effect on them.
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -76,7 +76,7 @@ class Programs:
     """
 
     def __init__(self, trial: Trial, key: jax.Array, mesh: Mesh | None = None):
-        """Put the data where the members will be; compile nothing yet.
+        """Compile nothing, and move nothing, yet.
 
         Args:
             trial: What the members run.
@@ -89,9 +89,13 @@ class Programs:
         self.mesh = mesh and Mesh(mesh.devices, mesh.axis_names)
         self.key_type = jax.random.key_impl(key)
         self.key_data = np.asarray(jax.random.key_data(key))
-        self.data = self.placed(trial.data, spread=False)
         self.compilations: list[Compilation] = []
         self._compiled: dict[Any, Any] = {}
+
+    @cached_property
+    def data(self) -> Any:
+        """The trial's data, where the members are."""
+        return self.placed(self.trial.data, spread=False)
 
     def get(self, name: str, width: int, *arguments: Any) -> Any:
         """Give the compiled program of that name for arguments of these shapes."""

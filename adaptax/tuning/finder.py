@@ -191,6 +191,7 @@ def find_learning_rate(
     session = Session(
         "learning rate finder",
         _range_test(trial, name, rates),
+        constants,
         key=key,
         mesh=mesh,
         checkpoint=checkpoint,

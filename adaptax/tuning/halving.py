@@ -113,6 +113,7 @@ def successive_halving(
     session = Session(
         "successive halving",
         trial,
+        each,
         key=key,
         mesh=mesh,
         checkpoint=checkpoint,

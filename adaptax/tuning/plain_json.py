@@ -71,7 +71,9 @@ def differences(there: Any, here: Any, name: str = "") -> list[str]:
             for difference in differences(
                 there.get(key),
                 here.get(key),
-                f"{name}.{key}" if name else key,
+                name + key
+                if not name or key[:1] in ("", "[", ".")
+                else f"{name}.{key}",
             )
         ]
     return [] if there == here else [f"{name} = {there!r} there and {here!r} here"]

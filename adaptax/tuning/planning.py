@@ -136,10 +136,20 @@ def members_that_fit(programs: Programs, hparams: Any, seeds: Any) -> int:
 
 def state_bytes(programs: Programs, hparams: Any, seeds: Any) -> int:
     """Count the bytes of one member's state."""
-    one = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], (hparams, seeds))
+    one = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], hparams)
+    states = first_states(programs, one, np.asarray(seeds)[:1], programs.data)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
+
+
+def first_states(programs: Programs, hparams: Any, seeds: Any, data: Any) -> Any:
+    """Return the shapes and types of members' states, without computing any.
+
+    Raises:
+        ValueError: If a hyperparameter changes the shape of an array.
+    """
     begin = programs.function("begin", 1)
     try:
-        states = jax.eval_shape(begin, *one, programs.key_data, programs.data)
+        return jax.eval_shape(begin, hparams, seeds, programs.key_data, data)
     except TypeError as error:  # what JAX raises where a shape is traced
         if "concrete" not in str(error):
             raise
@@ -148,7 +158,6 @@ def state_bytes(programs: Programs, hparams: Any, seeds: Any) -> int:
             "changes the shape of an array is static. Build a trial for each value of "
             "it."
         ) from error
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
 
 
 def free_bytes() -> float:

@@ -229,6 +229,7 @@ def population_based_training(
     session = Session(
         "population based training",
         trial,
+        hparams,
         key=key,
         mesh=mesh,
         checkpoint=checkpoint,

@@ -31,6 +31,19 @@ def following_tables(trial: Trial, name: str) -> Trial:
     return scheduled(trial, hparams_at)
 
 
+def along(constants: Any, rates: np.ndarray) -> dict[str, Any]:
+    """Return the hyperparameters of runs along tables.
+
+    Args:
+        constants: Arrays of shape (1,).
+        rates: (runs, steps).
+    """
+    constants = jax.tree.map(
+        lambda leaf: np.repeat(leaf, len(rates), axis=0), constants
+    )
+    return {"constants": constants, "rates": rates}
+
+
 class ScheduleRuns:
     """Trains schedules, stage after stage, and goes on where a checkpoint left off.
 
@@ -59,7 +72,7 @@ class ScheduleRuns:
         self.session, self._constants, self._num_steps = session, constants, num_steps
         rates = np.full((members, num_steps), rate, np.float32)
         seeds = np.zeros(members, np.uint32)
-        planned = session.plan(strategy, self._hparams(rates), seeds, num_steps)
+        planned = session.plan(strategy, along(constants, rates), seeds, num_steps)
         self._wave = planned.wave
         self._scores: dict[str, np.ndarray] = {}
         self.also: Callable[[], dict[str, np.ndarray]] = dict
@@ -91,16 +104,10 @@ class ScheduleRuns:
         checkpoint = self.session.resumed
         if checkpoint is not None and checkpoint.notes["stage"] != stage:
             checkpoint = None
-        hparams = self._hparams(every_rate)
+        hparams = along(self._constants, every_rate)
         runs = Waves(self.session, hparams, every_seed, self._num_steps, checkpoint)
         runs.train(self._wave, lambda _: best, partial(self._save, stage))
         return runs.finished(len(rates), len(seeds))
-
-    def _hparams(self, rates: np.ndarray) -> Any:
-        constants = jax.tree.map(
-            lambda leaf: np.repeat(leaf, len(rates), axis=0), self._constants
-        )
-        return {"constants": constants, "rates": rates}
 
     def _save(
         self,

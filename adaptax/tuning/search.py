@@ -38,7 +38,7 @@ from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rate_tables import interpolated
 from adaptax.tuning.records import group, prefixed
 from adaptax.tuning.results import Result
-from adaptax.tuning.schedule_runs import ScheduleRuns, following_tables
+from adaptax.tuning.schedule_runs import ScheduleRuns, along, following_tables
 from adaptax.tuning.scheduled_trials import constants_beside, require_rates
 from adaptax.tuning.sessions import Session, stream
 from adaptax.tuning.trials import Trial
@@ -256,6 +256,7 @@ def search_schedule(
     session = Session(
         "schedule search",
         following_tables(trial, name),
+        along(constants, np.zeros((1, num_steps), np.float32)),
         key=key,
         mesh=mesh,
         checkpoint=checkpoint,

@@ -1,7 +1,5 @@
 """Sessions: what every tool does around its programs: plan, show, save, resume."""
 
-import hashlib
-import json
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -15,6 +13,7 @@ from jax.sharding import Mesh
 
 from adaptax import checks
 from adaptax.checks import require
+from adaptax.tuning import digests
 from adaptax.tuning.checkpoints import Checkpoints
 from adaptax.tuning.execution import Plan, Programs
 from adaptax.tuning.planning import Planned, Strategy, make_plan
@@ -32,6 +31,7 @@ class Session:
         self,
         tool: str,
         trial: Trial,
+        hparams: Any,
         *,
         key: Any,
         mesh: Mesh | None,
@@ -45,6 +45,7 @@ class Session:
         Args:
             tool: Its name, for people.
             trial: What the members run.
+            hparams: Theirs, or those of some of them, with a leading axis.
             key: A JAX key or a whole number.
             mesh: The devices to spread the members over.
             checkpoint: A folder, or `None` to save nothing.
@@ -57,9 +58,9 @@ class Session:
         self.started = time.perf_counter()
         self.checkpoints, self.resumed = None, None
         if checkpoint is not None:
-            facts = {"tool": tool, "key": self.programs.key_data, **about}
-            facts |= {"jax": jax.__version__, "data": _shapes(trial.data)}
-            self.checkpoints = Checkpoints(checkpoint, _digests(facts))
+            facts = {"tool": tool, **about}
+            run = digests.of_run(self.programs, hparams, facts)
+            self.checkpoints = Checkpoints(checkpoint, run)
             try:
                 self.resumed = self.checkpoints.latest()
             except BaseException:
@@ -160,25 +161,3 @@ def as_seeds(seeds: int | Sequence[int]) -> np.ndarray:
         checks.count("seeds", seed)
         require(seed < 2**32, f"seeds must be < 2**32, got {seed}. Take smaller ones.")
     return np.asarray(seeds, np.uint32)
-
-
-def _shapes(data: Any) -> str:
-    return str(
-        jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), data)
-    )
-
-
-def _digests(facts: dict[str, Any]) -> dict[str, Any]:
-    """Make facts fit for JSON: what is not a number or a text, by its digest."""
-
-    def plain(value):
-        if isinstance(value, str | int | float | bool | None):
-            return value
-        leaves, structure = jax.tree.flatten(value)
-        whole = hashlib.sha256(str(structure).encode())
-        for leaf in map(np.asarray, leaves):
-            whole.update(json.dumps([str(leaf.dtype), leaf.shape]).encode())
-            whole.update(leaf.tobytes())
-        return whole.hexdigest()[:16]
-
-    return {name: plain(value) for name, value in facts.items()}

@@ -224,6 +224,7 @@ def sweep(
     session = Session(
         "sweep",
         trial,
+        each,
         key=key,
         mesh=mesh,
         checkpoint=checkpoint,

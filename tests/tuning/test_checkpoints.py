@@ -237,6 +237,20 @@ def test_another_layout_is_refused(folder, monkeypatch):
         latest(folder)
 
 
+def test_a_checkpoint_of_an_earlier_layout_is_refused_by_name(folder, monkeypatch):
+    with monkeypatch.context() as changed:
+        changed.setattr(module, "_LAYOUT", 1)
+        save(folder, 1)
+    with pytest.raises(ValueError, match=r"layout 1 of checkpoints.*this one reads 2"):
+        latest(folder)
+
+
+def test_of_many_differences_a_few_are_named(folder):
+    save(folder, 1, about={"state": {str(i): i for i in range(9)}})
+    with pytest.raises(ValueError, match=r"state\.2 = 2 there.*; 6 more of state"):
+        latest(folder, {"state": {}})
+
+
 def npz(**members):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -275,7 +289,7 @@ class Bomb:
     ],
 )
 def test_objects_and_sizes_that_are_not_there_are_refused(folder, member, complaint):
-    run = {"run": ABOUT, "names": ["x"], "notes": {}}
+    run = {"layout": 2, "run": ABOUT, "names": ["x"], "notes": {}}
     header = {"schema": 1, "kind": "checkpoint", "dtypes": {"0": "float64"}}
     about = npy(json.dumps(header | {"about": run}))
     put(folder, 1, npz(__about__=about, **{"0": npy(np.zeros(2))}))
