@@ -51,6 +51,7 @@ from adaptax.learning_rate_free import schedule_free_polyak as schedule_free_pol
 from adaptax.learning_rate_free import schedule_free_radam as schedule_free_radam
 from adaptax.learning_rate_free import schedule_free_sgd as schedule_free_sgd
 from adaptax.learning_rate_free import trac as trac
+from adaptax.moving import from_optax as from_optax
 from adaptax.observe import learning_rate as learning_rate
 from adaptax.observe import monitor as monitor
 from adaptax.observe import set_learning_rate as set_learning_rate

@@ -203,6 +203,22 @@ def average_weight(factor: Scalar, step: jax.Array) -> jax.Array:
     )
 
 
+def without_bias(average: Any, factor: Scalar, step: jax.Array) -> Any:
+    """Divide a moving average that began at 0 by its bias, 1 − bᵗ.
+
+    Args:
+        average: A tree of arrays, m ← b m + (1 − b) x from m = 0.
+        factor: b in [0, 1].
+        step: t >= 0, the number of values in it; the average stays 0 where it is 0.
+    """
+    real = jnp.result_type(float)
+    log = jnp.log1p(jnp.asarray(factor).astype(real) - 1)
+    bias = -jnp.expm1(jnp.maximum(log, -80) * step.astype(real))  # finite for b = 0
+    return jax.tree.map(
+        lambda leaf: divide(leaf, bias.astype(real_dtype(leaf.dtype))), average
+    )
+
+
 def _on_leaf(rule, num_trees, where, scalars, gradient, *row):
     if not is_trained(gradient) or any(not is_trained(leaf) for leaf in row):
         return gradient, *row[:num_trees]

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from adaptax.handover import Takes, offer
 from adaptax.leaves import (
     dtype_of,
     is_complex,
@@ -27,7 +28,9 @@ from adaptax.varying import axes_of, spread
 _T = TypeVar("_T", bound=optax.GradientTransformation)
 
 
-def guarded(transformation: _T, *, whole: bool = False) -> _T:
+def guarded(
+    transformation: _T, *, whole: bool = False, takes: Takes | None = None
+) -> _T:
     """Return a transformation that refuses what it would train wrongly or not at all.
 
     Its `init` raises `ValueError` for leaves that cannot be trained, and its `update`
@@ -38,6 +41,7 @@ def guarded(transformation: _T, *, whole: bool = False) -> _T:
         whole: Whether its whole state hangs on scalars that are made of all the
             gradients, or of the loss. Inside of `jax.shard_map` it then varies from the
             start as the parameters do.
+        takes: What its state can be made of; see `adaptax.handover`.
     """
     inner_init, inner_update = transformation
 
@@ -45,7 +49,8 @@ def guarded(transformation: _T, *, whole: bool = False) -> _T:
     def init(params):
         require_trainable(params)
         state = inner_init(params)
-        return spread(state, axes_of(params)) if whole else state
+        state = spread(state, axes_of(params)) if whole else state
+        return state if takes is None else offer(state, takes)
 
     @functools.wraps(inner_update)
     def update(updates, state, params=None, **extra_args):

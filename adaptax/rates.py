@@ -22,6 +22,7 @@ import optax
 from adaptax import checks, counters, seats
 from adaptax.checks import Scalar, require
 from adaptax.guards import require_like
+from adaptax.handover import offer
 from adaptax.leaves import computing_dtype, dtype_of, narrowed, require_trainable, times
 
 OneRate: TypeAlias = Scalar | Callable[..., Any] | optax.GradientTransformation
@@ -195,7 +196,18 @@ def _schedule(init: Callable[..., Any], advance: Callable[[Any], Any]) -> Schedu
         state = advance(state)
         return scale_updates(updates, state.learning_rate), state
 
-    return Schedule(init, update)
+    def taken(theirs):
+        begun = init()
+        before = begun._replace(step=jnp.maximum(theirs.count - 1, 0))
+        after = advance(before)
+        return jax.tree.map(
+            lambda new, old: jnp.where(theirs.count > 0, new, old), after, begun
+        )
+
+    def offered(params=None):
+        return offer(init(params), {"ScaleByScheduleState": taken})
+
+    return Schedule(offered, update)
 
 
 def as_rate(

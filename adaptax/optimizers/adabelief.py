@@ -29,6 +29,7 @@ from adaptax.coordinates import (
     divide,
     magnitudes,
     root,
+    without_bias,
 )
 from adaptax.guards import guarded
 from adaptax.leaves import abs_sq
@@ -99,7 +100,13 @@ def scale_by_adabelief(
         )
         return updates, AdabeliefState(step, mean, mean_sq_error)
 
-    return guarded(optax.GradientTransformation(init, update))
+    def taken(theirs):
+        mean = without_bias(theirs.mu, b1, theirs.count)
+        mean_sq = without_bias(theirs.nu, b2, theirs.count)
+        return AdabeliefState(theirs.count, mean, mean_sq)
+
+    takes = {"ScaleByBeliefState": taken}
+    return guarded(optax.GradientTransformation(init, update), takes=takes)
 
 
 def adabelief(

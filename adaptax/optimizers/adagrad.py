@@ -61,7 +61,11 @@ def scale_by_adagrad(
         )
         return updates, AdagradState(sum_sq)
 
-    return guarded(optax.GradientTransformation(init, update))
+    def taken(theirs):
+        return AdagradState(theirs.sum_of_squares)
+
+    takes = {"ScaleByRssState": taken}
+    return guarded(optax.GradientTransformation(init, update), takes=takes)
 
 
 def adagrad(

@@ -31,6 +31,7 @@ from adaptax.coordinates import (
     divide,
     magnitudes,
     root,
+    without_bias,
 )
 from adaptax.guards import guarded
 from adaptax.leaves import abs_sq
@@ -112,7 +113,13 @@ def scale_by_adam(
         )
         return updates, AdamState(step, mean, mean_sq, max_sq[0] if amsgrad else ())
 
-    return guarded(optax.GradientTransformation(init, update))
+    def taken(theirs):
+        mean = without_bias(theirs.mu, b1, theirs.count)
+        mean_sq = without_bias(theirs.nu, b2, theirs.count)
+        return AdamState(theirs.count, mean, mean_sq, ())
+
+    takes = {} if amsgrad else {"ScaleByAdamState": taken}
+    return guarded(optax.GradientTransformation(init, update), takes=takes)
 
 
 def adam(

@@ -66,7 +66,11 @@ def scale_by_lion(
         updates = jax.tree.map(_widened, signs, narrow, mean, is_leaf=is_placeholder)
         return updates, LionState(mean)
 
-    return guarded(optax.GradientTransformation(init, update))
+    def taken(theirs):
+        return LionState(theirs.mu)
+
+    takes = {"ScaleByLionState": taken}
+    return guarded(optax.GradientTransformation(init, update), takes=takes)
 
 
 def lion(

@@ -15,12 +15,15 @@ it is dampened.
 
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate
 from adaptax.guards import guarded
+from adaptax.leaves import times
 from adaptax.rates import LearningRate, descend
 
 
@@ -65,7 +68,12 @@ def scale_by_momentum(
         )
         return updates, MomentumState(velocity)
 
-    return guarded(optax.GradientTransformation(init, update))
+    def taken(theirs):  # an undamped sum
+        weight = 1 - jnp.asarray(dampening)
+        return MomentumState(jax.tree.map(lambda v: times(v, weight), theirs.trace))
+
+    takes = {"TraceState": taken}
+    return guarded(optax.GradientTransformation(init, update), takes=takes)
 
 
 def momentum(

@@ -28,6 +28,7 @@ from adaptax.coordinates import (
     divide,
     magnitudes,
     root,
+    without_bias,
 )
 from adaptax.guards import guarded
 from adaptax.leaves import abs_sq
@@ -119,7 +120,16 @@ def scale_by_rmsprop(
         mean = kept[-1] if centered else ()
         return updates, RmspropState(step, mean_sq, velocity, mean)
 
-    return guarded(optax.GradientTransformation(init, update))
+    def taken(theirs):
+        step = theirs.count if debias else counters.zero()
+        averages = [theirs.nu, theirs.mu] if centered else [theirs.nu]
+        if debias:
+            averages = [without_bias(tree, decay, step) for tree in averages]
+        return RmspropState(step, averages[0], (), averages[1] if centered else ())
+
+    name = f"ScaleBy{'RStdDev' if centered else 'Rms'}{'WithCount' * debias}State"
+    takes = {name: taken} if momentum is None else {}
+    return guarded(optax.GradientTransformation(init, update), takes=takes)
 
 
 def rmsprop(
