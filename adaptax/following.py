@@ -7,7 +7,7 @@ keep what is not finite away from it, and scale the updates by its rate.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,9 @@ from adaptax.checks import require
 from adaptax.guards import flattened, guarded, require_matching
 from adaptax.leaves import is_placeholder, without_variables
 from adaptax.rates import Rate, scale_updates
-from adaptax.states import asked
+from adaptax.states import LABELED, asked, folded, parts_in_use
+
+_S = TypeVar("_S")
 
 
 class ControllerState(NamedTuple):
@@ -57,12 +59,13 @@ class Controller(Rate):
         except Exception:  # its state cannot be had without the user's parameters
             return "<controller>"
 
-    def observe(self, opt_state: Any, metric: Any) -> Any:
+    def observe(self, opt_state: _S, metric: Any) -> _S:
         """Tell the controller a metric, such as a validation loss, between updates.
 
         Args:
             opt_state: The state of any optimizer that contains this controller, at any
-                depth; under `optax.partition` each group's state is advanced.
+                depth. Controllers of one kind in the groups of `optax.partition` count
+                as copies of one, and each group's is advanced.
             metric: A scalar. One that is not finite is counted and changes nothing
                 else.
 
@@ -71,30 +74,42 @@ class Controller(Rate):
             of one kind are told apart by what they listen to, or by their `name`.
 
         Raises:
-            ValueError: If `opt_state` has no state of this controller.
+            ValueError: If `opt_state` has no state of this controller, or those of
+                several that could be it.
         """
         own = jax.eval_shape(self.init, ())
-        found = []
+
+        def is_own(node):
+            return _same_controller(node, own)
+
+        number = folded(
+            opt_state,
+            lambda node: {} if is_own(node) else parts_in_use(node),
+            lambda node, numbers: int(is_own(node)) or _number(node, numbers),
+        )
+        require(
+            number > 0,
+            f"opt_state has no state of this controller ({_describe(own)}). "
+            "Pass the state of an optimizer that was built with it.",
+        )
+        require(
+            number == 1,
+            f"opt_state has {number} controllers that could be this one "
+            f"({_describe(own)}). Tell them apart by name, as in "
+            "reduce_on_plateau(..., name='validation'), or pass the state of one "
+            "optimizer.",
+        )
 
         def advance(node):
-            if not _same_controller(node, own):
+            if not is_own(node):
                 return node
-            found.append(node)
             plain = without_variables(node)
             _, advanced = self.update((), plain, None, **{OBSERVED: metric})
             return jax.tree.unflatten(
                 jax.tree.structure(node), jax.tree.leaves(advanced)
             )
 
-        opt_state = jax.tree.map(
-            advance, opt_state, is_leaf=lambda node: _same_controller(node, own)
-        )
-        require(
-            bool(found),
-            f"opt_state has no state of this controller ({_describe(own)}). "
-            "Pass the state of an optimizer that was built with it.",
-        )
-        return opt_state
+        return jax.tree.map(advance, opt_state, is_leaf=is_own)
 
 
 OBSERVED = "observed_metric"
@@ -289,6 +304,11 @@ def _same_controller(node: Any, own: ControllerState) -> bool:
         for controller in (node, own)
     ]
     return kinds[0] == kinds[1]
+
+
+def _number(node: Any, numbers: dict[Any, int]) -> int:
+    """Count the controllers in a node, of which groups have a copy each."""
+    return (max if isinstance(node, LABELED) else sum)((0, *numbers.values()))
 
 
 def _describe(own: ControllerState) -> str:

@@ -27,7 +27,15 @@ from adaptax.leaves import (
     without_variables,
 )
 from adaptax.rates import ConstantState
-from adaptax.states import fields_of, folded, key_of, parts_of
+from adaptax.states import (
+    INJECTED,
+    LABELED,
+    SAVED,
+    fields_of,
+    folded,
+    key_of,
+    parts_in_use,
+)
 from adaptax.varying import axes_of, spread
 
 
@@ -188,59 +196,21 @@ def _none_usable(updates: optax.Updates) -> jax.Array:
     return ~jnp.stack(found).any() if found else jnp.zeros((), bool)
 
 
-_SAVED = "saved_inner_state"
-"""The field of a state to go back to: its rates are not applied, but set with them."""
-
-
 def _optimizer_state(state: Any) -> Any:
     """Take the optimizer's state out of a Flax TrainState or Optimizer."""
     return state if isinstance(state, tuple) else getattr(state, "opt_state", state)
 
 
-_INJECTED = (
-    optax.InjectStatefulHyperparamsState,
-    optax.schedules.InjectHyperparamsState,
-)
-_LABELED = optax.transforms.PartitionState
-_HOLDS_STATES = ("rate", "followed", "tuner", "model")
-"""Fields beside those called `..._state`, in which a state of adaptax has others."""
-
-
 def _product(state: Any) -> Any:
     """Multiply the rates below a state; None where there is none."""
-    return folded(state, _parts, _combined)
-
-
-def _parts(state: Any) -> dict[Any, Any]:
-    """Return the parts of a state in which there may be rates that are applied.
-
-    Those of the library's own states have names of their own. Other fields are shaped
-    like the parameters, of which one may be called `learning_rate`.
-    """
-    if isinstance(state, _INJECTED):
-        return {"inner_state": state.inner_state}
-    if isinstance(state, _LABELED):
-        return dict(state.inner_states)
-    if not isinstance(state, tuple | list | dict):
-        return {}
-    parts = parts_of(state)
-    if fields_of(state) and type(state).__module__.split(".")[0] in (
-        "adaptax",
-        "optax",
-    ):
-        return {key: part for key, part in parts.items() if _holds_states(key)}
-    return parts
-
-
-def _holds_states(field: str) -> bool:
-    return field != _SAVED and ("state" in field or field in _HOLDS_STATES)
+    return folded(state, parts_in_use, _combined)
 
 
 def _combined(state: Any, rates: dict[Any, Any]) -> Any:
     """Multiply a state's own rate and those of its parts."""
-    if isinstance(state, _LABELED):
+    if isinstance(state, LABELED):
         return {key: rate for key, rate in rates.items() if rate is not None} or None
-    if isinstance(state, _INJECTED) and rates["inner_state"] is not None:
+    if isinstance(state, INJECTED) and rates["inner_state"] is not None:
         return rates["inner_state"]  # which is made of the injected rate
     rate = _own_rate(state)
     for part in rates.values():
@@ -250,7 +220,7 @@ def _combined(state: Any, rates: dict[Any, Any]) -> Any:
 
 def _own_rate(state: Any) -> jax.Array | None:
     """Return the rate that a node keeps itself, if it is one real number."""
-    if isinstance(state, _INJECTED):
+    if isinstance(state, INJECTED):
         rate = state.hyperparams.get("learning_rate")
     else:
         rate = state.learning_rate if "learning_rate" in fields_of(state) else None
@@ -281,11 +251,11 @@ def _set(state: Any, value: Any) -> tuple[Any, int]:
         if isinstance(node, ConstantState):
             filled = _filled(node.learning_rate, value)
             changed, count = node._replace(learning_rate=filled), 1
-        elif isinstance(node, _INJECTED):
+        elif isinstance(node, INJECTED):
             changed, count = _set_injected(node, value)
-        elif isinstance(node, _LABELED):
+        elif isinstance(node, LABELED):
             changed, count = _set_by_label(node, value)
-        elif _SAVED in fields_of(node):
+        elif SAVED in fields_of(node):
             inner_state, count = _set(node.inner_state, value)
             saved, _ = _set(node.saved_inner_state, value)
             changed = node._replace(inner_state=inner_state, saved_inner_state=saved)
@@ -304,8 +274,8 @@ def _set(state: Any, value: Any) -> tuple[Any, int]:
 
 
 def _holds_rate(node: Any) -> bool:
-    special = (ConstantState, _LABELED, *_INJECTED)
-    return isinstance(node, special) or _SAVED in fields_of(node)
+    special = (ConstantState, LABELED, *INJECTED)
+    return isinstance(node, special) or SAVED in fields_of(node)
 
 
 def _set_injected(state: Any, value: Any) -> tuple[Any, int]:

@@ -11,8 +11,24 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import optax
 
 _T = TypeVar("_T")
+
+LABELED = optax.transforms.PartitionState
+"""The state of `optax.partition`."""
+
+INJECTED = (
+    optax.InjectStatefulHyperparamsState,
+    optax.schedules.InjectHyperparamsState,
+)
+"""Those of `optax.inject_hyperparams`."""
+
+SAVED = "saved_inner_state"
+"""The field of a state to go back to: it is not in use."""
+
+_HOLDING = ("rate", "followed", "inner", "tuner", "model")
+"""Fields beside those called `..._state`, in which a state of adaptax has others."""
 
 
 def asked(state: Any, name: str) -> Callable[..., Any] | None:
@@ -36,6 +52,31 @@ def parts_of(node: Any) -> dict[Any, Any]:
     """Return the children of a node of any pytree by key; none for a leaf."""
     pairs = jax.tree.leaves_with_path(node, is_leaf=lambda part: part is not node)
     return {key_of(path[0]): part for path, part in pairs if path}
+
+
+def parts_in_use(state: Any) -> dict[Any, Any]:
+    """Return the parts of a state that may be states, or have some in them, by key.
+
+    Those of the library's own states and of Optax's have names of their own. Their
+    other fields are shaped like the parameters, whose names say nothing.
+    """
+    if isinstance(state, INJECTED):
+        return {"inner_state": state.inner_state}
+    if isinstance(state, LABELED):
+        return dict(state.inner_states)
+    if not isinstance(state, tuple | list | dict):
+        return {}
+    parts = parts_of(state)
+    if fields_of(state) and type(state).__module__.split(".")[0] in (
+        "adaptax",
+        "optax",
+    ):
+        return {key: part for key, part in parts.items() if _holds_states(key)}
+    return parts
+
+
+def _holds_states(field: str) -> bool:
+    return field != SAVED and ("state" in field or field in _HOLDING)
 
 
 def key_of(entry: Any) -> Any:

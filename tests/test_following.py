@@ -1,5 +1,8 @@
 """Controllers: what they listen to, when they count, and what they observe."""
 
+from inspect import signature
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,8 @@ import optax
 import pytest
 
 import adaptax
+from adaptax import following
+from adaptax.catalog import ENTRIES
 
 
 def plateau(**arguments):
@@ -102,6 +107,75 @@ def test_two_controllers_are_told_apart_by_name_or_by_what_they_listen_to(
     for metric in (1.0, 1.0, 1.0):
         state = two.observe(state, metric)
     assert adaptax.learning_rate(state) == 0.125
+
+
+LISTENING = [
+    entry
+    for entry in ENTRIES
+    if entry.family == "controller"
+    and "monitor" in signature(entry.factory).parameters
+    and "value" in entry.needs
+]
+
+
+def controllers_in(state):
+    def is_one(node):
+        return isinstance(node, following.ControllerState)
+
+    return [node for node in jax.tree.leaves(state, is_leaf=is_one) if is_one(node)]
+
+
+@pytest.mark.parametrize("entry", LISTENING, ids=lambda entry: entry.name)
+def test_observe_refuses_to_choose_between_two_controllers_of_one_kind(entry):
+    one, two = entry.make(monitor=None), entry.make(monitor=None)
+    named = entry.make(monitor=None, name="named")
+    alone = adaptax.gradient_descent([1.0, one, named]).init(PARAMS)
+    for several in (
+        adaptax.gradient_descent([1.0, one, named, two]).init(PARAMS),
+        optax.chain(two, adaptax.accumulate(adaptax.adam([1.0, one]), 2)).init(PARAMS),
+        {"generator": alone, "discriminator": alone},
+        (alone, optax.MaskedState(alone)),
+    ):
+        with pytest.raises(ValueError, match=r"2 controllers that could be.*by name"):
+            one.observe(several, 1.0)
+
+
+@pytest.mark.parametrize("entry", LISTENING, ids=lambda entry: entry.name)
+def test_controllers_with_names_hear_each_its_own_metrics(entry):
+    one, two = (entry.make(monitor=None, name=name) for name in ("one", "two"))
+    optimizer = adaptax.gradient_descent([1.0, one, two])
+    state = optimizer.init(PARAMS)
+    told = two.observe(one.observe(state, 1.0), jnp.nan)
+    first, second = controllers_in(told)
+    assert (int(first.skipped), int(second.skipped)) == (0, 1)
+    alone = one.observe(one.init(PARAMS), 1.0)
+    chex.assert_trees_all_equal(first.followed, alone.followed)
+
+
+@pytest.mark.parametrize("entry", LISTENING, ids=lambda entry: entry.name)
+def test_copies_of_a_controller_in_the_groups_of_a_partition_are_one(entry):
+    one = entry.make(monitor=None)
+    groups = {label: adaptax.adam([1.0, one]) for label in "xy"}
+    for optimizer in (
+        optax.partition(groups, {"a": "x", "b": "y"}),
+        adaptax.reject_increase(adaptax.adam([1.0, one])),  # keeps one to go back to
+    ):
+        copies = controllers_in(one.observe(optimizer.init(PARAMS), jnp.nan))
+        assert [int(copy.skipped) for copy in copies] == [1, 1]
+
+
+SEATED = [entry for entry in ENTRIES if entry.has_seat]
+
+
+@pytest.mark.parametrize("entry", SEATED, ids=lambda entry: entry.name)
+def test_a_controller_is_found_in_the_seat_of(entry):
+    controller = plateau(monitor=None)
+    optimizer = entry.make(learning_rate=[0.5, controller])
+
+    def observed():
+        return controller.observe(optimizer.init(PARAMS), 1.0)
+
+    assert controllers_in(jax.eval_shape(observed))
 
 
 @pytest.mark.parametrize(

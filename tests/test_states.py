@@ -24,6 +24,26 @@ def state_of(case):
     return state, refused(state)
 
 
+def states_in(state, parts):
+    """List the classes of the states that are found by way of some parts."""
+
+    def kinds(node, below):
+        own = [type(node)] if "learning_rate" in states.fields_of(node) else []
+        return sum(below.values(), own)
+
+    return states.folded(state, parts, kinds)
+
+
+def test_every_state_that_is_in_use_is_found():
+    def all_but_saved(node):
+        return {k: v for k, v in states.parts_of(node).items() if k != states.SAVED}
+
+    for case in CASES:
+        state, _ = state_of(case)
+        expected = states_in(state, all_but_saved)
+        assert states_in(state, states.parts_in_use) == expected, case
+
+
 class Strange(NamedTuple):
     """A state of somebody else, with fields named as what adaptax asks for."""
 

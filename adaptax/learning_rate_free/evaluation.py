@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from adaptax.leaves import dtype_of, is_placeholder, is_trained, without_variables
-from adaptax.states import asked, parts_of
+from adaptax.states import asked, parts_in_use
 
 
 def eval_params(opt_state: Any, params: optax.Params) -> optax.Params:
@@ -89,9 +89,8 @@ def _asking(state: Any, params: optax.Params) -> list[Any]:
             found.append(node)
         elif unpacked := asked(node, "unpacked"):  # that of `adaptax.packed`
             nodes.append(unpacked(params))
-        else:  # what is saved to go back to is not in use
-            parts = parts_of(node).items()
-            nodes.extend(part for key, part in parts if key != "saved_inner_state")
+        else:
+            nodes.extend(parts_in_use(node).values())
     return found
 
 
