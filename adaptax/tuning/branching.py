@@ -25,6 +25,7 @@ from adaptax import checks, spaces
 from adaptax.checks import require
 from adaptax.rates import Schedule
 from adaptax.tuning import records
+from adaptax.tuning.acting import differing
 from adaptax.tuning.checkpoints import Checkpoint
 from adaptax.tuning.divergence import mean_of_good
 from adaptax.tuning.execution import Population
@@ -143,9 +144,11 @@ def branch(
         progress: See `sweep`.
 
     Raises:
-        ValueError: If an argument is out of its range, all branches do not fit into the
-            memory together, or the folder has a checkpoint of other arguments.
+        ValueError: If an argument is out of its range, a hyperparameter that is varied
+            does not act, all branches do not fit into the memory together, or the
+            folder has a checkpoint of other arguments.
         FloatingPointError: If every branch of a stage diverges.
+        KeyError: If the trial reads a hyperparameter that is not there.
         OSError: If the folder cannot be written, or another process is using it.
     """
     checks.length("stages", stages)
@@ -178,6 +181,8 @@ def branch(
         },
     )
     with session:
+        varied = differing(jax.tree.map(lambda *rows: np.stack(rows), *hparams))
+        session.require_acting(hparams[0], varied, within_run=stages > 1)
         seeds = np.zeros(count, np.uint32)
         planned = session.plan(strategy, hparams[0], seeds, stages * explore_steps)
         fit_together("branches", count, planned.wave)

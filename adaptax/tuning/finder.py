@@ -162,8 +162,10 @@ def find_learning_rate(
         progress: See `sweep`.
 
     Raises:
-        ValueError: If an argument is out of its range, the seeds do not fit into the
-            memory together, or the folder has a checkpoint of other arguments.
+        ValueError: If an argument is out of its range, a hyperparameter that is varied
+            does not act, the seeds do not fit into the memory together, or the folder
+            has a checkpoint of other arguments.
+        KeyError: If the trial reads a hyperparameter that is not there.
         OSError: If the folder cannot be written, or another process is using it.
 
     >>> import jax.numpy as jnp
@@ -200,6 +202,7 @@ def find_learning_rate(
         about={"hparams": constants, "name": name, "rates": rates, "seeds": chosen},
     )
     with session:
+        session.require_acting(constants, [name], within_run=True, trial=trial)
         planned = session.plan(strategy, constants, chosen, num_steps)
         fit_together("seeds", len(chosen), planned.wave)
         population = Population(session.programs, planned.plan, constants, chosen)

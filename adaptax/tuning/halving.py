@@ -23,6 +23,7 @@ from jax.sharding import Mesh
 
 from adaptax import checks, spaces
 from adaptax.checks import require
+from adaptax.tuning.acting import differing
 from adaptax.tuning.checkpoints import Checkpoint
 from adaptax.tuning.execution import Population
 from adaptax.tuning.planning import Strategy
@@ -98,8 +99,10 @@ def successive_halving(
         progress: See `sweep`.
 
     Raises:
-        ValueError: If an argument is out of its range, all members do not fit into the
-            memory together, or the folder has a checkpoint of other arguments.
+        ValueError: If an argument is out of its range, a hyperparameter that is varied
+            does not act, all members do not fit into the memory together, or the folder
+            has a checkpoint of other arguments.
+        KeyError: If the trial reads a hyperparameter that is not there.
         OSError: If the folder cannot be written, or another process is using it.
     """
     checks.length("num_steps", num_steps)
@@ -122,6 +125,7 @@ def successive_halving(
         about={"hparams": hparams, "seeds": seed_list, "rungs": rungs, "eta": eta},
     )
     with session:
+        session.require_acting(hparams, differing(hparams))
         all_seeds = np.tile(seed_list, count)
         planned = session.plan(strategy, each, all_seeds, int(rungs[0]))
         fit_together("configurations and seeds", members, planned.wave)

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 from adaptax import checks
 from adaptax.checks import require
+from adaptax.tuning.acting import traced
 from adaptax.tuning.execution import BUFFER, Plan, Population, Programs
 
 Strategy = Literal["auto", "vmap", "map"] | int | Plan
@@ -148,16 +149,11 @@ def first_states(programs: Programs, hparams: Any, seeds: Any, data: Any) -> Any
         ValueError: If a hyperparameter changes the shape of an array.
     """
     begin = programs.function("begin", 1)
-    try:
+
+    def made(hparams):
         return jax.eval_shape(begin, hparams, seeds, programs.key_data, data)
-    except TypeError as error:  # what JAX raises where a shape is traced
-        if "concrete" not in str(error):
-            raise
-        raise ValueError(
-            "a hyperparameter is traced, and the trial needs its value: one that "
-            "changes the shape of an array is static. Build a trial for each value of "
-            "it."
-        ) from error
+
+    return traced(made, hparams)
 
 
 def free_bytes() -> float:

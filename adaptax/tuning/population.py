@@ -23,6 +23,7 @@ from adaptax import checks, spaces
 from adaptax.checks import require
 from adaptax.rates import Schedule
 from adaptax.tuning import records
+from adaptax.tuning.acting import differing
 from adaptax.tuning.checkpoints import Checkpoint
 from adaptax.tuning.divergence import mean_of_good
 from adaptax.tuning.execution import Population, from_arrays, to_arrays
@@ -207,8 +208,10 @@ def population_based_training(
 
     Raises:
         PopulationDiverged: If no member is left; it has the result so far.
-        ValueError: If an argument is out of its range, all members do not fit into the
-            memory together, or the folder has a checkpoint of other arguments.
+        ValueError: If an argument is out of its range, a hyperparameter that is varied
+            does not act, all members do not fit into the memory together, or the folder
+            has a checkpoint of other arguments.
+        KeyError: If the trial reads a hyperparameter that is not there.
         OSError: If the folder cannot be written, or another process is using it.
     """
     checks.length("num_steps", num_steps)
@@ -244,6 +247,10 @@ def population_based_training(
     )
     rules = _Rules(space, exploit, fraction, factors, resample, stream(key, "rules"))
     with session:
+        changed = _changed(space, hparams) if num_steps > interval else []
+        fixed = [name for name in differing(hparams) if name not in changed]
+        session.require_acting(hparams, changed, within_run=True)
+        session.require_acting(hparams, fixed)
         seeds = np.arange(count)
         planned = session.plan(strategy, hparams, seeds, num_steps)
         fit_together("members", count, planned.wave)
@@ -252,6 +259,22 @@ def population_based_training(
         while population.step < num_steps:
             run.go_on()
         return run.result()
+
+
+def _changed(space: dict[str, Any], hparams: Any) -> list[str]:
+    """Return the names of the hyperparameters that copies can have other values of."""
+
+    def changes(axis, values):
+        points = axis.options if isinstance(axis, spaces.Choice) else axis.values
+        several = points is None or len(np.unique(points)) > 1
+        return several and len(values) > 1
+
+    entries = zip(flatten_names(hparams).items(), spaces.entries(space), strict=True)
+    return [
+        name
+        for (name, values), entry in entries
+        if spaces.is_axis(entry) and changes(entry, values)
+    ]
 
 
 class _Rules(NamedTuple):

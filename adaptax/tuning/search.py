@@ -225,8 +225,9 @@ def search_schedule(
 
     Raises:
         ImportError: If evosax is missing.
-        ValueError: If an argument is out of its range, or the folder has a checkpoint
-            of other arguments.
+        ValueError: If an argument is out of its range, the rate does not act at every
+            step, or the folder has a checkpoint of other arguments.
+        KeyError: If the trial reads a hyperparameter that is not there.
         FloatingPointError: If every constant rate diverges, or the strategy does.
         OSError: If the folder cannot be written, or another process is using it.
     """
@@ -269,6 +270,8 @@ def search_schedule(
         },
     )
     with session:
+        first = {**constants, name: np.array([low], np.float32)}
+        session.require_acting(first, [name], within_run=True, trial=trial)
         runs = ScheduleRuns(
             session, constants, low, population * seeds, num_steps, strategy
         )

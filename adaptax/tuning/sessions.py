@@ -2,7 +2,7 @@
 
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from typing import Any
 
@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from adaptax import checks
 from adaptax.checks import require
 from adaptax.tuning import digests
+from adaptax.tuning.acting import require_acting
 from adaptax.tuning.checkpoints import Checkpoints
 from adaptax.tuning.execution import Plan, Programs
 from adaptax.tuning.planning import Planned, Strategy, make_plan
@@ -90,6 +91,29 @@ class Session:
         else:
             self.planned = make_plan(self.programs, strategy, hparams, seeds, num_steps)
         return self.planned
+
+    def require_acting(
+        self,
+        hparams: Any,
+        varied: Iterable[str],
+        *,
+        within_run: bool = False,
+        trial: Trial | None = None,
+    ) -> None:
+        """Raise unless what is varied acts, see `acting`; of a new run.
+
+        Args:
+            hparams: The hyperparameters of the members.
+            varied: The names of those that are varied.
+            within_run: Whether they are varied within a run.
+            trial: What reads them, if it is not what the members run.
+        """
+        if self.resumed is None:
+            programs = self.programs
+            data = jnp.asarray(programs.key_data)
+            key = jax.random.wrap_key_data(data, impl=programs.key_type)
+            trial = trial or programs.trial
+            require_acting(trial, hparams, varied, key, within_run=within_run)
 
     def report(self, steps: int, best: str = "") -> None:
         """Show that the members have taken so many steps more, all together."""

@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 from adaptax import checks, spaces
 from adaptax.checks import require
 from adaptax.tuning import records, tables
+from adaptax.tuning.acting import differing
 from adaptax.tuning.bands import Band, band
 from adaptax.tuning.divergence import mean_of_good
 from adaptax.tuning.planning import Strategy
@@ -192,8 +193,9 @@ def sweep(
         progress: Whether to show members done, the best so far and the time left.
 
     Raises:
-        ValueError: If an argument is out of its range, or the folder has a checkpoint
-            of other arguments.
+        ValueError: If an argument is out of its range, a hyperparameter that is varied
+            does not act, or the folder has a checkpoint of other arguments.
+        KeyError: If the trial reads a hyperparameter that is not there.
         OSError: If the folder cannot be written, or another process is using it.
 
     >>> import jax.numpy as jnp
@@ -233,6 +235,7 @@ def sweep(
         about={"hparams": hparams, "seeds": seed_list, "num_steps": num_steps},
     )
     with session:
+        session.require_acting(hparams, differing(hparams))
         wave = session.plan(strategy, each, every_seed, num_steps).wave
         runs = Waves(session, each, every_seed, num_steps, session.resumed)
         if session.resumed is not None:

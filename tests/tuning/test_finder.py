@@ -153,12 +153,14 @@ def test_the_other_hyperparameters_and_the_name_are_as_given():
 
 
 def given_losses(losses):
-    """Make a trial whose losses are given; it has no use for a rate."""
+    """Make a trial whose losses are given; the rate is seen to act, and adds 0."""
     losses = jnp.asarray(losses, jnp.float32)
-    return adaptax.Trial(
-        lambda hparams, key: jnp.zeros((), jnp.int32),
-        lambda hparams, step, n: (step + 1, losses[step][None]),
-    )
+
+    def advance(hparams, step, n):
+        del n
+        return step + 1, (losses[step] + 0 * hparams["learning_rate"])[None]
+
+    return adaptax.Trial(lambda hparams, key: jnp.zeros((), jnp.int32), advance)
 
 
 STEP = np.arange(STEPS)

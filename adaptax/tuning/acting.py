@@ -1,0 +1,204 @@
+"""Acting: whether what a tool varies changes anything, found without a step.
+
+    a hyperparameter acts    a loss of some step depends on it, or the evaluation does
+    within a run             it does so through `advance`, not only through `init`
+
+The trial is traced once, and what depends on what is read from `jax.vmap`: a value that
+depends on a batched one is batched itself. What a step makes of the state is followed
+until nothing new depends on the hyperparameter, so that it may act late, as the decay
+of an average does. A dependence that is always multiplied by 0 counts as one.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_batching import custom_vmap
+from jax.extend.core import jaxpr_as_fun
+
+from adaptax.checks import require
+from adaptax.tuning.records import flatten_names
+from adaptax.tuning.trials import Shared, Trial
+
+
+def differing(hparams: Any) -> list[str]:
+    """Return the names of the hyperparameters that have several values."""
+    named = flatten_names(hparams).items()
+    return [name for name, values in named if len(np.unique(values)) > 1]
+
+
+def require_acting(
+    trial: Trial,
+    hparams: Any,
+    varied: Iterable[str],
+    key: jax.Array,
+    *,
+    within_run: bool = False,
+) -> None:
+    """Raise unless each of the hyperparameters that are varied acts.
+
+    Args:
+        trial: What is to be run.
+        hparams: A pytree of arrays, whatever their shapes: each stands for a scalar.
+        varied: The names of some of them.
+        key: Of the kind that `init` will be given.
+        within_run: Whether they are varied from step to step, and not only from member
+            to member.
+
+    Raises:
+        ValueError: If one does not act.
+        KeyError: If the trial reads one that is not there.
+    """
+    programs = _Traced(trial, hparams, key)
+    names = list(flatten_names(hparams))
+    for name in varied:
+        place = names.index(name)
+        if programs.acts(place, within_run):
+            continue
+        listed = ", ".join(map(repr, names))
+        baked = within_run and programs.acts(place, within_run=False)
+        require(
+            not baked,
+            f"{name!r} is varied within a run, but only the trial's init depends on "
+            "it, as with optax.inject_hyperparams, which keeps the first value: later "
+            "ones would be reported and never applied. Give the number to the "
+            f"optimizer itself: optax.sgd(hparams[{name!r}]).",
+        )
+        raise ValueError(
+            f"{name!r} is varied, but no loss and no evaluation depends on it. Use it "
+            f"in the trial, or correct its name; there are {listed}."
+        )
+
+
+def traced(function: Callable[[Any], Any], hparams: Any) -> Any:
+    """Trace a function of a trial's hyperparameters, and explain what they lack.
+
+    Raises:
+        KeyError: If it reads one that is not there; the message has those that are.
+        ValueError: If it needs the value of one.
+    """
+    try:
+        return function(hparams)
+    except KeyError as error:
+        if not _is_missing(error, function, hparams):
+            raise
+        listed = ", ".join(map(repr, flatten_names(hparams)))
+        raise KeyError(
+            f"the trial reads the hyperparameter {error.args[0]!r}, and there are only "
+            f"{listed}: add it to the space or to hparams, or correct the name."
+        ) from error
+    except TypeError as error:  # what JAX raises where a shape is traced
+        if "concrete" not in str(error):
+            raise
+        raise ValueError(
+            "a hyperparameter is traced, and the trial needs its value: one that "
+            "changes the shape of an array is static. Build a trial for each value of "
+            "it."
+        ) from error
+
+
+def _is_missing(error: KeyError, function: Callable[[Any], Any], hparams: Any) -> bool:
+    """Return whether the key is a hyperparameter's: with it, the error is another."""
+    missing = error.args[0]
+
+    def filled(tree):
+        if not isinstance(tree, dict):
+            return tree
+        some = next(iter(jax.tree.leaves(tree)))
+        return {missing: some, **{key: filled(value) for key, value in tree.items()}}
+
+    try:
+        function(filled(hparams))
+    except KeyError as another:
+        return another.args[0] != missing
+    except Exception:  # of the value that was put there
+        return True
+    return True
+
+
+class _Traced:
+    """The programs of a trial, and what depends on what in them."""
+
+    def __init__(self, trial: Trial, hparams: Any, key: jax.Array):
+        scalars = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((), leaf.dtype), hparams
+        )
+        self._count = len(jax.tree.leaves(scalars))
+        data = jax.tree.map(jnp.asarray, trial.data)
+
+        def program(function, *arguments):
+            def given(hparams, arguments, data):
+                extra = {} if data is None else {"shared": Shared(data, jnp.int32(0))}
+                return function(hparams, *arguments, **extra)
+
+            def make(hparams):
+                make = jax.make_jaxpr(given, return_shape=True)
+                return make(hparams, arguments, data)
+
+            return traced(make, scalars)
+
+        self._init, state = program(trial.init, key)
+        self._advance, (after, _) = program(
+            lambda hparams, state, **extra: trial.advance(hparams, state, 1, **extra),
+            state,
+        )
+        self._evaluate = trial.evaluate and program(trial.evaluate, state)[0]
+        self._leaves = len(jax.tree.leaves(state))
+        # The run itself explains a state that changes its structure.
+        self._is_known = jax.tree.structure(after) == jax.tree.structure(state)
+
+    def acts(self, place: int, within_run: bool) -> bool:
+        """Return whether a hyperparameter acts, of those that `init` has read."""
+        own = [index == place for index in range(self._count)]
+        try:
+            return not self._is_known or self._reaches(own, within_run)
+        except (NotImplementedError, ValueError):
+            return True  # a step that cannot be batched
+
+    def _reaches(self, own: list[bool], within_run: bool) -> bool:
+        state = [False] * self._leaves
+        if not within_run:
+            state = _dependent(self._init, own)
+        while True:
+            *after, loss = _dependent(self._advance, own + state)
+            if loss:
+                return True
+            found = [old or new for old, new in zip(state, after, strict=True)]
+            if found == state:
+                break
+            state = found
+        if self._evaluate is None:
+            return False
+        if within_run:
+            own = [False] * self._count
+        return any(_dependent(self._evaluate, own + state))
+
+
+def _dependent(program: Any, inputs: list[bool]) -> list[bool]:
+    """Return which outputs depend on some of the first inputs."""
+    batched = inputs + [False] * (len(program.in_avals) - len(inputs))
+    found = [[False] * len(program.out_avals)]
+    run = jaxpr_as_fun(program)
+
+    @custom_vmap
+    def watched(outputs):
+        return outputs
+
+    @watched.def_vmap
+    def _(size, in_batched, outputs):
+        del size
+        found.append(in_batched[0])
+        return outputs, in_batched[0]
+
+    arguments = [
+        jax.ShapeDtypeStruct((2, *aval.shape) if split else aval.shape, aval.dtype)
+        for aval, split in zip(program.in_avals, batched, strict=True)
+    ]
+    if any(batched):
+        axes = tuple(0 if split else None for split in batched)
+        jax.eval_shape(
+            jax.vmap(lambda *inputs: watched(run(*inputs)), in_axes=axes), *arguments
+        )
+    return list(found[-1])
