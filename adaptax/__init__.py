@@ -86,7 +86,6 @@ from adaptax.optimizers import scale_by_muon as scale_by_muon
 from adaptax.optimizers import scale_by_nadam as scale_by_nadam
 from adaptax.optimizers import scale_by_radam as scale_by_radam
 from adaptax.optimizers import scale_by_rmsprop as scale_by_rmsprop
-from adaptax.optimizers import with_weight_decay as with_weight_decay
 from adaptax.packing import PackedParams as PackedParams
 from adaptax.packing import pack as pack
 from adaptax.packing import packed as packed
@@ -135,6 +134,7 @@ from adaptax.tuning import search_schedule as search_schedule
 from adaptax.tuning import successive_halving as successive_halving
 from adaptax.tuning import sweep as sweep
 from adaptax.tuning import trial as trial
+from adaptax.weight_decay import with_weight_decay as with_weight_decay
 
 try:
     __version__ = _metadata.version("adaptax")

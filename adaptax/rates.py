@@ -278,7 +278,7 @@ def descend(*learning_rates: LearningRate) -> optax.GradientTransformationExtraA
         raise TypeError("descend needs at least one learning rate.")
     rates = list(map(as_rate, learning_rates))
     _require_unit(rates)
-    return optax.chain(*rates, optax.stateless(_negate))
+    return optax.chain(*rates, optax.stateless(negate))
 
 
 def _require_unit(rates: Sequence[optax.GradientTransformation]) -> None:
@@ -342,7 +342,8 @@ def scale_updates(updates: optax.Updates, scale: jax.Array) -> optax.Updates:
     return jax.tree.map(multiply, updates)
 
 
-def _negate(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
+def negate(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
+    """Turn real and complex updates around, for `optax.stateless`."""
     del params
     return jax.tree.map(
         lambda leaf: -leaf if jnp.issubdtype(dtype_of(leaf), jnp.inexact) else leaf,

@@ -53,7 +53,10 @@ def steps_of(entry, name, mask, params):
     state, told = optimizer.init(params), {}
     if "value" in entry.needs:
         told["value"] = 1.0
-    updates, _ = optimizer.update(gradients, state, params, **told)
+    moving = 0
+    while moving < 2:  # the first steps of some move nothing
+        updates, state = optimizer.update(gradients, state, params, **told)
+        moving += any(leaf.any() for leaf in jax.tree.leaves(updates))
     return jax.tree.leaves(updates)
 
 

@@ -42,6 +42,7 @@ from adaptax.learning_rate_free.whole_steps import (
 from adaptax.leaves import abs_sq, absolute_sum, inner_product
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
+from adaptax.weight_decay import Mask, WeightDecay, decaying
 
 
 class DAdaptAdamState(NamedTuple):
@@ -71,9 +72,10 @@ def dadapt_adam(
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     d0: Scalar = 1e-6,
-    weight_decay: Scalar = 0.0,
+    weight_decay: WeightDecay = 0.0,
     growth: Scalar | None = None,
     *,
+    mask: Mask = None,
     bias_correction: bool = False,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -87,9 +89,10 @@ def dadapt_adam(
         eps: ε >= 0, added to the divisor. Where the whole divisor is 0, so is the step.
         d0: d₀ > 0, the first distance, in the parameters' unit. It should be far below
             the true one.
-        weight_decay: λ >= 0, decoupled, per unit of γ.
+        weight_decay: λ >= 0, decoupled, per unit of γ, or a function of the step.
         growth: G >= 1, by how much d may grow in a step, 1.02 for a warm-up of its own;
             `None` for no cap. Whether it is `None` is structural.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
         bias_correction: Whether to take the bias out of m and v. Structural.
         accumulator_dtype: Of s, m and v; by default the parameters' own, float32 for
             half precision.
@@ -104,10 +107,9 @@ def dadapt_adam(
     checks.number("b2", b2, at_least=0, below=1)
     checks.number("eps", eps, at_least=0)
     checks.number("d0", d0, above=0)
-    checks.number("weight_decay", weight_decay, at_least=0)
     if growth is not None:
         checks.number("growth", growth, at_least=1)
-    held = seat(learning_rate)
+    decays, held = decaying(weight_decay, mask), seat(learning_rate)
 
     def correction(step):
         return adam_correction(b1, b2, step) if bias_correction else real(1.0)
@@ -115,11 +117,11 @@ def dadapt_adam(
     def lost():  # 1 − √β₂, rounded once
         return precise(lambda xp, b2: 1 - xp.sqrt(b2), b2)
 
-    def move(g, add, sums, mean, mean_sq, w, lost, w1, w2, rate, eps, decay):
+    def move(g, add, sums, mean, mean_sq, w, mask, lost, w1, w2, rate, eps, decay):
         sums = add(sums, lost * (rate * g - sums))
         mean = add(mean, w1 * (rate * g - mean))
         mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
-        update = -divide(mean, root(mean_sq) + eps) - rate * decay * w
+        update = -divide(mean, root(mean_sq) + eps) - rate * decay * mask * w
         return update, sums, mean, mean_sq
 
     def projected(updates, state):
@@ -155,14 +157,14 @@ def dadapt_adam(
             state.sums,
             state.mean,
             state.mean_sq,
-            reads=(params,),
+            reads=(params, decays.mask(params)),
             where=counts,
             lost=lost(),
             w1=precise(lambda xp, b1: 1 - b1, b1),
             w2=precise(lambda xp, b2: 1 - b2, b2),
             rate=factor * alpha,
             eps=eps,
-            decay=weight_decay,
+            decay=decays.at(state.step),
         )
         gained = factor * alpha * projected(updates, state)
         numerator = state.numerator + lost() * (gained - state.numerator)

@@ -43,6 +43,7 @@ from adaptax.leaves import (
 )
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
+from adaptax.weight_decay import Mask, WeightDecay, decaying
 
 
 class DAdaptLionState(NamedTuple):
@@ -70,9 +71,10 @@ def dadapt_lion(
     b1: Scalar = 0.9,
     b2: Scalar = 0.99,
     d0: Scalar = 1e-6,
-    weight_decay: Scalar = 0.0,
+    weight_decay: WeightDecay = 0.0,
     growth: Scalar | None = None,
     *,
+    mask: Mask = None,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Lion at a rate that it infers; needs `params`.
@@ -84,9 +86,10 @@ def dadapt_lion(
         b2: β₂, the averaging factor, 0 <= β₂ < 1.
         d0: d₀ > 0, the first distance, in the parameters' unit. It should be far below
             the true one.
-        weight_decay: λ >= 0, decoupled, per unit of γ.
+        weight_decay: λ >= 0, decoupled, per unit of γ, or a function of the step.
         growth: G >= 1, by how much d may grow in a step, 1.02 for a warm-up of its own;
             `None` for no cap. Whether it is `None` is structural.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
         accumulator_dtype: Of s and m; by default the parameters' own, float32 for half
             precision.
 
@@ -99,10 +102,9 @@ def dadapt_lion(
     checks.number("b1", b1, at_least=0, below=1)
     checks.number("b2", b2, at_least=0, below=1)
     checks.number("d0", d0, above=0)
-    checks.number("weight_decay", weight_decay, at_least=0)
     if growth is not None:
         checks.number("growth", growth, at_least=1)
-    held = seat(learning_rate)
+    decays, held = decaying(weight_decay, mask), seat(learning_rate)
 
     def lost():  # 1 − √β₂, rounded once
         return precise(lambda xp, b2: 1 - xp.sqrt(b2), b2)
@@ -111,11 +113,11 @@ def dadapt_lion(
         weight = jnp.asarray(b1)
         return unit(times(mean, weight) + times(g.astype(mean.dtype), 1 - weight))
 
-    def move(g, add, sums, mean, w, lost, w2, rate, decay):
+    def move(g, add, sums, mean, w, mask, lost, w2, rate, decay):
         u = direction(g, mean)
         sums = add(sums, lost * (rate * u - sums))
         mean = add(mean, w2 * (rate * g - mean))
-        return -rate * (u + decay * w), sums, mean
+        return -rate * (u + decay * mask * w), sums, mean
 
     def directions(updates, means):
         def leaf(g, mean):
@@ -147,12 +149,12 @@ def dadapt_lion(
             updates,
             state.sums,
             state.mean,
-            reads=(params,),
+            reads=(params, decays.mask(params)),
             where=counts,
             lost=lost(),
             w2=precise(lambda xp, b2: 1 - b2, b2),
             rate=factor * alpha,
-            decay=weight_decay,
+            decay=decays.at(state.step),
         )
         gained = inner_product(
             directions(updates, state.mean), state.sums, computed=True

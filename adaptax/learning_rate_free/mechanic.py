@@ -28,6 +28,7 @@ from adaptax.coordinates import divide, root
 from adaptax.learning_rate_free.paths import scale_path
 from adaptax.leaves import global_norm, inner_product
 from adaptax.scalars import real
+from adaptax.weight_decay import Mask, WeightDecay, decaying
 
 
 class MechanicTuner(NamedTuple):
@@ -46,9 +47,11 @@ class MechanicTuner(NamedTuple):
 def mechanic(
     inner: optax.GradientTransformation,
     initial_scale: Scalar = 1e-8,
-    weight_decay: Scalar = 0.01,
+    weight_decay: WeightDecay = 0.01,
     eps: Scalar = 1e-8,
     betas: Sequence[Scalar] = (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999),
+    *,
+    mask: Mask = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Learn how much of an optimizer's path is best.
 
@@ -59,24 +62,27 @@ def mechanic(
         inner: The optimizer, at a rate around 1 (or the shape of a schedule). Not one
             whose steps have a length of their own, such as line searches.
         initial_scale: s₀ > 0, the second step's S: too small does little harm.
-        weight_decay: λ >= 0, which steadies S. Where ‖w‖ is 0, so is its term.
+        weight_decay: λ >= 0, which steadies S, or a function of the step. Where ‖w‖ is
+            0, so is its term.
         eps: ε > 0.
         betas: The β in [0, 1), how fast each of the tuners forgets.
+        mask: Which leaves w in that term has: booleans like the parameters, or a
+            function of them.
 
     Raises:
         ValueError: At `update`, if `params` is missing.
     """
     checks.number("initial_scale", initial_scale, above=0)
-    checks.number("weight_decay", weight_decay, at_least=0)
     checks.number("eps", eps, above=0)
-    factors = as_factors(betas)
+    decays, factors = decaying(weight_decay, mask), as_factors(betas)
 
     def tuner():
         return MechanicTuner(real(0.0), *(jnp.zeros_like(factors) for _ in range(4)))
 
-    def tune(state, gradients, path, params):
-        decay = real(weight_decay) * state.learning_rate * global_norm(gradients)
-        decay = divide(decay, global_norm(params)) * inner_product(params, path)
+    def tune(state, step, gradients, path, params):
+        w = decays.part(params, params)
+        decay = real(decays.at(step)) * state.learning_rate * global_norm(gradients)
+        decay = divide(decay, global_norm(w)) * inner_product(w, path)
         h = inner_product(gradients, path) + decay
         largest = jnp.maximum(factors * state.largest, jnp.abs(h))
         squares = factors**2 * state.squares + h**2

@@ -25,11 +25,12 @@ from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, average_weight, by_coordinate
 from adaptax.guards import guarded
 from adaptax.learning_rate_free import truncated_model
-from adaptax.learning_rate_free.truncated_model import ModelState
+from adaptax.learning_rate_free.truncated_model import ModelState, Split
 from adaptax.learning_rate_free.whole_steps import is_usable
 from adaptax.leaves import inner_product
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
+from adaptax.weight_decay import Mask, WeightDecay, decaying
 
 
 class MomoState(NamedTuple):
@@ -43,8 +44,9 @@ def momo(
     learning_rate: LearningRate = 1.0,
     b: Scalar = 0.9,
     lower_bound: Scalar = 0.0,
-    weight_decay: Scalar = 0.0,
+    weight_decay: WeightDecay = 0.0,
     *,
+    mask: Mask = None,
     bias_correction: bool = False,
     use_fstar: bool = False,
     accumulator_dtype: Any = None,
@@ -57,7 +59,8 @@ def momo(
         b: β, the averaging factor, 0 <= β < 1.
         lower_bound: f*, a bound below the loss, 0 for most; with `use_fstar` f₀, the
             least that the bound may be.
-        weight_decay: λ >= 0, per unit of learning rate.
+        weight_decay: λ >= 0, per unit of learning rate, or a function of the step.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
         bias_correction: Whether the averages are of all the steps so far, rather than
             started at the first values. Structural.
         use_fstar: Whether to estimate the bound on the way, see
@@ -80,8 +83,7 @@ def momo(
     """
     checks.number("b", b, at_least=0, below=1)
     checks.number("lower_bound", lower_bound)
-    checks.number("weight_decay", weight_decay, at_least=0)
-    held = seat(learning_rate)
+    decays, held = decaying(weight_decay, mask), seat(learning_rate)
 
     def newest(step):
         if bias_correction:
@@ -92,8 +94,9 @@ def momo(
     def average(g, add, mean, weight):
         return g, add(mean, weight * (g - mean))
 
-    def move(g, add, mean, w, step_size, decayed):
+    def move(g, add, mean, w, mask, step_size, decayed):
         del g, add
+        decayed *= mask
         return (-(step_size * mean + decayed * w) / (1 + decayed),)
 
     def init(params):
@@ -113,11 +116,13 @@ def momo(
         after = truncated_model.averaged(
             model, weight, value, inner_product(updates, params)
         )
-        norm_sq, decayed = inner_product(mean, mean), alpha * real(weight_decay)
+        norm_sq = inner_product(mean, mean)
+        decaying_mean = decays.part(mean, params)
+        decayed = alpha * real(decays.at(state.model.step))
         step_size, after = truncated_model.truncated(
             after,
-            inner_product(mean, params),
-            norm_sq,
+            Split(inner_product(mean, params), inner_product(decaying_mean, params)),
+            Split(norm_sq, inner_product(decaying_mean, mean)),
             alpha,
             decayed,
             real(lower_bound),
@@ -126,7 +131,7 @@ def momo(
         (updates,) = by_coordinate(
             move,
             updates,
-            reads=(mean, params),
+            reads=(mean, params, decays.mask(params)),
             where=usable & (norm_sq > 0),
             step_size=jnp.where(usable, step_size, 0),
             decayed=decayed,

@@ -31,11 +31,12 @@ from adaptax.coordinates import (
 )
 from adaptax.guards import guarded
 from adaptax.learning_rate_free import truncated_model
-from adaptax.learning_rate_free.truncated_model import ModelState
+from adaptax.learning_rate_free.truncated_model import ModelState, Split
 from adaptax.learning_rate_free.whole_steps import is_usable, preconditioned
 from adaptax.leaves import abs_sq, inner_product
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
+from adaptax.weight_decay import Mask, WeightDecay, decaying
 
 
 class MomoAdamState(NamedTuple):
@@ -52,8 +53,9 @@ def momo_adam(
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     lower_bound: Scalar = 0.0,
-    weight_decay: Scalar = 0.0,
+    weight_decay: WeightDecay = 0.0,
     *,
+    mask: Mask = None,
     use_fstar: bool = False,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -67,7 +69,8 @@ def momo_adam(
         eps: ε >= 0, added to the divisor. Where the whole divisor is 0, so is the step.
         lower_bound: f*, a bound below the loss, 0 for most; with `use_fstar` f₀, the
             least that the bound may be.
-        weight_decay: λ >= 0, per unit of learning rate.
+        weight_decay: λ >= 0, per unit of learning rate, or a function of the step.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
         use_fstar: Whether to estimate the bound on the way, see
             `adaptax.learning_rate_free.truncated_model`. Structural.
         accumulator_dtype: Of the averages; by default the parameters' own, float32 for
@@ -85,14 +88,14 @@ def momo_adam(
     checks.averaging_factor("b2", b2)
     checks.number("eps", eps, at_least=0)
     checks.number("lower_bound", lower_bound)
-    checks.number("weight_decay", weight_decay, at_least=0)
-    held = seat(learning_rate)
+    decays, held = decaying(weight_decay, mask), seat(learning_rate)
 
     def average(g, add, mean, mean_sq, w1, w2):
         return g, add(mean, w1 * (g - mean)), add(mean_sq, w2 * (abs_sq(g) - mean_sq))
 
-    def move(g, add, mean, mean_sq, w, step_size, eps, decayed):
+    def move(g, add, mean, mean_sq, w, mask, step_size, eps, decayed):
         del g, add
+        decayed *= mask
         direction = divide(mean, root(mean_sq) + eps)
         return (-(step_size * direction + decayed * w) / (1 + decayed),)
 
@@ -121,12 +124,14 @@ def momo_adam(
         after = truncated_model.averaged(
             model, w1, value, inner_product(updates, params)
         )
-        norm_sq = inner_product(mean, preconditioned(mean, mean_sq, eps))
-        decayed = alpha * real(weight_decay)
+        direction = preconditioned(mean, mean_sq, eps)
+        norm_sq = inner_product(mean, direction)
+        decaying_mean = decays.part(mean, params)
+        decayed = alpha * real(decays.at(state.model.step))
         step_size, after = truncated_model.truncated(
             after,
-            inner_product(mean, params),
-            norm_sq,
+            Split(inner_product(mean, params), inner_product(decaying_mean, params)),
+            Split(norm_sq, inner_product(decaying_mean, direction)),
             alpha,
             decayed,
             real(lower_bound),
@@ -135,7 +140,7 @@ def momo_adam(
         (updates,) = by_coordinate(
             move,
             updates,
-            reads=(mean, mean_sq, params),
+            reads=(mean, mean_sq, params, decays.mask(params)),
             where=usable & (norm_sq > 0),
             step_size=jnp.where(usable, step_size, 0),
             eps=eps,

@@ -49,7 +49,7 @@ class ScaledPathState(NamedTuple):
 def scale_path(
     inner: optax.GradientTransformation,
     tuner: Callable[[], Any],
-    tune: Callable[[Any, Any, Any, Any], Any],
+    tune: Callable[[Any, Any, Any, Any, Any], Any],
     name: str,
 ) -> optax.GradientTransformationExtraArgs:
     """Scale the path of an optimizer.
@@ -57,8 +57,8 @@ def scale_path(
     Args:
         inner: The optimizer.
         tuner: `tuner()` gives the tuner's first state.
-        tune: `tune(tuner, gradients, path, params)` gives the next one; the path is
-            that before the step.
+        tune: `tune(tuner, step, gradients, path, params)` gives the next one; the path
+            is that before the step.
         name: Of the wrapper, for messages.
     """
     inner = optax.with_extra_args_support(inner)
@@ -78,7 +78,7 @@ def scale_path(
         stepped, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )
-        tuned = tune(state.tuner, updates, state.path, params)
+        tuned = tune(state.tuner, state.step, updates, state.path, params)
         start = snapshots.take(state.step == 0, params, state.start)
         state = state._replace(start=start)
         after = ScaledPathState(

@@ -49,6 +49,7 @@ from adaptax.leaves import (
 from adaptax.meshes import by_compiler
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
+from adaptax.weight_decay import Mask, WeightDecay, decaying
 
 
 class ProdigyState(NamedTuple):
@@ -83,10 +84,11 @@ def prodigy(
     eps: Scalar = 1e-8,
     d0: Scalar = 1e-6,
     d_coef: Scalar = 1.0,
-    weight_decay: Scalar = 0.0,
+    weight_decay: WeightDecay = 0.0,
     growth: Scalar | None = None,
     freeze_after: int | jax.Array | None = None,
     *,
+    mask: Mask = None,
     bias_correction: bool = False,
     safeguard_warmup: bool = False,
     slice_p: int = 1,
@@ -105,11 +107,12 @@ def prodigy(
         d0: d₀ > 0, the first distance, in the parameters' unit. It should be far below
             the true one.
         d_coef: κ > 0, which scales the estimates: the knob to turn, from 0.5 to 2.
-        weight_decay: λ >= 0, decoupled, per unit of γ.
+        weight_decay: λ >= 0, decoupled, per unit of γ, or a function of the step.
         growth: G >= 1, by how much d may grow in a step, 1.02 for a warm-up of its own;
             `None` for no cap. Whether it is `None` is structural.
         freeze_after: The number of steps after which d stays as it is; `None` for
             never. Whether it is `None` is structural.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
         bias_correction: Whether to take the bias out of m and v. Structural.
         safeguard_warmup: Whether to keep α out of s, so that d does not leap in a long
             warm-up. Structural.
@@ -137,13 +140,12 @@ def prodigy(
     checks.number("eps", eps, at_least=0)
     checks.number("d0", d0, above=0)
     checks.number("d_coef", d_coef, above=0)
-    checks.number("weight_decay", weight_decay, at_least=0)
     if growth is not None:
         checks.number("growth", growth, at_least=1)
     if freeze_after is not None:
         checks.count("freeze_after", freeze_after)
     checks.length("slice_p", slice_p)
-    held = seat(learning_rate)
+    decays, held = decaying(weight_decay, mask), seat(learning_rate)
 
     def correction(step):
         return adam_correction(b1, b2, step) if bias_correction else real(1.0)
@@ -156,10 +158,10 @@ def prodigy(
     def add_up(g, add, sums, lost, weight):
         return g, add(sums, weight * g - lost * sums)
 
-    def move(g, add, mean, mean_sq, w, w1, w2, d, rate, eps, decay):
+    def move(g, add, mean, mean_sq, w, mask, w1, w2, d, rate, eps, decay):
         mean = add(mean, w1 * (d * g - mean))
         mean_sq = add(mean_sq, w2 * (abs_sq(d * g) - mean_sq))
-        direction = divide(mean, root(mean_sq) + eps) + decay * w
+        direction = divide(mean, root(mean_sq) + eps) + decay * mask * w
         return -rate * direction, mean, mean_sq
 
     def grown(state, estimate):
@@ -230,14 +232,14 @@ def prodigy(
             updates,
             state.mean,
             state.mean_sq,
-            reads=(params,),
+            reads=(params, decays.mask(params)),
             where=counts,
             w1=precise(lambda xp, b1: 1 - b1, b1),
             w2=precise(lambda xp, b2: 1 - b2, b2),
             d=d,
             rate=factor * alpha,
             eps=distance * real(eps),
-            decay=weight_decay,
+            decay=decays.at(state.step),
         )
         return updates, ProdigyState(
             step=counters.increment(state.step, where=counts),

@@ -35,8 +35,9 @@ from adaptax.coordinates import (
 from adaptax.guards import guarded
 from adaptax.learning_rate_free.evaluation import averaged
 from adaptax.leaves import abs_sq, is_trained
-from adaptax.rates import LearningRate, Seat, as_rate, as_schedule, seat
+from adaptax.rates import LearningRate, Seat, as_rate, as_schedule, negate, seat
 from adaptax.rectification import rectification
+from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
 
 
 class ScheduleFreeState(NamedTuple):
@@ -172,10 +173,11 @@ def _schedule_free(
 def schedule_free_sgd(
     learning_rate: LearningRate,
     b1: Scalar = 0.9,
-    weight_decay: Scalar = 0.0,
+    weight_decay: WeightDecay = 0.0,
     weight_power: Scalar = 2.0,
     step_power: Scalar = 0.0,
     *,
+    mask: Mask = None,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Gradient descent, schedule-free; see `schedule_free`.
@@ -184,25 +186,15 @@ def schedule_free_sgd(
         learning_rate: γ, anything that `adaptax.descend` takes, in the parameters'
             unit; larger than with a schedule.
         b1: β in [0, 1], how near the average the gradients are taken.
-        weight_decay: λ >= 0: u = −(g + λ y).
+        weight_decay: λ >= 0, or a function of the step: u = −(g + λ y).
         weight_power: p >= 0. The larger, the less the steps of a warm-up count.
         step_power: r >= 0. The larger, the more the latest steps count.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
         accumulator_dtype: Of z and x; by default the parameters' own, float32 for half
             precision.
     """
-    checks.number("weight_decay", weight_decay, at_least=0)
-
-    def direction(updates, params):
-        (updates,) = by_coordinate(
-            lambda g, add, y, decay: (-(g + decay * y),),
-            updates,
-            reads=(params,),
-            decay=weight_decay,
-        )
-        return updates
-
     return _schedule_free(
-        optax.stateless(direction),
+        _downhill(optax.identity(), weight_decay, mask),
         seat(learning_rate, needs_unit=True),
         b1,
         weight_power,
@@ -216,10 +208,11 @@ def schedule_free_adamw(
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
-    weight_decay: Scalar = 0.0,
+    weight_decay: WeightDecay = 0.0,
     weight_power: Scalar = 2.0,
     step_power: Scalar = 0.0,
     *,
+    mask: Mask = None,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """AdamW, schedule-free; see `schedule_free`.
@@ -231,14 +224,17 @@ def schedule_free_adamw(
         b2: β₂, the averaging factor of the squared gradient, 0 <= β₂ < 1.
         eps: ε >= 0, added outside the root. Where the whole divisor is 0, so is the
             update.
-        weight_decay: λ >= 0: u = −(g / (√v̂ + ε) + λ y).
+        weight_decay: λ >= 0, or a function of the step: u = −(g / (√v̂ + ε) + λ y).
         weight_power: p >= 0. The larger, the less the steps of a warm-up count.
         step_power: r >= 0. The larger, the more the latest steps count.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
         accumulator_dtype: Of z, x and v̂; by default the parameters' own, float32 for
             half precision.
     """
     return _schedule_free(
-        _scale_by_mean_square(b2, eps, weight_decay, accumulator_dtype),
+        _downhill(
+            _scale_by_mean_square(b2, eps, accumulator_dtype), weight_decay, mask
+        ),
         seat(learning_rate, needs_unit=True),
         b1,
         weight_power,
@@ -252,10 +248,11 @@ def schedule_free_radam(
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
-    weight_decay: Scalar = 0.0,
+    weight_decay: WeightDecay = 0.0,
     weight_power: Scalar = 2.0,
     step_power: Scalar = 0.0,
     *,
+    mask: Mask = None,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """RAdam, schedule-free: `schedule_free_adamw` that warms up by itself.
@@ -268,9 +265,10 @@ def schedule_free_radam(
         b1: β in [0, 1], how near the average the gradients are taken.
         b2: β₂, 0 <= β₂ < 1. Up to 3/5, ρ_t never exceeds 4, and nothing moves.
         eps: ε >= 0, added outside the root.
-        weight_decay: λ >= 0: u = −(g / (√v̂ + ε) + λ y).
+        weight_decay: λ >= 0, or a function of the step: u = −(g / (√v̂ + ε) + λ y).
         weight_power: p >= 0. The larger, the less the steps of a warm-up count.
         step_power: r >= 0. The larger, the more the latest steps count.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
         accumulator_dtype: Of z, x and v̂; by default the parameters' own, float32 for
             half precision.
     """
@@ -286,6 +284,7 @@ def schedule_free_radam(
         weight_decay,
         weight_power,
         step_power,
+        mask=mask,
         accumulator_dtype=accumulator_dtype,
     )
 
@@ -305,31 +304,31 @@ class _MeanSquareState(NamedTuple):
     mean_sq: optax.Updates
 
 
-def _scale_by_mean_square(b2, eps, weight_decay, accumulator_dtype):
-    """Adam's direction downhill without its momentum, with the weights decaying."""
+def _downhill(direction, weight_decay, mask):
+    """Turn a direction around, with the weights decaying."""
+    return optax.chain(
+        with_weight_decay(direction, weight_decay, mask), optax.stateless(negate)
+    )
+
+
+def _scale_by_mean_square(b2, eps, accumulator_dtype):
+    """Adam's direction without its momentum."""
     checks.averaging_factor("b2", b2)
     checks.number("eps", eps, at_least=0)
-    checks.number("weight_decay", weight_decay, at_least=0)
 
-    def rule(g, add, mean_sq, y, w2, eps, decay):
+    def rule(g, add, mean_sq, w2, eps):
         mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
-        return -(divide(g, root(mean_sq) + eps) + decay * y), mean_sq
+        return divide(g, root(mean_sq) + eps), mean_sq
 
     def init(params):
         mean_sq = magnitudes(params, dtype=accumulator_dtype)
         return _MeanSquareState(counters.zero(), mean_sq)
 
     def update(updates, state, params=None):
+        del params
         step = counters.increment(state.step)
-        updates, mean_sq = by_coordinate(
-            rule,
-            updates,
-            state.mean_sq,
-            reads=(params,),
-            w2=average_weight(b2, step),
-            eps=eps,
-            decay=weight_decay,
-        )
+        w2 = average_weight(b2, step)
+        updates, mean_sq = by_coordinate(rule, updates, state.mean_sq, w2=w2, eps=eps)
         return updates, _MeanSquareState(step, mean_sq)
 
     return guarded(optax.GradientTransformation(init, update))

@@ -69,8 +69,8 @@ def trac(
     def tuner():
         return TracTuner(real(0.0), *(jnp.zeros_like(factors) for _ in range(2)))
 
-    def tune(state, gradients, path, params):
-        del params
+    def tune(state, step, gradients, path, params):
+        del step, params
         h = inner_product(gradients, path)
         squares = factors**2 * state.squares + h**2
         sums = factors * state.sums - h

@@ -8,7 +8,12 @@ An unknown bound is estimated, never below f₀:
     f* ← max(c / 2, f₀)  where c < f*,  c = f − k + ⟨d, x⟩ / (1 + α λ)       (before)
     f* ← max(h − τ ‖d‖² / 2, f₀)                                             (after)
 
-It is the part that `momo` and `momo_adam` share; for the latter ‖d‖² is Σ d²/D.
+It is the part that `momo` and `momo_adam` share; for the latter ‖d‖² is Σ d²/D. In
+leaves that do not decay, λ is 0: then
+
+    τ = min(α, [f − f* − k + Σ ⟨d, x⟩ / (1 + α λ)]₊ / Σ ‖d‖² / (1 + α λ))
+
+with sums over the leaves, each with its own λ, and likewise in c.
 """
 
 from typing import Any, NamedTuple, cast
@@ -20,6 +25,17 @@ from adaptax import counters
 from adaptax.coordinates import divide
 from adaptax.following import read_metric
 from adaptax.scalars import real
+
+
+class Split(NamedTuple):
+    """A sum over all leaves, and the part of it over those that decay."""
+
+    whole: jax.Array
+    decaying: jax.Array
+
+    def shrunk(self, decayed: jax.Array) -> jax.Array:
+        """Return the sum with the part that decays divided by 1 + α λ."""
+        return self.decaying / (1 + decayed) + (self.whole - self.decaying)
 
 
 class ModelState(NamedTuple):
@@ -75,8 +91,8 @@ def averaged(
 
 def truncated(
     model: ModelState,
-    product: jax.Array,
-    norm_sq: jax.Array,
+    product: Split,
+    norm_sq: Split,
     alpha: jax.Array,
     decayed: jax.Array,
     least: jax.Array,
@@ -94,14 +110,15 @@ def truncated(
         estimated: Whether the bound is estimated. Structural.
     """
     difference = model.mean_value - model.mean_product
-    bound, reach = least, difference + product / (1 + decayed)
+    bound, reach = least, difference + product.shrunk(decayed)
     if estimated:
         halved = jnp.maximum(reach / 2, least)
         bound = jnp.where(reach < model.lower_bound, halved, model.lower_bound)
-    gap = (1 + decayed) * jnp.maximum(reach - bound, 0)
-    step_size = jnp.minimum(alpha, divide(gap, norm_sq))
+    gap = jnp.maximum(reach - bound, 0)
+    step_size = jnp.minimum(alpha, divide(gap, norm_sq.shrunk(decayed)))
     if estimated:
-        bound = jnp.maximum(difference + product - step_size * norm_sq / 2, least)
+        reached = difference + product.whole - step_size * norm_sq.whole / 2
+        bound = jnp.maximum(reached, least)
     factor = divide(step_size, alpha)
     return step_size, model._replace(learning_rate=factor, lower_bound=bound)
 

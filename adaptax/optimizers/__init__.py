@@ -42,4 +42,3 @@ from adaptax.optimizers.radam import scale_by_radam as scale_by_radam
 from adaptax.optimizers.rmsprop import RmspropState as RmspropState
 from adaptax.optimizers.rmsprop import rmsprop as rmsprop
 from adaptax.optimizers.rmsprop import scale_by_rmsprop as scale_by_rmsprop
-from adaptax.optimizers.weight_decay import with_weight_decay as with_weight_decay

@@ -12,8 +12,8 @@ import optax
 
 from adaptax.checks import Scalar
 from adaptax.optimizers.adam import scale_by_adam
-from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
+from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
 
 
 def scale_by_adamw(
@@ -21,8 +21,8 @@ def scale_by_adamw(
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     eps_root: Scalar = 0.0,
-    weight_decay: Scalar = 1e-4,
-    mask: Any = None,
+    weight_decay: WeightDecay = 1e-4,
+    mask: Mask = None,
     nesterov: bool = False,
     *,
     accumulator_dtype: Any = None,
@@ -34,7 +34,7 @@ def scale_by_adamw(
         b2: See `scale_by_adam`.
         eps: See `scale_by_adam`.
         eps_root: See `scale_by_adam`.
-        weight_decay: λ >= 0, per unit of learning rate.
+        weight_decay: λ >= 0, per unit of learning rate, or a function of the step.
         mask: Which leaves decay: booleans like the parameters, or a function of them.
         nesterov: See `scale_by_adam`.
         accumulator_dtype: See `scale_by_adam`.
@@ -51,8 +51,8 @@ def adamw(
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     eps_root: Scalar = 0.0,
-    weight_decay: Scalar = 1e-4,
-    mask: Any = None,
+    weight_decay: WeightDecay = 1e-4,
+    mask: Mask = None,
     nesterov: bool = False,
     *,
     accumulator_dtype: Any = None,

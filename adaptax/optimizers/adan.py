@@ -30,8 +30,8 @@ from adaptax.coordinates import (
 )
 from adaptax.guards import guarded
 from adaptax.leaves import abs_sq
-from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
+from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
 
 
 class AdanState(NamedTuple):
@@ -121,8 +121,8 @@ def adan(
     b3: Scalar = 0.99,
     eps: Scalar = 1e-8,
     eps_root: Scalar = 0.0,
-    weight_decay: Scalar = 0.0,
-    mask: Any = None,
+    weight_decay: WeightDecay = 0.0,
+    mask: Mask = None,
     *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -131,7 +131,8 @@ def adan(
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
             unit.
-        weight_decay: λ >= 0, per unit of learning rate. Needs `params` at every update.
+        weight_decay: λ >= 0, per unit of learning rate, or a function of the step.
+            Needs `params` at every update.
         mask: Which leaves decay: booleans like the parameters, or a function of them.
     """
     direction = scale_by_adan(

@@ -33,8 +33,8 @@ from adaptax.coordinates import (
 )
 from adaptax.guards import guarded
 from adaptax.leaves import abs_sq
-from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
+from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
 
 
 class AdemamixState(NamedTuple):
@@ -128,8 +128,8 @@ def ademamix(
     alpha: Scalar = 5.0,
     eps: Scalar = 1e-8,
     eps_root: Scalar = 0.0,
-    weight_decay: Scalar = 0.0,
-    mask: Any = None,
+    weight_decay: WeightDecay = 0.0,
+    mask: Mask = None,
     warmup_steps: Scalar = 0,
     *,
     accumulator_dtype: Any = None,
@@ -139,7 +139,8 @@ def ademamix(
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
             unit.
-        weight_decay: λ >= 0, per unit of learning rate. Needs `params` at every update.
+        weight_decay: λ >= 0, per unit of learning rate, or a function of the step.
+            Needs `params` at every update.
         mask: Which leaves decay: booleans like the parameters, or a function of them.
     """
     direction = scale_by_ademamix(

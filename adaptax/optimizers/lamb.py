@@ -30,8 +30,8 @@ from adaptax.leaves import (
     times,
 )
 from adaptax.optimizers.adam import scale_by_adam
-from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
+from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
 
 
 def scale_by_lamb(
@@ -39,8 +39,8 @@ def scale_by_lamb(
     b2: Scalar = 0.999,
     eps: Scalar = 1e-6,
     eps_root: Scalar = 0.0,
-    weight_decay: Scalar = 0.0,
-    mask: Any = None,
+    weight_decay: WeightDecay = 0.0,
+    mask: Mask = None,
     *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -54,7 +54,7 @@ def scale_by_lamb(
         b2: See `scale_by_adam`.
         eps: See `scale_by_adam`.
         eps_root: See `scale_by_adam`.
-        weight_decay: λ >= 0. The decay is a part of u.
+        weight_decay: λ >= 0, or a function of the step. The decay is a part of u.
         mask: Which leaves decay: booleans like the parameters, or a function of them.
         accumulator_dtype: See `scale_by_adam`.
     """
@@ -75,8 +75,8 @@ def lamb(
     b2: Scalar = 0.999,
     eps: Scalar = 1e-6,
     eps_root: Scalar = 0.0,
-    weight_decay: Scalar = 0.0,
-    mask: Any = None,
+    weight_decay: WeightDecay = 0.0,
+    mask: Mask = None,
     *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:

@@ -21,8 +21,8 @@ from adaptax.coordinates import accumulators, by_coordinate, unit
 from adaptax.fusion import once
 from adaptax.guards import guarded
 from adaptax.leaves import is_complex, is_placeholder, is_trained
-from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
+from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
 
 
 class LionState(NamedTuple):
@@ -77,8 +77,8 @@ def lion(
     learning_rate: LearningRate,
     b1: Scalar = 0.9,
     b2: Scalar = 0.99,
-    weight_decay: Scalar = 1e-3,
-    mask: Any = None,
+    weight_decay: WeightDecay = 1e-3,
+    mask: Mask = None,
     *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -87,7 +87,8 @@ def lion(
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
             unit.
-        weight_decay: λ >= 0, per unit of learning rate. Needs `params` at every update.
+        weight_decay: λ >= 0, per unit of learning rate, or a function of the step.
+            Needs `params` at every update.
         mask: Which leaves decay: booleans like the parameters, or a function of them.
     """
     direction = scale_by_lion(b1, b2, accumulator_dtype=accumulator_dtype)

@@ -46,8 +46,8 @@ from adaptax.leaves import (
 )
 from adaptax.meshes import by_compiler
 from adaptax.optimizers.adam import scale_by_adam
-from adaptax.optimizers.weight_decay import with_weight_decay
 from adaptax.rates import LearningRate, descend
+from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -179,8 +179,8 @@ def muon(
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     eps_root: Scalar = 0.0,
-    weight_decay: Scalar = 0.0,
-    mask: Any = None,
+    weight_decay: WeightDecay = 0.0,
+    mask: Mask = None,
     consistent_rms: Scalar | None = None,
     other_scale: Scalar = 1.0,
     *,
@@ -196,8 +196,8 @@ def muon(
     Args:
         learning_rate: α, anything that `adaptax.descend` takes; for matrices it is
             about the change of their singular values.
-        weight_decay: λ >= 0, per unit of learning rate, for all leaves. Needs `params`
-            at every update.
+        weight_decay: λ >= 0, per unit of learning rate, or a function of the step, for
+            all leaves. Needs `params` at every update.
         mask: Which leaves decay: booleans like the parameters, or a function of them.
     """
     direction = scale_by_muon(
