@@ -15,7 +15,7 @@ is to means of the losses, and the best branch itself goes on.
 
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
@@ -24,7 +24,6 @@ from jax.sharding import Mesh
 from adaptax import checks, spaces
 from adaptax.checks import require
 from adaptax.rates import Schedule
-from adaptax.tuning import records
 from adaptax.tuning.acting import differing
 from adaptax.tuning.checkpoints import Checkpoint
 from adaptax.tuning.divergence import mean_of_good
@@ -32,18 +31,17 @@ from adaptax.tuning.execution import Population
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rate_tables import held
 from adaptax.tuning.records import flatten_names, group, prefixed, unflatten_names
-from adaptax.tuning.results import Result
+from adaptax.tuning.results import ToolResult
 from adaptax.tuning.sessions import Session, fit_together, stream
 from adaptax.tuning.sweep import best_so_far
 from adaptax.tuning.trials import Trial
 
-_KIND = "adaptax branches"
 _MEANS = 20
 _SPEEDS = np.geomspace(1.0, 30.0, 40)
 
 
 @dataclass(frozen=True, repr=False)
-class BranchResult(Result):
+class BranchResult(ToolResult):
     """What branching found.
 
     `hparams` has leading axes (stages, branches); `explored` is (stages, branches,
@@ -54,6 +52,7 @@ class BranchResult(Result):
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("cost",)
+    KIND: ClassVar[str] = "adaptax branches"
 
     hparams: Any
     explored: np.ndarray
@@ -83,8 +82,8 @@ class BranchResult(Result):
         require(name in values, f"name must be one of {list(values)}, got {name!r}.")
         return held(values[name], self.stage_steps)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the result, without the state, to one file: .json, or else .npz."""
+    def record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the arrays, by name, and the facts that a file keeps."""
         arrays = {
             "explored": self.explored,
             "forecasts": self.forecasts,
@@ -93,12 +92,11 @@ class BranchResult(Result):
             "stage_steps": np.asarray(self.stage_steps),
             **prefixed("hparams", flatten_names(self.hparams)),
         }
-        records.save_arrays(path, _KIND, arrays, self.about)
+        return arrays, self.about
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> "BranchResult":
-        """Read what `save` wrote; hyperparameters come back as nested dicts."""
-        arrays, about = records.load_arrays(path, _KIND)
+    def of_record(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
+        """Undo `record`; hyperparameters come back as nested dicts."""
         return cls(
             unflatten_names(group(arrays, "hparams")),
             arrays["explored"],
@@ -181,6 +179,8 @@ def branch(
         },
     )
     with session:
+        if done := session.finished(BranchResult):
+            return done
         varied = differing(jax.tree.map(lambda *rows: np.stack(rows), *hparams))
         session.require_acting(hparams[0], varied, within_run=stages > 1)
         seeds = np.zeros(count, np.uint32)
@@ -190,7 +190,7 @@ def branch(
         run = _Run(session, population, hparams, explore_steps, stage_steps, forecast)
         while run.stage < stages:
             run.train_stage()
-        return run.result()
+        return session.finish(run.result())
 
 
 def forecasts_of(losses: np.ndarray, horizon: int) -> np.ndarray:

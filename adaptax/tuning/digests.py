@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax.tuning.execution import Programs
-from adaptax.tuning.planning import first_states
+from adaptax.tuning.execution import Programs, types_of
+from adaptax.tuning.planning import first_state
 
 _CHUNK = 2**24  # bytes
 _SHORT = 6  # values that are shown
@@ -85,9 +85,9 @@ def _sha256(array: np.ndarray) -> str:
 def _lowered(programs: Programs, hparams: Any) -> tuple[Any, dict[str, str]]:
     """Lower the programs of one member; give its state's types and their digests."""
     one = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], hparams)
-    data = jax.tree.map(_typed_only, programs.trial.data)
+    data = types_of(programs.trial.data)
     seeds, step = np.zeros(1, np.uint32), np.int32(0)
-    states = first_states(programs, one, seeds, data)
+    states = first_state(programs, one, seeds)
     needed = {
         "begin": (one, seeds, programs.key_data, data),
         "train": (one, states, np.ones(1, bool), data, step, step),
@@ -124,10 +124,6 @@ def _leaves(tree: Any, describe: Callable[[Any], str]) -> dict[str, str]:
 def _typed(leaf: Any) -> str:
     leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
     return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
-
-
-def _typed_only(leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
 
 
 def _host(leaf: Any) -> np.ndarray:

@@ -502,6 +502,13 @@ def _with_shared(function, data, step):
     return partial(function, shared=Shared(data, step))
 
 
+def types_of(tree: Any) -> Any:
+    """Return the types of arrays, for tracing, without moving them."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), tree
+    )
+
+
 def to_arrays(state: Any) -> dict[str, Any]:
     """Give the arrays of a state by the names of their places; keys as their data."""
 
@@ -516,12 +523,24 @@ def to_arrays(state: Any) -> dict[str, Any]:
 
 
 def from_arrays(like: Any, arrays: dict[str, Any]) -> Any:
-    """Undo `to_arrays`, for a state of the same structure and types as another."""
+    """Undo `to_arrays`, for a state of the same structure and types as another.
+
+    Args:
+        like: A state, or its types alone.
+        arrays: What `to_arrays` gave.
+    """
 
     def typed(path, like):
         array = arrays[jax.tree_util.keystr(path)]
         if not jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-            return jnp.asarray(array)
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like))
+            return jax.device_put(array)  # which compiles nothing
+        return jax.random.wrap_key_data(array, impl=_key_type(like))
 
     return jax.tree.map_with_path(typed, like)
+
+
+def _key_type(like: Any) -> Any:
+    """Return the kind of keys, of an array or of its type alone."""
+    found = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
+    return found[0]

@@ -15,7 +15,7 @@ section 3.3, for the linear test; fastai's `lr_find` for the exponential one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +23,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from adaptax import checks
-from adaptax.tuning import records
 from adaptax.tuning.execution import Population
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.range_tests import agreement, read
 from adaptax.tuning.records import group, prefixed
-from adaptax.tuning.results import Result
+from adaptax.tuning.results import ToolResult
 from adaptax.tuning.scheduled_trials import (
     constants_beside,
     require_rates,
@@ -39,7 +38,6 @@ from adaptax.tuning.trials import Trial
 
 Mode = Literal["exponential", "linear"]
 
-_KIND = "adaptax finder"
 _MESSAGES = {
     "ok": "The loss fell, and rose again at higher rates: start from {suggestion:.2g}.",
     "never diverged": "The loss fell up to the highest rate, {high:.2g}, and better "
@@ -53,7 +51,7 @@ _MESSAGES = {
 
 
 @dataclass(frozen=True, repr=False)
-class FinderResult(Result):
+class FinderResult(ToolResult):
     """What a range test found.
 
     `learning_rates` is float32 (steps,); `losses` is float32 (seeds, steps), NaN after
@@ -75,6 +73,7 @@ class FinderResult(Result):
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("suggestion",)
+    KIND: ClassVar[str] = "adaptax finder"
     RECOMMENDED: ClassVar[str] = "valley"
 
     learning_rates: np.ndarray
@@ -99,8 +98,8 @@ class FinderResult(Result):
             name=self.about["name"],
         )
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the result to one file: .json, or else .npz."""
+    def record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the arrays, by name, and the facts that a file keeps."""
         arrays = {
             "learning_rates": self.learning_rates,
             "losses": self.losses,
@@ -111,14 +110,14 @@ class FinderResult(Result):
             "spread": self.spread,
             "status": self.status,
         }
-        records.save_arrays(path, _KIND, arrays, {**found, "about": self.about})
+        return arrays, {**found, "about": self.about}
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> "FinderResult":
-        """Read what `save` wrote."""
-        arrays, found = records.load_arrays(path, _KIND)
-        spread = {name: ends and tuple(ends) for name, ends in found["spread"].items()}
-        return cls(**arrays, **{**found, "spread": spread})
+    def of_record(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
+        """Undo `record`."""
+        ends = about["spread"].items()
+        spread = {name: pair and tuple(pair) for name, pair in ends}
+        return cls(**arrays, **{**about, "spread": spread})
 
 
 def find_learning_rate(
@@ -202,16 +201,28 @@ def find_learning_rate(
         about={"hparams": constants, "name": name, "rates": rates, "seeds": chosen},
     )
     with session:
+        if done := session.finished(FinderResult):
+            return done
         session.require_acting(constants, [name], within_run=True, trial=trial)
         planned = session.plan(strategy, constants, chosen, num_steps)
         fit_together("seeds", len(chosen), planned.wave)
         population = Population(session.programs, planned.plan, constants, chosen)
         losses = _losses(session, population, rates)
         about = session.about(seeds=chosen.tolist(), name=name, mode=mode)
-    readings = [read(rates, curve, smoothing, divergence) for curve in losses]
-    smoothed = np.stack([reading.smoothed for reading in readings])
-    status, suggestions, spread = agreement(readings)
-    return FinderResult(rates, losses, smoothed, suggestions, spread, status, about)
+        readings = [read(rates, curve, smoothing, divergence) for curve in losses]
+        smoothed = np.stack([reading.smoothed for reading in readings])
+        found = agreement(readings)
+        return session.finish(
+            FinderResult(
+                rates,
+                losses,
+                smoothed,
+                found.suggestions,
+                found.spread,
+                found.status,
+                about,
+            )
+        )
 
 
 def _rates(low: float, high: float, num_steps: int, mode: Mode) -> np.ndarray:

@@ -125,6 +125,8 @@ def successive_halving(
         about={"hparams": hparams, "seeds": seed_list, "rungs": rungs, "eta": eta},
     )
     with session:
+        if done := session.finished(HalvingResult):
+            return done
         session.require_acting(hparams, differing(hparams))
         all_seeds = np.tile(seed_list, count)
         planned = session.plan(strategy, each, all_seeds, int(rungs[0]))
@@ -134,16 +136,17 @@ def successive_halving(
         while run.rung < len(rungs):
             run.climb(eta)
         about = session.about(seeds=seed_list.tolist(), num_steps=num_steps)
-    shape = (count, len(seed_list))
-    return HalvingResult(
-        hparams,
-        run.losses.reshape(*shape, num_steps),
-        run.scores.reshape(shape),
-        {name: metric.reshape(shape) for name, metric in run.metrics.items()},
-        about,
-        rungs,
-        run.reached,
-    )
+        shape = (count, len(seed_list))
+        result = HalvingResult(
+            hparams,
+            run.losses.reshape(*shape, num_steps),
+            run.scores.reshape(shape),
+            {name: metric.reshape(shape) for name, metric in run.metrics.items()},
+            about,
+            rungs,
+            run.reached,
+        )
+        return session.finish(result)
 
 
 def rungs_to(

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from adaptax import checks
 from adaptax.checks import require
 from adaptax.tuning.acting import traced
-from adaptax.tuning.execution import BUFFER, Plan, Population, Programs
+from adaptax.tuning.execution import BUFFER, Plan, Population, Programs, types_of
 
 Strategy = Literal["auto", "vmap", "map"] | int | Plan
 """`"auto"`, `"vmap"`, `"map"`, the members to put side by side, or a plan."""
@@ -137,17 +137,18 @@ def members_that_fit(programs: Programs, hparams: Any, seeds: Any) -> int:
 
 def state_bytes(programs: Programs, hparams: Any, seeds: Any) -> int:
     """Count the bytes of one member's state."""
-    one = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], hparams)
-    states = first_states(programs, one, np.asarray(seeds)[:1], programs.data)
+    states = first_state(programs, hparams, seeds)
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
 
 
-def first_states(programs: Programs, hparams: Any, seeds: Any, data: Any) -> Any:
-    """Return the shapes and types of members' states, without computing any.
+def first_state(programs: Programs, hparams: Any, seeds: Any) -> Any:
+    """Return the types of the state of the first member, with an axis of members.
 
     Raises:
         ValueError: If a hyperparameter changes the shape of an array.
     """
+    hparams, seeds = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], (hparams, seeds))
+    data = types_of(programs.trial.data)
     begin = programs.function("begin", 1)
 
     def made(hparams):

@@ -13,7 +13,7 @@ members reach the end of an interval together, as in synchronous variants.
 
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -22,26 +22,29 @@ from jax.sharding import Mesh
 from adaptax import checks, spaces
 from adaptax.checks import require
 from adaptax.rates import Schedule
-from adaptax.tuning import records
 from adaptax.tuning.acting import differing
 from adaptax.tuning.checkpoints import Checkpoint
 from adaptax.tuning.divergence import mean_of_good
 from adaptax.tuning.execution import Population, from_arrays, to_arrays
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rate_tables import held
-from adaptax.tuning.records import flatten_names, group, prefixed, unflatten_names
-from adaptax.tuning.results import Result
+from adaptax.tuning.records import (
+    flatten_names,
+    group,
+    named_like,
+    prefixed,
+    unflatten_names,
+)
+from adaptax.tuning.results import ToolResult
 from adaptax.tuning.sessions import Session, fit_together, stream
 from adaptax.tuning.sweep import best_so_far
 from adaptax.tuning.trials import Trial
 
 Exploit = Literal["truncation", "tournament"]
 
-_KIND = "adaptax population"
-
 
 @dataclass(frozen=True, repr=False)
-class PopulationResult(Result):
+class PopulationResult(ToolResult):
     """What population based training found.
 
     `hparams` has leading axes (intervals, members); `scores` is (intervals, members),
@@ -53,6 +56,7 @@ class PopulationResult(Result):
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("best_member",)
+    KIND: ClassVar[str] = "adaptax population"
 
     hparams: Any
     losses: np.ndarray
@@ -124,8 +128,8 @@ class PopulationResult(Result):
             for member in range(self.scores.shape[1])
         ]
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the result, without the state, to one file: .json, or else .npz."""
+    def record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the arrays, by name, and the facts that a file keeps."""
         arrays = {
             "losses": self.losses,
             "scores": self.scores,
@@ -134,12 +138,11 @@ class PopulationResult(Result):
             **prefixed("hparams", flatten_names(self.hparams)),
             **prefixed("metrics", self.metrics),
         }
-        records.save_arrays(path, _KIND, arrays, self.about)
+        return arrays, self.about
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> "PopulationResult":
-        """Read what `save` wrote; hyperparameters come back as nested dicts."""
-        arrays, about = records.load_arrays(path, _KIND)
+    def of_record(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
+        """Undo `record`; hyperparameters come back as nested dicts."""
         return cls(
             unflatten_names(group(arrays, "hparams")),
             arrays["losses"],
@@ -247,6 +250,8 @@ def population_based_training(
     )
     rules = _Rules(space, exploit, fraction, factors, resample, stream(key, "rules"))
     with session:
+        if done := session.finished(PopulationResult):
+            return done
         changed = _changed(space, hparams) if num_steps > interval else []
         fixed = [name for name in differing(hparams) if name not in changed]
         session.require_acting(hparams, changed, within_run=True)
@@ -258,7 +263,7 @@ def population_based_training(
         run = _Run(session, population, rules, num_steps, interval)
         while population.step < num_steps:
             run.go_on()
-        return run.result()
+        return session.finish(run.result())
 
 
 def _changed(space: dict[str, Any], hparams: Any) -> list[str]:
@@ -436,7 +441,7 @@ class _Run:
         self.metrics = [group(metrics, str(i)) for i in range(len(self.scores))]
         hparams = group(arrays, "hparams")
         self.hparams = [
-            _like(population.hparams, group(hparams, str(i)))
+            named_like(population.hparams, group(hparams, str(i)))
             for i in range(len(self.parents))
         ]
         population.hparams = self.hparams[-1]
@@ -445,9 +450,3 @@ class _Run:
         if self.scores:
             self.best = from_arrays(population.state(0), group(arrays, "best"))
         self.session.report(int(np.isfinite(self.losses).sum()))
-
-
-def _like(hparams: Any, named: dict[str, np.ndarray]) -> Any:
-    """Put values that `flatten_names` named back into their structure."""
-    leaves = [named[name] for name in flatten_names(hparams)]
-    return jax.tree.unflatten(jax.tree.structure(hparams), leaves)

@@ -112,6 +112,12 @@ def unflatten_names(named: dict[str, Any]) -> Any:
     return tree
 
 
+def named_like(tree: Any, named: dict[str, Any]) -> Any:
+    """Put values that `flatten_names` named into the structure of another tree."""
+    leaves = [named[name] for name in flatten_names(tree)]
+    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
+
+
 def _is_json(path: str | os.PathLike) -> bool:
     return os.fspath(path).endswith(".json")
 

@@ -1,10 +1,14 @@
-"""What the results of all tools have in common: they are shown in a few lines."""
+"""What the results of all tools have in common: they are shown, saved and loaded."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
+
+from adaptax.tuning import records
 
 _WIDTH = 88
 """What a line of a `repr` is cut to."""
@@ -26,6 +30,42 @@ class Result:
             line if len(line) < _WIDTH else line[: _WIDTH - 2] + "…" for line in lines
         ]
         return ",\n".join([f"{type(self).__name__}(\n{cut[0]}", *cut[1:]]) + ",\n)"
+
+
+@dataclass(frozen=True, repr=False)
+class ToolResult(Result):
+    """What a tool found: it is saved to one file, and loaded.
+
+    `KIND` is what such a file is called.
+    """
+
+    KIND: ClassVar[str]
+
+    def record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the arrays, by name, and the facts that a file keeps."""
+        raise NotImplementedError
+
+    @classmethod
+    def of_record(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
+        """Undo `record`; hyperparameters come back as nested dicts."""
+        raise NotImplementedError
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the result to one file: .json, or else .npz.
+
+        A trial's state is left out.
+        """
+        records.save_arrays(path, self.KIND, *self.record())
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read what `save` wrote; hyperparameters come back as nested dicts.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged, or something else.
+        """
+        return cls.of_record(*records.load_arrays(path, cls.KIND))
 
 
 def _brief(value: Any) -> str:

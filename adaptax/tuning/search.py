@@ -22,7 +22,7 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -31,19 +31,18 @@ from jax.sharding import Mesh
 
 from adaptax import checks
 from adaptax.rates import Schedule
-from adaptax.tuning import evolution, records, tables
+from adaptax.tuning import evolution, tables
 from adaptax.tuning.cosine_baselines import CosineBaseline, cosine_grid, drawn_cosines
 from adaptax.tuning.evolution import Algorithm, Evolution, mirrored
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rate_tables import interpolated
 from adaptax.tuning.records import group, prefixed
-from adaptax.tuning.results import Result
+from adaptax.tuning.results import ToolResult
 from adaptax.tuning.schedule_runs import ScheduleRuns, along, following_tables
 from adaptax.tuning.scheduled_trials import constants_beside, require_rates
 from adaptax.tuning.sessions import Session, stream
 from adaptax.tuning.trials import Trial
 
-_KIND = "adaptax schedule search"
 _ARRAYS = ("log_rates", "losses", "scores", "history", "candidates")
 _LAST = 3  # generations whose best candidates are finalists
 
@@ -56,7 +55,7 @@ class Gain(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class SearchResult(Result):
+class SearchResult(ToolResult):
     """What a search for a schedule found.
 
     `log_rates` (knots,) are the winner's, natural logarithms. `losses` (fresh seeds,
@@ -68,6 +67,7 @@ class SearchResult(Result):
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("score",)
+    KIND: ClassVar[str] = "adaptax schedule search"
 
     log_rates: np.ndarray
     losses: np.ndarray
@@ -140,20 +140,19 @@ class SearchResult(Result):
             columns[f"rate at {step}"] = column
         return tables.text(columns, rows)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the result to one file: .json, or else .npz."""
+    def record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the arrays, by name, and the facts that a file keeps."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= prefixed("metrics", self.metrics)
         if self.baseline is not None:
             fields = dict(vars(self.baseline))
             arrays |= prefixed("baseline/metrics", fields.pop("metrics"))
             arrays |= prefixed("baseline", fields)
-        records.save_arrays(path, _KIND, arrays, self.about)
+        return arrays, self.about
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> "SearchResult":
-        """Read what `save` wrote."""
-        arrays, about = records.load_arrays(path, _KIND)
+    def of_record(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
+        """Undo `record`."""
         baseline, found = None, group(arrays, "baseline")
         if found:
             baseline = CosineBaseline(
@@ -270,6 +269,8 @@ def search_schedule(
         },
     )
     with session:
+        if done := session.finished(SearchResult):
+            return done
         first = {**constants, name: np.array([low], np.float32)}
         session.require_acting(first, [name], within_run=True, trial=trial)
         runs = ScheduleRuns(
@@ -277,7 +278,7 @@ def search_schedule(
         )
         search = _Search(runs, settings, stream(key, "evolution"))
         search.evolve()
-        return search.result()
+        return session.finish(search.result())
 
 
 class _Settings(NamedTuple):

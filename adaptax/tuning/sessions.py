@@ -1,10 +1,11 @@
 """Sessions: what every tool does around its programs: plan, show, save, resume."""
 
+import dataclasses
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,14 @@ from adaptax.checks import require
 from adaptax.tuning import digests
 from adaptax.tuning.acting import require_acting
 from adaptax.tuning.checkpoints import Checkpoints
-from adaptax.tuning.execution import Plan, Programs
-from adaptax.tuning.planning import Planned, Strategy, make_plan
+from adaptax.tuning.execution import Plan, Programs, from_arrays, to_arrays
+from adaptax.tuning.planning import Planned, Strategy, first_state, make_plan
 from adaptax.tuning.progress import Progress
+from adaptax.tuning.records import flatten_names, group, named_like, prefixed
+from adaptax.tuning.results import ToolResult
 from adaptax.tuning.trials import Trial
+
+AnyResult = TypeVar("AnyResult", bound=ToolResult)
 
 
 class Session:
@@ -68,7 +73,8 @@ class Session:
                 self.checkpoints.close()
                 raise
         self._progress = Progress(progress, tool, total)
-        self._done = 0
+        self._hparams, self._total, self._done = hparams, total, 0
+        self._step = 0 if self.resumed is None else self.resumed.step
 
     def __enter__(self) -> "Session":
         """Begin to show how far it is."""
@@ -130,6 +136,47 @@ class Session:
         if self.checkpoints is not None and self.checkpoints.due():
             kept = {"plan": list(self.planned.plan), "wave": self.planned.wave}
             self.checkpoints.save(step, make(), {**kept, **notes})
+            self._step = step
+
+    def finish(self, result: AnyResult) -> AnyResult:
+        """Save the result, so that the next run has it at once; return it."""
+        if self.checkpoints is not None:
+            arrays, facts = result.record()
+            arrays = prefixed("result", arrays)
+            arrays |= prefixed("state", to_arrays(getattr(result, "state", None)))
+            self.checkpoints.save(self._step + 1, arrays, {"finished": facts})
+        return result
+
+    def finished(self, kind: type[AnyResult]) -> AnyResult | None:
+        """Return the result that the folder has; `None` before the end of the run.
+
+        Nothing is compiled. Hyperparameters and state have their structures again.
+        """
+        if self.resumed is None or "finished" not in self.resumed.notes:
+            return None
+        arrays = self.resumed.arrays
+        found = kind.of_record(group(arrays, "result"), self.resumed.notes["finished"])
+        self.report(self._total)
+        about = {
+            **vars(found)["about"],
+            "seconds": time.perf_counter() - self.started,
+            "compilations": 0,
+            "compile_seconds": 0.0,
+            "resumed": True,
+        }
+        changes: dict[str, Any] = {"about": about}
+        fields = vars(found)
+        if "hparams" in fields:
+            named = flatten_names(fields["hparams"])
+            changes["hparams"] = named_like(self._hparams, named)
+        if "state" in fields:
+            changes["state"] = self._state(group(arrays, "state"))
+        return dataclasses.replace(found, **changes)
+
+    def _state(self, arrays: dict[str, np.ndarray]) -> Any:
+        """Return one member's state for its arrays by name."""
+        like, _ = first_state(self.programs, self._hparams, np.zeros(1, np.uint32))
+        return from_arrays(like, arrays)
 
     def about(self, **facts: Any) -> dict[str, Any]:
         """Give what a result tells of its run."""

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from adaptax import checks, spaces
 from adaptax.checks import require
-from adaptax.tuning import records, tables
+from adaptax.tuning import tables
 from adaptax.tuning.acting import differing
 from adaptax.tuning.bands import Band, band
 from adaptax.tuning.divergence import mean_of_good
@@ -29,14 +29,14 @@ from adaptax.tuning.records import (
     prefixed,
     unflatten_names,
 )
-from adaptax.tuning.results import Result
+from adaptax.tuning.results import ToolResult
 from adaptax.tuning.sessions import Session, as_seeds, stream
 from adaptax.tuning.trials import Trial
 from adaptax.tuning.waves import Waves
 
 
 @dataclass(frozen=True, repr=False)
-class SweepResult(Result):
+class SweepResult(ToolResult):
     """What a sweep found.
 
     `hparams` has a leading axis of members (configurations). `losses` is float32
@@ -133,8 +133,8 @@ class SweepResult(Result):
             columns[name] = metric.mean(axis=1)[self.ranking]
         return tables.text(columns, rows)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the result to one file: .json, or else .npz."""
+    def record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the arrays, by name, and the facts that a file keeps."""
         arrays = {
             "losses": self.losses,
             "scores": self.scores,
@@ -142,12 +142,11 @@ class SweepResult(Result):
             **prefixed("hparams", flatten_names(self.hparams)),
             **prefixed("metrics", self.metrics),
         }
-        records.save_arrays(path, self.KIND, arrays, self.about)
+        return arrays, self.about
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Self:
-        """Read what `save` wrote; hyperparameters come back as nested dicts."""
-        arrays, about = records.load_arrays(path, cls.KIND)
+    def of_record(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
+        """Undo `record`; hyperparameters come back as nested dicts."""
         return cls(
             unflatten_names(group(arrays, "hparams")),
             arrays["losses"],
@@ -235,6 +234,8 @@ def sweep(
         about={"hparams": hparams, "seeds": seed_list, "num_steps": num_steps},
     )
     with session:
+        if done := session.finished(SweepResult):
+            return done
         session.require_acting(hparams, differing(hparams))
         wave = session.plan(strategy, each, every_seed, num_steps).wave
         runs = Waves(session, each, every_seed, num_steps, session.resumed)
@@ -242,8 +243,8 @@ def sweep(
             session.report(int(np.isfinite(runs.losses).sum()))
         runs.train(wave, partial(best_so_far, hparams=each), session.save)
         about = session.about(seeds=seed_list.tolist(), num_steps=num_steps)
-    finished = runs.finished(count, len(seed_list))
-    return SweepResult(hparams, *finished, about)
+        found = runs.finished(count, len(seed_list))
+        return session.finish(SweepResult(hparams, *found, about))
 
 
 def best_so_far(losses: np.ndarray, hparams: Any) -> str:

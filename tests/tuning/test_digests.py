@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 import adaptax
 from adaptax.spaces import log_grid, log_uniform
 from adaptax.tuning import digests
-from adaptax.tuning.execution import Programs
+from adaptax.tuning.execution import Programs, to_arrays
 
 DATA = np.linspace(1, 2, 24, dtype=np.float32).reshape(8, 3)
 OPTIONS = {"strategy": "map", "progress": False}
@@ -83,13 +84,17 @@ DIFFERENCES = {
 
 
 @pytest.fixture(scope="module", params=TOOLS)
-def tool(request, tmp_path_factory):
-    """Run a tool once, and give a function that runs it again in its folder."""
+def ran(request, tmp_path_factory):
+    """Run a tool once; give a function that runs it in its folder, and the result."""
     folder = tmp_path_factory.mktemp(request.param)
     run = partial(TOOLS[request.param], checkpoint=folder, **OPTIONS)
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
-        run(made())
-    return run
+        return run, run(made())
+
+
+@pytest.fixture
+def tool(ran):
+    return ran[0]
 
 
 def refused(run, trial, words, **options):
@@ -97,6 +102,31 @@ def refused(run, trial, words, **options):
         run(trial, **options)
     assert "has checkpoints of another run" in str(raised.value)
     assert "another folder" in str(raised.value)
+
+
+def test_a_finished_folder_gives_its_result_at_once_and_compiles_nothing(ran):
+    run, first = ran
+    compiled = []
+
+    def listen(event, seconds, **_):
+        if "backend_compile" in event:
+            compiled.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        again = run(made())
+        assert compiled == []
+        jax.jit(lambda x: x + len(compiled))(1.0)
+        assert compiled != []  # it does listen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert type(again) is type(first)
+    assert (again.about["compilations"], again.about["resumed"]) == (0, True)
+    chex.assert_trees_all_equal(again.record()[0], first.record()[0])
+    for name in {"hparams", "state"} & vars(first).keys():
+        there, here = getattr(first, name), getattr(again, name)
+        assert jax.tree.structure(here) == jax.tree.structure(there)
+        chex.assert_trees_all_equal(to_arrays(here), to_arrays(there))
 
 
 @pytest.mark.parametrize("difference", DIFFERENCES)
