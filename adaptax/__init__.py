@@ -1,6 +1,8 @@
 """Learning rates that adapt, for JAX and Optax."""
 
+from importlib import import_module as _import_module
 from importlib import metadata as _metadata
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from adaptax import catalog as catalog
 from adaptax import controllers as controllers
@@ -140,3 +142,11 @@ try:
     __version__ = _metadata.version("adaptax")
 except _metadata.PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
+
+if not _TYPE_CHECKING:
+
+    def __getattr__(name):
+        """Import `adaptax.flax` when it is used: it needs Flax."""
+        if name == "flax":
+            return _import_module("adaptax.flax")
+        raise AttributeError(f"module 'adaptax' has no attribute {name!r}")

@@ -245,7 +245,9 @@ def read_extra(extra_args: dict[str, Any], name: str) -> Any:
     if extra_args.get(name) is None:
         raise TypeError(
             f"the extra argument `{name}` is missing: call "
-            f"tx.update(grads, state, params, {name}=...)."
+            f"tx.update(grads, state, params, {name}=...). Flax's own "
+            "TrainState.apply_gradients drops it, that of adaptax.flax.TrainState does "
+            "not."
         )
     return extra_args[name]
 
