@@ -75,6 +75,26 @@ def test_loss_falls_under_adamw_and_the_key_decides_all(task, variants):
     assert last != other[1]
 
 
+def test_lanes_of_a_vmap_are_the_single_runs(task, variants):
+    """One compiler of processors was wrong from the 33rd lane on."""
+    batch = variants["plain"].validation
+    keys = jax.random.split(jax.random.key(0), 36)
+
+    def evaluate(key):
+        return jax.value_and_grad(task.loss)(task.init(key), batch, key)
+
+    with jax.numpy_dtype_promotion("standard"):
+        lanes = jax.jit(jax.vmap(evaluate))(keys)
+        single = jax.jit(lambda keys: jax.lax.map(evaluate, keys))(keys[::5])
+    jax.tree.map(
+        lambda lane, one: np.testing.assert_allclose(
+            lane[::5], one, rtol=1e-4, atol=1e-5
+        ),
+        lanes,
+        single,
+    )
+
+
 def test_held_out_variant_is_another_problem_of_the_same_shapes(task, variants):
     plain, held_out = variants["plain"], variants[task.variant]
     if task.variant == "small batch":
