@@ -19,6 +19,7 @@ from jax.custom_batching import custom_vmap
 from jax.extend.core import jaxpr_as_fun
 
 from adaptax.checks import require
+from adaptax.tuning.inner_schedules import InnerSchedules, inner_schedules
 from adaptax.tuning.records import flatten_names
 from adaptax.tuning.trials import Shared, Trial
 
@@ -36,7 +37,7 @@ def require_acting(
     key: jax.Array,
     *,
     within_run: bool = False,
-) -> None:
+) -> InnerSchedules:
     """Raise unless each of the hyperparameters that are varied acts.
 
     Args:
@@ -46,6 +47,9 @@ def require_acting(
         key: Of the kind that `init` will be given.
         within_run: Whether they are varied from step to step, and not only from member
             to member.
+
+    Returns:
+        The schedules within the trial that its steps follow.
 
     Raises:
         ValueError: If one does not act.
@@ -70,6 +74,7 @@ def require_acting(
             f"{name!r} is varied, but no loss and no evaluation depends on it. Use it "
             f"in the trial, or correct its name; there are {listed}."
         )
+    return programs.followed_schedules()
 
 
 def traced(function: Callable[[Any], Any], hparams: Any) -> Any:
@@ -146,6 +151,7 @@ class _Traced:
         )
         self._evaluate = trial.evaluate and program(trial.evaluate, state)[0]
         self._leaves = len(jax.tree.leaves(state))
+        self._schedules = inner_schedules(state)
         # The run itself explains a state that changes its structure.
         self._is_known = jax.tree.structure(after) == jax.tree.structure(state)
 
@@ -156,6 +162,20 @@ class _Traced:
             return not self._is_known or self._reaches(own, within_run)
         except (NotImplementedError, ValueError):
             return True  # a step that cannot be batched
+
+    def followed_schedules(self) -> InnerSchedules:
+        """Return the schedules whose counts decide what a step does."""
+        found = self._schedules
+        if not self._is_known or not any(found.is_count):
+            return found.without_any()
+        inputs = [False] * self._count + found.is_count
+        try:
+            *after, _ = _dependent(self._advance, inputs)
+        except (NotImplementedError, ValueError):
+            return found.without_any()
+        others = zip(after, found.is_own, strict=True)
+        followed = any(depends and not own for depends, own in others)
+        return found if followed else found.without_any()
 
     def _reaches(self, own: list[bool], within_run: bool) -> bool:
         state = [False] * self._leaves

@@ -28,6 +28,7 @@ from adaptax.tuning.acting import differing
 from adaptax.tuning.checkpoints import Checkpoint
 from adaptax.tuning.divergence import mean_of_good
 from adaptax.tuning.execution import Population
+from adaptax.tuning.inner_schedules import require_steady
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rate_tables import held
 from adaptax.tuning.records import flatten_names, group, prefixed, unflatten_names
@@ -182,11 +183,15 @@ def branch(
         if done := session.finished(BranchResult):
             return done
         varied = differing(jax.tree.map(lambda *rows: np.stack(rows), *hparams))
-        session.require_acting(hparams[0], varied, within_run=stages > 1)
+        inner = session.require_acting(hparams[0], varied, within_run=stages > 1)
         seeds = np.zeros(count, np.uint32)
         planned = session.plan(strategy, hparams[0], seeds, stages * explore_steps)
         fit_together("branches", count, planned.wave)
         population = Population(session.programs, planned.plan, hparams[0], seeds)
+        last = (stages - 1) * stage_steps
+        if last and varied:
+            name = ", ".join(varied)
+            require_steady(population, inner, name, last, may_change=True)
         run = _Run(session, population, hparams, explore_steps, stage_steps, forecast)
         while run.stage < stages:
             run.train_stage()

@@ -24,6 +24,7 @@ from jax.sharding import Mesh
 
 from adaptax import checks
 from adaptax.tuning.execution import Population
+from adaptax.tuning.inner_schedules import require_steady
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.range_tests import agreement, read
 from adaptax.tuning.records import group, prefixed
@@ -187,6 +188,7 @@ def find_learning_rate(
     checks.averaging_factor("smoothing", smoothing)
     checks.number("divergence", divergence, above=1)
     chosen = as_seeds(seeds)
+    middle = {"[0].step": num_steps // 2}  # the first rate may be lost in rounding
     first = {**constants_beside(name, hparams), name: rates[:1]}
     constants = jax.tree.map(lambda leaf: np.repeat(leaf, len(chosen), axis=0), first)
     session = Session(
@@ -203,10 +205,13 @@ def find_learning_rate(
     with session:
         if done := session.finished(FinderResult):
             return done
-        session.require_acting(constants, [name], within_run=True, trial=trial)
+        inner = session.require_acting(constants, [name], within_run=True, trial=trial)
         planned = session.plan(strategy, constants, chosen, num_steps)
         fit_together("seeds", len(chosen), planned.wave)
         population = Population(session.programs, planned.plan, constants, chosen)
+        require_steady(
+            population, inner, name, num_steps - 1, place=".state", also=middle
+        )
         losses = _losses(session, population, rates)
         about = session.about(seeds=chosen.tolist(), name=name, mode=mode)
         readings = [read(rates, curve, smoothing, divergence) for curve in losses]

@@ -26,6 +26,7 @@ from adaptax.tuning.acting import differing
 from adaptax.tuning.checkpoints import Checkpoint
 from adaptax.tuning.divergence import mean_of_good
 from adaptax.tuning.execution import Population, from_arrays, to_arrays
+from adaptax.tuning.inner_schedules import require_steady
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rate_tables import held
 from adaptax.tuning.records import (
@@ -254,12 +255,16 @@ def population_based_training(
             return done
         changed = _changed(space, hparams) if num_steps > interval else []
         fixed = [name for name in differing(hparams) if name not in changed]
-        session.require_acting(hparams, changed, within_run=True)
+        inner = session.require_acting(hparams, changed, within_run=True)
         session.require_acting(hparams, fixed)
         seeds = np.arange(count)
         planned = session.plan(strategy, hparams, seeds, num_steps)
         fit_together("members", count, planned.wave)
         population = Population(session.programs, planned.plan, hparams, seeds)
+        last = (num_steps - 1) // interval * interval
+        if changed:
+            name = ", ".join(changed)
+            require_steady(population, inner, name, last, may_change=True)
         run = _Run(session, population, rules, num_steps, interval)
         while population.step < num_steps:
             run.go_on()

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from adaptax.tuning.execution import Population
+from adaptax.tuning.inner_schedules import InnerSchedules, require_steady
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.records import group, prefixed
 from adaptax.tuning.scheduled_trials import scheduled
@@ -79,6 +81,18 @@ class ScheduleRuns:
         if session.resumed is not None:
             self._scores = group(session.resumed.arrays, "finished")
             session.report(session.resumed.step)
+
+    def require_steady(
+        self, schedules: InnerSchedules | None, name: str, rate: float
+    ) -> None:
+        """Raise if schedules inside the trial change the rate; see there."""
+        if schedules is None or not any(schedules.is_count):
+            return
+        rates = np.full((self._wave, self._num_steps), rate, np.float32)
+        plan, seeds = self.session.planned.plan, np.zeros(self._wave, np.uint32)
+        hparams = along(self._constants, rates)
+        members = Population(self.session.programs, plan, hparams, seeds)
+        require_steady(members, schedules, name, self._num_steps - 1, place=".state")
 
     def score(
         self, stage: str, rates: np.ndarray, seeds: np.ndarray, best: str = ""

@@ -272,10 +272,11 @@ def search_schedule(
         if done := session.finished(SearchResult):
             return done
         first = {**constants, name: np.array([low], np.float32)}
-        session.require_acting(first, [name], within_run=True, trial=trial)
+        inner = session.require_acting(first, [name], within_run=True, trial=trial)
         runs = ScheduleRuns(
             session, constants, low, population * seeds, num_steps, strategy
         )
+        runs.require_steady(inner, name, math.sqrt(low * high))
         search = _Search(runs, settings, stream(key, "evolution"))
         search.evolve()
         return session.finish(search.result())

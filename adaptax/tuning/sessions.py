@@ -18,6 +18,7 @@ from adaptax.tuning import digests
 from adaptax.tuning.acting import require_acting
 from adaptax.tuning.checkpoints import Checkpoints
 from adaptax.tuning.execution import Plan, Programs, from_arrays, to_arrays
+from adaptax.tuning.inner_schedules import InnerSchedules
 from adaptax.tuning.planning import Planned, Strategy, first_state, make_plan
 from adaptax.tuning.progress import Progress
 from adaptax.tuning.records import flatten_names, group, named_like, prefixed
@@ -105,7 +106,7 @@ class Session:
         *,
         within_run: bool = False,
         trial: Trial | None = None,
-    ) -> None:
+    ) -> InnerSchedules | None:
         """Raise unless what is varied acts, see `acting`; of a new run.
 
         Args:
@@ -113,13 +114,17 @@ class Session:
             varied: The names of those that are varied.
             within_run: Whether they are varied within a run.
             trial: What reads them, if it is not what the members run.
+
+        Returns:
+            The schedules within the trial; `None` for a run that goes on.
         """
-        if self.resumed is None:
-            programs = self.programs
-            data = jnp.asarray(programs.key_data)
-            key = jax.random.wrap_key_data(data, impl=programs.key_type)
-            trial = trial or programs.trial
-            require_acting(trial, hparams, varied, key, within_run=within_run)
+        if self.resumed is not None:
+            return None
+        programs = self.programs
+        data = jnp.asarray(programs.key_data)
+        key = jax.random.wrap_key_data(data, impl=programs.key_type)
+        trial = trial or programs.trial
+        return require_acting(trial, hparams, varied, key, within_run=within_run)
 
     def report(self, steps: int, best: str = "") -> None:
         """Show that the members have taken so many steps more, all together."""
