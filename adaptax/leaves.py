@@ -261,11 +261,13 @@ def _sum_of_many(parts: list[jax.Array]) -> jax.Array:
     return apart(jnp.sum, jnp.stack(parts))
 
 
+def is_variable(node: object) -> bool:
+    """Return whether a node is a Variable, in which Flax NNX keeps an array."""
+    return asked(node, "get_metadata") is not None
+
+
 def without_variables(tree: Any) -> Any:
     """Take arrays out of the Variables in which Flax NNX keeps an optimizer's state."""
-
-    def is_variable(node):
-        return asked(node, "get_metadata") is not None
 
     def unwrap(node):
         return jax.tree.leaves(node)[0] if is_variable(node) else node

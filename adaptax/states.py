@@ -54,6 +54,18 @@ def parts_of(node: Any) -> dict[Any, Any]:
     return {key_of(path[0]): part for path, part in pairs if path}
 
 
+def optimizer_state(state: Any) -> Any:
+    """Take the optimizer's state out of a Flax TrainState or Optimizer."""
+    return state if isinstance(state, tuple) else getattr(state, "opt_state", state)
+
+
+def is_own(node: Any) -> bool:
+    """Return whether a node is a state whose class is of adaptax or Optax."""
+    library = type(node).__module__.split(".")[0]
+    masked = isinstance(node, optax.MaskedNode)
+    return bool(fields_of(node)) and library in ("adaptax", "optax") and not masked
+
+
 def parts_in_use(state: Any) -> dict[Any, Any]:
     """Return the parts of a state that may be states, or have some in them, by key.
 
@@ -64,13 +76,10 @@ def parts_in_use(state: Any) -> dict[Any, Any]:
         return {"inner_state": state.inner_state}
     if isinstance(state, LABELED):
         return dict(state.inner_states)
-    if not isinstance(state, tuple | list | dict):
-        return {}
+    if optimizer_state(state) is not state:
+        return {"opt_state": optimizer_state(state)}
     parts = parts_of(state)
-    if fields_of(state) and type(state).__module__.split(".")[0] in (
-        "adaptax",
-        "optax",
-    ):
+    if is_own(state):
         return {key: part for key, part in parts.items() if _holds_states(key)}
     return parts
 

@@ -1,14 +1,18 @@
 """Reading and setting rates through every wrapper."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
-from flax import nnx
+from flax import nnx, struct
 from flax.training.train_state import TrainState
 
 import adaptax
+from adaptax.catalog import ENTRIES
 
 PARAMS = {"a": jnp.ones((2, 3)), "b": jnp.full((4,), 2.0)}
 GRADIENTS = {"a": jnp.full((2, 3), 0.5), "b": jnp.ones(4)}
@@ -154,6 +158,216 @@ def test_a_state_without_a_rate_says_how_to_keep_one():
         adaptax.learning_rate(optax.adam(1e-3).init(PARAMS))
 
 
+class Both(NamedTuple):
+    generator: Any
+    discriminator: Any
+
+
+@struct.dataclass
+class BothStates:
+    generator: Any
+    discriminator: Any
+
+
+def numpyro_states(one, other):
+    """Nest two states as NumPyro's SVI does: a step, parameters and a state each."""
+    return Both(
+        (jnp.zeros((), int), (PARAMS, one)), (jnp.zeros((), int), (PARAMS, other))
+    )
+
+
+CONTAINERS = {
+    "dict": lambda one, other: {"generator": one, "discriminator": other},
+    "NamedTuple": Both,
+    "dataclass": BothStates,
+    "NumPyro": numpyro_states,
+    "dict of TrainStates": lambda one, other: {
+        "generator": linen(one),
+        "discriminator": linen(other),
+    },
+}
+
+
+def linen(opt_state):
+    state = TrainState.create(apply_fn=None, params=PARAMS, tx=adaptax.adam(0.1))
+    return state.replace(opt_state=opt_state)
+
+
+@pytest.mark.parametrize("put", CONTAINERS.values(), ids=CONTAINERS)
+def test_the_rates_of_several_optimizers_are_read_and_set_by_key(put):
+    tx = adaptax.adam([0.5, adaptax.reduce_on_plateau(factor=0.5, patience=0)])
+    one, other = (after(tx, steps, value=1.0) for steps in (1, 3))
+    both = put(one, other)
+    assert floats(adaptax.learning_rate(both)) == {
+        "generator": 0.5,
+        "discriminator": 0.125,
+    }
+    changed = adaptax.set_learning_rate(both, {"discriminator": 1.0})
+    assert type(changed) is type(both)
+    assert floats(adaptax.learning_rate(changed)) == {
+        "generator": 0.5,
+        "discriminator": 1.0,
+    }
+    changed = adaptax.set_learning_rate(both, 0.25)
+    assert set(floats(adaptax.learning_rate(changed)).values()) == {0.25}
+    with pytest.raises(ValueError, match="no label 'critic'"):
+        adaptax.set_learning_rate(both, {"critic": 1.0})
+    with pytest.raises(ValueError, match="must be >= 0"):
+        adaptax.set_learning_rate(both, {"generator": -0.1})
+
+
+def floats(rates):
+    return jax.tree.map(float, rates)
+
+
+def test_containers_in_containers_are_read_as_dicts_of_dicts():
+    one, other = (adaptax.adam(rate).init(PARAMS) for rate in (0.5, 0.25))
+    nested = {"gan": Both(one, other), "encoders": [one, other], "step": jnp.ones(())}
+    expected = {
+        "gan": {"generator": 0.5, "discriminator": 0.25},
+        "encoders": {0: 0.5, 1: 0.25},
+    }
+    assert floats(adaptax.learning_rate(nested)) == expected
+    changed = adaptax.set_learning_rate(
+        nested, {"gan": {"generator": 2.0}, "encoders": 1.0}
+    )
+    assert floats(adaptax.learning_rate(changed)) == {
+        "gan": {"generator": 2.0, "discriminator": 0.25},
+        "encoders": {0: 1.0, 1: 1.0},
+    }
+
+
+def test_one_optimizer_in_a_container_is_read_as_it_is():
+    state = adaptax.adam(0.5).init(PARAMS)
+    for container in (
+        {"params": PARAMS, "opt_state": state, "step": 0},
+        [state],
+        Both(state, None),
+        (jnp.zeros(()), (PARAMS, state)),
+    ):
+        assert rate_of(container) == 0.5
+        assert rate_of(adaptax.set_learning_rate(container, 0.25)) == 0.25
+
+
+def test_a_key_is_missing_where_the_rate_is_not_known():
+    states = {
+        "ours": adaptax.adam(0.5).init(PARAMS),
+        "other": optax.adam(0.5).init(PARAMS),
+    }
+    assert floats(adaptax.learning_rate(states)) == {"ours": 0.5}
+
+
+def test_a_named_chain_is_a_chain():
+    plateau = adaptax.reduce_on_plateau(factor=0.5, patience=0)
+    named = optax.named_chain(("way", adaptax.adam(0.5)), ("plateau", plateau))
+    assert rate_of(after(named, 2, value=1.0)) == 0.25
+    as_dict = dict(after(named, 2, value=1.0))  # as some checkpoints give it back
+    assert rate_of(as_dict) == 0.25
+
+
+UNKNOWN = {
+    "a plateau": lambda: optax.chain(optax.adam(0.5), adaptax.reduce_on_plateau()),
+    "an early stop": lambda: optax.chain(optax.sgd(0.5), adaptax.early_stop()),
+    "a scheduled rate of Optax": lambda: optax.chain(
+        optax.adam(optax.constant_schedule(0.5)), adaptax.cosine(1.0, 10)
+    ),
+    "a plateau of Optax": lambda: optax.chain(
+        optax.adam(0.5), optax.contrib.reduce_on_plateau()
+    ),
+    "reject_increase": lambda: adaptax.reject_increase(optax.sgd(0.5)),
+    "restore_best": lambda: adaptax.restore_best(optax.sgd(0.5)),
+    "mechanic": lambda: adaptax.mechanic(optax.sgd(0.5)),
+    "trac": lambda: adaptax.trac(optax.sgd(0.5)),
+    "groups": lambda: optax.chain(
+        optax.partition({"x": optax.adam(0.5)}, {"a": "x", "b": "x"}),
+        adaptax.reduce_on_plateau(),
+    ),
+}
+
+
+@pytest.mark.parametrize("make", UNKNOWN.values(), ids=UNKNOWN)
+def test_a_factor_of_a_rate_that_optax_does_not_keep_is_no_rate(make):
+    state = make().init(PARAMS)
+    with pytest.raises(ValueError, match=r"only a factor.*adaptax\.adam\(\["):
+        adaptax.learning_rate(state)
+    with pytest.raises(ValueError, match="no constant"):
+        adaptax.set_learning_rate(state, 0.5)
+
+
+CONTROLLERS = [entry for entry in ENTRIES if entry.family == "controller"]
+
+
+@pytest.mark.parametrize("entry", CONTROLLERS, ids=lambda entry: entry.name)
+def test_a_controller_behind_optax_is_a_rate_only_if_it_has_a_unit(entry):
+    controller = entry.make()
+    state = optax.chain(optax.scale_by_adam(), controller).init(PARAMS)
+    alone = controller.init(PARAMS)
+    assert adaptax.learning_rate(alone).dtype == jnp.float32
+    if alone.has_unit():
+        assert adaptax.learning_rate(state) == adaptax.learning_rate(alone)
+    else:
+        with pytest.raises(ValueError, match="only a factor"):
+            adaptax.learning_rate(state)
+
+
+def test_what_optax_keeps_of_a_rate_counts():
+    inject = optax.inject_hyperparams(optax.adam)(learning_rate=0.5)
+    plateau = adaptax.reduce_on_plateau(factor=0.5, patience=0)
+    theirs = optax.contrib.reduce_on_plateau(factor=0.5, patience=1)
+    for second in (plateau, theirs):
+        chain = optax.chain(inject, second)
+        assert rate_of(after(chain, 2, value=1.0)) == 0.25
+    inside = optax.inject_hyperparams(
+        lambda learning_rate: optax.chain(optax.sgd(learning_rate), plateau)
+    )(learning_rate=0.5)
+    assert rate_of(after(inside, 2, value=1.0)) == 0.25
+
+
+def test_directions_in_groups_share_the_rate_behind_them():
+    groups = {"x": optax.scale_by_adam(), "y": optax.identity()}
+    directions = optax.partition(groups, {"a": "x", "b": "y"})
+    assert rate_of(optax.chain(directions, halving(0.5)).init(PARAMS)) == 0.5
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_the_rate_that_was_set_is_read_also_behind_controllers(wrap):
+    cuts = [
+        adaptax.reduce_on_plateau(factor=0.1, patience=0, name=name) for name in "ab"
+    ]
+    tx = optax.chain(wrap(1e-2), *cuts, optax.contrib.reduce_on_plateau(patience=1))
+    state = after(tx, 3, value=1.0)
+    assert rate_of(state) < 2e-6
+    state = adaptax.set_learning_rate(state, 1e-4)
+    assert rate_of(state) == pytest.approx(1e-4)
+    _, state = tx.update(GRADIENTS, state, PARAMS, value=0.0)
+    assert rate_of(state) == pytest.approx(1e-4)
+
+
+def test_a_controller_at_0_leaves_the_rate_that_was_set():
+    tx = adaptax.gradient_descent([1.0, adaptax.reduce_on_plateau(patience=0)])
+    state = jax.tree.map(jnp.zeros_like, tx.init(PARAMS))
+    constant = adaptax.telemetry(adaptax.set_learning_rate(state, 0.5))
+    assert float(constant["1/0/0/learning_rate"]) == 0.5
+
+
+def test_a_rate_that_is_set_is_also_the_one_to_go_back_to():
+    tx = adaptax.reject_increase(adaptax.gradient_descent(0.5), decrease=0.5)
+    state = tx.init(PARAMS)
+    for value in (1.0, 2.0):  # goes back, and halves its scale
+        _, state = tx.update(GRADIENTS, state, PARAMS, value=value)
+    assert rate_of(state) == 0.25
+    state = adaptax.set_learning_rate(state, 0.125)
+    assert rate_of(state) == 0.125
+    told = adaptax.telemetry(state)
+    for kept in ("inner_state", "saved_inner_state"):
+        assert float(told[f"{kept}/1/0/learning_rate"]) == 0.25
+    groups = {"x": adaptax.adam(0.5), "y": adaptax.adam(0.5)}
+    tx = adaptax.reject_increase(optax.partition(groups, {"a": "x", "b": "y"}))
+    told = adaptax.telemetry(adaptax.set_learning_rate(tx.init(PARAMS), {"y": 0.25}))
+    rates = [float(one) for key, one in told.items() if "1/0/learning_rate" in key]
+    assert sorted(rates) == [0.25, 0.25, 0.5, 0.5]
+
+
 def test_a_parameter_called_learning_rate_is_no_rate():
     params = {"learning_rate": jnp.ones(3)}
     assert rate_of(after(adaptax.adam(0.25), 1, params)) == 0.25
@@ -215,11 +429,11 @@ def test_the_rate_of_an_nnx_optimizer_is_read_set_and_observed():
     assert rate_of(optimizer) == 0.25
     changed = adaptax.set_learning_rate(optimizer.opt_state, 1.0)
     nnx.update(optimizer.opt_state, nnx.state(changed))
-    assert rate_of(optimizer) == 0.5
+    assert rate_of(optimizer) == 1.0
     observed = plateau.observe(optimizer.opt_state, 2.0)
     nnx.update(optimizer.opt_state, nnx.state(observed))
     optimizer.update(network, gradients, value=0.5)
-    assert rate_of(optimizer) == 0.25
+    assert rate_of(optimizer) == 0.5
 
 
 def test_the_telemetry_of_an_nnx_optimizer_has_the_paths_of_a_bare_one():

@@ -26,6 +26,7 @@ from adaptax.controllers.evaluations import UNSEEN, Mode, Window, improves, whol
 from adaptax.following import Controller, follow
 from adaptax.leaves import without_variables
 from adaptax.scalars import real
+from adaptax.states import optimizer_state
 
 
 class StopReason(enum.IntEnum):
@@ -177,7 +178,7 @@ def converged(opt_state: Any) -> jax.Array:
     Raises:
         ValueError: If there is none in it.
     """
-    state = without_variables(getattr(opt_state, "opt_state", opt_state))
+    state = without_variables(optimizer_state(opt_state))
     found = convergences(state)
     require(
         bool(found),

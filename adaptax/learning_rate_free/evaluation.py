@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from adaptax.leaves import dtype_of, is_placeholder, is_trained, without_variables
-from adaptax.states import asked, parts_in_use
+from adaptax.states import asked, optimizer_state, parts_in_use
 
 
 def eval_params(opt_state: Any, params: optax.Params) -> optax.Params:
@@ -47,7 +47,7 @@ def eval_params(opt_state: Any, params: optax.Params) -> optax.Params:
     >>> float(w), float(eval_params(state, w))
     (2.0, 1.9)
     """
-    state = without_variables(getattr(opt_state, "opt_state", opt_state))
+    state = without_variables(optimizer_state(opt_state))
     leaves, structure = jax.tree.flatten(params)
     plain = without_variables(params)
     chosen: list[Any] = list(jax.tree.leaves(plain))

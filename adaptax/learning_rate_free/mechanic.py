@@ -43,6 +43,10 @@ class MechanicTuner(NamedTuple):
     largest: jax.Array
     squares: jax.Array
 
+    def has_unit(self) -> bool:
+        """Return False: it scales what the inner optimizer's rate has made."""
+        return False
+
 
 def mechanic(
     inner: optax.GradientTransformation,

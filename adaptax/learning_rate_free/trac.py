@@ -44,6 +44,10 @@ class TracTuner(NamedTuple):
     sums: jax.Array
     squares: jax.Array
 
+    def has_unit(self) -> bool:
+        """Return False: it scales what the inner optimizer's rate has made."""
+        return False
+
 
 def trac(
     inner: optax.GradientTransformation,
