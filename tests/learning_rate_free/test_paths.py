@@ -116,4 +116,4 @@ def test_a_steadily_downhill_path_gives_trac_the_scale_of_its_equation():
         w = w + updates
     # h = 0, −1, −2, so that σ = 0.9 + 2 and v = 0.81 + 4
     wanted = 0.01 * special.erfi(2.9 / np.sqrt(2 * 4.81)) / special.erfi(np.sqrt(0.5))
-    np.testing.assert_allclose(adaptax.learning_rate(state), wanted, rtol=1e-5)
+    np.testing.assert_allclose(state.tuner.learning_rate, wanted, rtol=1e-5)
