@@ -170,6 +170,21 @@ def given_params(params: Any, who: str, also: str = "") -> Any:
     return params
 
 
+def actual_params(params: Any, who: str, instead: str) -> None:
+    """Refuse the stand-in for parameters of `optax.tree.map_params`.
+
+    A state without leaves that are shaped like parameters cannot be mapped by it.
+
+    Raises:
+        ValueError: If `init` was given that stand-in.
+    """
+    if type(params).__name__ == "_ParamsPlaceholder":
+        raise ValueError(
+            f"optax.tree.map_params cannot map a state of {who}, which has no leaves "
+            f"shaped like the parameters. Map {instead}."
+        )
+
+
 def rate(name: str, value: object) -> None:
     """Check that a learning rate is a finite number >= 0 that float32 can hold."""
     number(name, value, at_least=0)

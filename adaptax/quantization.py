@@ -99,6 +99,8 @@ def quantized(
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
+        instead = "unquantize_state(state), with the optimizer inside"
+        checks.actual_params(params, "quantized", instead)
         shapes = {
             path: jnp.shape(leaf)
             for path, leaf in jax.tree.leaves_with_path(params)

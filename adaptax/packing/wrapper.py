@@ -103,6 +103,8 @@ def packed(
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
+        instead = "unpack_state(state, params), with the optimizer inside"
+        checks.actual_params(params, "packed", instead)
         if not elementwise:
             require_regroupable(inner)
         layout = layout_of(params, largest)
