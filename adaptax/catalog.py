@@ -828,7 +828,7 @@ _SCHEDULES = (
         "exponential_decay",
         "schedule",
         schedules.exponential_decay,
-        {"initial": 0.8, "decay_rate": 0.8, "decay_steps": 8.0, "end": 0.1},
+        {"initial": 0.8, "decay_rate": 0.8, "decay_steps": 8, "end": 0.1},
         "Darken & Moody (1990)",
         variants=({"staircase": True},),
         optax_twin=lambda: optax.exponential_decay(0.8, 8, 0.8, end_value=0.1),

@@ -198,10 +198,10 @@ def test_a_description_is_the_same_in_every_process(tmp_path):
     told = []
     for seed in ("1", "2"):
         (folder := tmp_path / seed).mkdir()
-        (folder / "code.py").write_text("\n" * int(seed) + code)
+        (folder / "child.py").write_text("\n" * int(seed) + code)
         told.append(
             subprocess.run(
-                [sys.executable, folder / "code.py"],
+                [sys.executable, folder / "child.py"],
                 capture_output=True,
                 text=True,
                 check=True,
