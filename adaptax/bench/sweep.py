@@ -17,6 +17,9 @@ The opponents:
 
 One more row, "arithmetic", is not a sweep: as many operations as the steps have, as
 fast as the products of large matrices are here. No sweep can be faster.
+
+A second table has the seconds that compiling takes in every tool; see
+`adaptax.bench.compiling`.
 """
 
 import argparse
@@ -35,7 +38,7 @@ import numpy as np
 import optax
 
 import adaptax
-from adaptax.bench import torch_sweep
+from adaptax.bench import compiling, torch_sweep
 from adaptax.bench.networks import digit_network
 from adaptax.bench.records import report
 from adaptax.bench.training import loss_and_accuracy
@@ -101,6 +104,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument("--rounds", type=int, default=9, help="turns that each takes")
     parser.add_argument("--smoke", action="store_true", help="one turn of two steps")
+    parser.add_argument(
+        "--part",
+        choices=("all", "speed", "compiling"),
+        default="all",
+        help="steps per second, seconds of compiling, or both",
+    )
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
 
 
@@ -109,11 +118,16 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.worker:
         _serve(*arguments.worker)
         return
-    rounds = 1 if arguments.smoke else arguments.rounds
-    rows = []
-    for name in list(MODELS)[: 1 if arguments.smoke else None]:
-        rows += _measure(name, rounds, arguments.smoke)
-    report("sweep", rows, arguments.out)
+    some = slice(1 if arguments.smoke else None)
+    if arguments.part != "compiling":
+        rounds = 1 if arguments.smoke else arguments.rounds
+        rows = []
+        for name in list(MODELS)[some]:
+            rows += _measure(name, rounds, arguments.smoke)
+        report("sweep", rows, arguments.out)
+    if arguments.part != "speed":
+        rows = compiling.measure(compiling.NETWORKS[some])
+        report("sweep_compiling", rows, arguments.out)
 
 
 class Way(NamedTuple):

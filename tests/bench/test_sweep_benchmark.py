@@ -1,17 +1,22 @@
 """The sweep benchmark: every way trains, and the ratios are those of one round."""
 
 import argparse
+import inspect
 import json
 
+import jax
 import pytest
 
-from adaptax.bench import sweep
+import adaptax
+from adaptax.bench import compiling, sweep
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
-    arguments = argparse.Namespace(worker=None, rounds=1, smoke=True, out=folder)
+    arguments = argparse.Namespace(
+        worker=None, rounds=1, smoke=True, out=folder, part="speed"
+    )
     few = {"MLP, 16 units": lambda: sweep._mlp(16, members=3)}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sweep, "MODELS", few)
@@ -36,3 +41,31 @@ def test_the_ratios_belong_to_the_times(rows):
 def test_the_whole_sweep_is_one_compilation(rows):
     ours = next(row for row in rows if row["way"] == sweep.OURS)
     assert ours["compilations"] == 1
+
+
+def test_compiling_is_measured_beside_a_scan_by_hand(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiling, "NETWORKS", ("logistic",))
+    some = {"sweep": compiling.TOOLS["sweep"]}
+    monkeypatch.setattr(compiling, "TOOLS", some)
+    arguments = argparse.Namespace(
+        worker=None, rounds=1, smoke=True, out=tmp_path, part="compiling"
+    )
+    with jax.numpy_dtype_promotion("standard"):  # for Optax's Adam
+        sweep.run(arguments)
+    assert not (tmp_path / "sweep.json").exists()
+    rows = json.loads((tmp_path / "sweep_compiling.json").read_text())
+    assert [row["way"] for row in rows] == [compiling.BY_HAND, compiling.MAPPED, *some]
+    assert rows[0]["x_by_hand"] == 1
+    assert all(row["compile_s"] > 0.01 for row in rows)
+    for row in rows:
+        assert row["within"] == (row["compile_s"] <= 1.5 * rows[0]["compile_s"] + 2)
+
+
+def test_every_tool_has_its_compiling_measured():
+    tools = {
+        name
+        for name in vars(adaptax)
+        if callable(getattr(adaptax, name))
+        and "checkpoint" in inspect.signature(getattr(adaptax, name)).parameters
+    }
+    assert set(compiling.TOOLS) == tools

@@ -1,0 +1,165 @@
+"""Time the compiling of every tool beside that of a scan written by hand.
+
+Seconds that JAX spends on tracing, lowering and compiling until a tool has its result,
+all of its programs together: those that try the plans, and those that start, train and
+evaluate the members. What it is compared with is one jitted `lax.scan` over the same
+training step, for a single run, and for scale its `vmap` over four runs. The goal is
+1.5 times the single run plus 2 s.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.monitoring
+import jax.numpy as jnp
+import optax
+
+import adaptax
+from adaptax.bench.tasks import TASKS, Problem, Task
+
+BY_HAND = "scan by hand"
+MAPPED = "vmap of that scan"
+NETWORKS = ("mlp", "gru", "transformer", "convolution")
+_STEPS = 4
+_PHASES = ("trace", "to_mlir", "backend_compile")
+
+_spent: list[float] = []
+
+
+def measure(networks: tuple[str, ...] = NETWORKS) -> list[dict[str, Any]]:
+    """Return a row for each network and tool."""
+    _listen()
+    rows = []
+    for name in networks:
+        task = TASKS[name]
+        problem = task.problem()
+        seconds = {}
+        for label, work in {BY_HAND: _by_hand, MAPPED: _mapped, **TOOLS}.items():
+            seconds[label] = _compiling(work, task, problem)
+        limit = 1.5 * seconds[BY_HAND] + 2
+        rows += [
+            {
+                "network": name,
+                "way": label,
+                "compile_s": taken,
+                "x_by_hand": taken / seconds[BY_HAND],
+                "limit_s": limit,
+                "within": taken <= limit,
+            }
+            for label, taken in seconds.items()
+        ]
+    return rows
+
+
+@functools.cache
+def _listen() -> None:
+    jax.monitoring.register_event_duration_secs_listener(_note)
+
+
+def _note(event: str, seconds: float, **about: Any) -> None:
+    del about
+    if "/compile/" in event and any(phase in event for phase in _PHASES):
+        _spent.append(seconds)
+
+
+def _compiling(work: Callable[..., Any], *given: Any) -> float:
+    """Return the seconds that compiling took, with nothing compiled before."""
+    jax.clear_caches()
+    before = len(_spent)
+    jax.block_until_ready(work(*given))
+    return sum(_spent[before:])
+
+
+def _by_hand(task: Task, problem: Problem) -> Any:
+    return jax.jit(_scan(task, problem))(jax.random.key(0), 1e-3)
+
+
+def _mapped(task: Task, problem: Problem) -> Any:
+    keys = jax.random.split(jax.random.key(0), 4)
+    return jax.jit(jax.vmap(_scan(task, problem)))(keys, jnp.geomspace(1e-4, 1e-2, 4))
+
+
+def _scan(task: Task, problem: Problem) -> Callable[..., Any]:
+    def train(key, rate):
+        optimizer = optax.adam(rate)
+        params = task.init(key)
+
+        def step(carry, key):
+            params, state = carry
+            size = len(next(iter(problem.train.values())))
+            rows = jax.random.randint(key, (problem.batch_size,), 0, size)
+            batch = {name: array[rows] for name, array in data.items()}
+            loss, gradients = jax.value_and_grad(task.loss)(params, batch, key)
+            updates, state = optimizer.update(gradients, state, params)
+            return (optax.apply_updates(params, updates), state), loss
+
+        carry = params, optimizer.init(params)
+        return jax.lax.scan(step, carry, jax.random.split(key, _STEPS))
+
+    data = {name: jnp.asarray(array) for name, array in problem.train.items()}
+    return train
+
+
+def _trial(task: Task, problem: Problem) -> adaptax.Trial:
+    return adaptax.trial(
+        task.init,
+        task.loss,
+        lambda hparams: optax.adam(hparams["learning_rate"]),
+        problem.train,
+        problem.batch_size,
+        has_key=True,
+    )
+
+
+_RATES = {"learning_rate": adaptax.spaces.log_uniform(1e-4, 1e-2)}
+
+TOOLS: dict[str, Callable[[Task, Problem], Any]] = {
+    "find_learning_rate": lambda task, problem: (
+        adaptax.find_learning_rate(
+            _trial(task, problem), num_steps=10, progress=False
+        ).losses
+    ),
+    "sweep": lambda task, problem: (
+        adaptax.sweep(
+            _trial(task, problem), _RATES, samples=4, num_steps=_STEPS, progress=False
+        ).losses
+    ),
+    "successive_halving": lambda task, problem: (
+        adaptax.successive_halving(
+            _trial(task, problem), _RATES, samples=9, num_steps=9, progress=False
+        ).scores
+    ),
+    "population_based_training": lambda task, problem: (
+        adaptax.population_based_training(
+            _trial(task, problem),
+            _RATES,
+            members=4,
+            num_steps=_STEPS,
+            interval=2,
+            progress=False,
+        ).losses
+    ),
+    "branch": lambda task, problem: (
+        adaptax.branch(
+            _trial(task, problem),
+            _RATES,
+            stages=2,
+            stage_steps=_STEPS,
+            branches=4,
+            progress=False,
+        ).losses
+    ),
+    "search_schedule": lambda task, problem: (
+        adaptax.search_schedule(
+            _trial(task, problem),
+            num_steps=_STEPS,
+            knots=2,
+            population=4,
+            generations=2,
+            fresh_seeds=2,
+            progress=False,
+        ).losses
+    ),
+}
