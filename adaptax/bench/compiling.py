@@ -58,10 +58,10 @@ def _listen() -> None:
     jax.monitoring.register_event_duration_secs_listener(_note)
 
 
-def _note(event: str, seconds: float, **about: Any) -> None:
+def _note(event: str, duration_secs: float, **about: Any) -> None:
     del about
     if "/compile/" in event and any(phase in event for phase in _PHASES):
-        _spent.append(seconds)
+        _spent.append(duration_secs)
 
 
 def _compiling(work: Callable[..., Any], *given: Any) -> float:
