@@ -170,6 +170,7 @@ def branch(
         key=key,
         mesh=mesh,
         checkpoint=checkpoint,
+        strategy=strategy,
         progress=progress,
         total=stages * (stage_steps + (count - 1) * explore_steps),
         about={
@@ -185,7 +186,7 @@ def branch(
         varied = differing(jax.tree.map(lambda *rows: np.stack(rows), *hparams))
         inner = session.require_acting(hparams[0], varied, within_run=stages > 1)
         seeds = np.zeros(count, np.uint32)
-        planned = session.plan(strategy, hparams[0], seeds, stages * explore_steps)
+        planned = session.plan(hparams[0], seeds, stages * explore_steps)
         fit_together("branches", count, planned.wave)
         population = Population(session.programs, planned.plan, hparams[0], seeds)
         last = (stages - 1) * stage_steps

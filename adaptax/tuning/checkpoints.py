@@ -27,15 +27,14 @@ from adaptax import checks
 from adaptax.checks import require
 from adaptax.tuning import archives
 from adaptax.tuning.folders import take
-from adaptax.tuning.plain_json import differences, plain
+from adaptax.tuning.plain_json import brief_differences, plain
+from adaptax.tuning.processes import failing_together, said_by_the_first
 from adaptax.tuning.whole_files import fill_whole
 
 _SHARE_OF_TIME = 0.05
 _KIND = "checkpoint"
 _LAYOUT = 2  # 1 did not say of what program it is
-_SHOWN = 3  # differences of one part
 _NAME = re.compile(r"(\d{12,})-([0-9a-f]{32})\.npz")
-_LONGEST_NAME = 80
 
 
 class Checkpoint(NamedTuple):
@@ -71,7 +70,10 @@ class Checkpoints:
         self._cost: float | None = None
         self._asked: float | None = None
         self._ended = 0.0
-        self._lock = take(self.folder) if self._writes else None
+        self._lock = None
+        with failing_together():
+            if self._writes:
+                self._lock = take(self.folder)
 
     def latest(self) -> Checkpoint | None:
         """Read the newest checkpoint that is whole; warn of damaged ones.
@@ -80,7 +82,9 @@ class Checkpoints:
             OSError: If a process does not see what the first one sees.
             ValueError: If it is of another run, or another version of adaptax.
         """
-        return self._go_on_from(_agreed(self._search() if self._writes else ""))
+        return self._go_on_from(
+            said_by_the_first(self._search() if self._writes else "")
+        )
 
     def save(
         self, step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]
@@ -98,8 +102,13 @@ class Checkpoints:
             ValueError: If an array is of objects, or the folder has checkpoints of
                 another run.
         """
-        if not self._writes:
-            return
+        with failing_together():
+            if self._writes:
+                self._write(step, arrays, notes)
+
+    def _write(
+        self, step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]
+    ) -> None:
         start = time.perf_counter() if self._asked is None else self._asked
         checks.count("step", step)
         if not self._last_is_ours:
@@ -188,7 +197,7 @@ class Checkpoints:
             f"checkpoints; this one reads {_LAYOUT}. Finish the run with that version, "
             "or give another folder.",
         )
-        differing = _differing(about["run"], self._about)
+        differing = brief_differences(about["run"], self._about)
         require(
             not differing,
             f"{self.folder} has checkpoints of another run: {'; '.join(differing)}. "
@@ -207,17 +216,6 @@ class Checkpoints:
         return [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
 
 
-def _differing(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """Say how two runs differ, with a few differences of each part."""
-    found = []
-    for part in sorted(there.keys() | here.keys()):
-        some = differences(there.get(part), here.get(part), part)
-        found += some[:_SHOWN]
-        if len(some) > _SHOWN:
-            found.append(f"{len(some) - _SHOWN} more of {part}")
-    return found
-
-
 def _step(name: str) -> int:
     return int(name.split("-")[0])
 
@@ -231,11 +229,3 @@ def _is_whole(path: Path) -> bool:
     """Tell whether a file is what its name says."""
     with path.open("rb") as file:
         return path.stem.endswith(_digest(file))
-
-
-def _agreed(name: str) -> str:
-    """Give the name that the first process has found."""
-    if jax.process_count() == 1:
-        return name
-    padded = np.frombuffer(name.encode().ljust(_LONGEST_NAME), np.uint8)
-    return bytes(multihost_utils.broadcast_one_to_all(padded)).decode().strip()

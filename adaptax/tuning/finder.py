@@ -198,6 +198,7 @@ def find_learning_rate(
         key=key,
         mesh=mesh,
         checkpoint=checkpoint,
+        strategy=strategy,
         progress=progress,
         total=len(chosen) * num_steps,
         about={"hparams": constants, "name": name, "rates": rates, "seeds": chosen},
@@ -206,7 +207,7 @@ def find_learning_rate(
         if done := session.finished(FinderResult):
             return done
         inner = session.require_acting(constants, [name], within_run=True, trial=trial)
-        planned = session.plan(strategy, constants, chosen, num_steps)
+        planned = session.plan(constants, chosen, num_steps)
         fit_together("seeds", len(chosen), planned.wave)
         population = Population(session.programs, planned.plan, constants, chosen)
         require_steady(

@@ -120,6 +120,7 @@ def successive_halving(
         key=key,
         mesh=mesh,
         checkpoint=checkpoint,
+        strategy=strategy,
         progress=progress,
         total=len(seed_list) * total_cost(rungs, count, eta),
         about={"hparams": hparams, "seeds": seed_list, "rungs": rungs, "eta": eta},
@@ -129,7 +130,7 @@ def successive_halving(
             return done
         session.require_acting(hparams, differing(hparams))
         all_seeds = np.tile(seed_list, count)
-        planned = session.plan(strategy, each, all_seeds, int(rungs[0]))
+        planned = session.plan(each, all_seeds, int(rungs[0]))
         fit_together("configurations and seeds", members, planned.wave)
         population = Population(session.programs, planned.plan, each, all_seeds)
         run = _Run(session, population, len(seed_list), rungs)

@@ -12,6 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
+_SHOWN = 3
+
 
 def plain(value: Any, name: str = "about") -> Any:
     """Give a value as JSON gives it back: dicts, lists, strings, numbers, `None`.
@@ -62,21 +64,41 @@ def decode(text: str | bytes) -> Any:
         raise ValueError("the JSON text is nested too deeply.") from error
 
 
-def differences(there: Any, here: Any, name: str = "") -> list[str]:
+def differences(
+    there: Any, here: Any, name: str = "", sides: tuple[str, str] = ("there", "here")
+) -> list[str]:
     """Say in which fields two plain values differ; a missing one counts as `None`."""
     if isinstance(there, dict) and isinstance(here, dict):
         return [
             difference
             for key in sorted(there.keys() | here.keys())
             for difference in differences(
-                there.get(key),
-                here.get(key),
-                name + key
-                if not name or key[:1] in ("", "[", ".")
-                else f"{name}.{key}",
+                there.get(key), here.get(key), _below(name, key), sides
             )
         ]
-    return [] if there == here else [f"{name} = {there!r} there and {here!r} here"]
+    if there == here:
+        return []
+    return [f"{name} = {there!r} {sides[0]} and {here!r} {sides[1]}"]
+
+
+def brief_differences(
+    there: dict[str, Any],
+    here: dict[str, Any],
+    sides: tuple[str, str] = ("there", "here"),
+) -> list[str]:
+    """Say how two dicts differ, with the first three differences of each entry."""
+    found = []
+    for part in sorted(there.keys() | here.keys()):
+        some = differences(there.get(part), here.get(part), part, sides)
+        found += some[:_SHOWN]
+        if len(some) > _SHOWN:
+            found.append(f"{len(some) - _SHOWN} more of {part}")
+    return found
+
+
+def _below(name: str, key: str) -> str:
+    """Return the name of an entry; a path, such as "['x']", follows directly."""
+    return name + key if not name or key[:1] in ("", "[", ".") else f"{name}.{key}"
 
 
 def _key(key: Any, name: str) -> str:

@@ -85,7 +85,7 @@ def make_plan(
     """
     members, mesh = len(seeds), programs.mesh
     lanes = usable_lanes(mesh)
-    fit = members_that_fit(programs, hparams, seeds)
+    fit = int(_agreed(members_that_fit(programs, hparams, seeds)))
     wave = min(members, fit)
     wave = -(-members // -(-members // wave))  # waves of one size
     share = -(-wave // lanes)

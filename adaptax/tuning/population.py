@@ -240,6 +240,7 @@ def population_based_training(
         key=key,
         mesh=mesh,
         checkpoint=checkpoint,
+        strategy=strategy,
         progress=progress,
         total=count * num_steps,
         about={
@@ -258,7 +259,7 @@ def population_based_training(
         inner = session.require_acting(hparams, changed, within_run=True)
         session.require_acting(hparams, fixed)
         seeds = np.arange(count)
-        planned = session.plan(strategy, hparams, seeds, num_steps)
+        planned = session.plan(hparams, seeds, num_steps)
         fit_together("members", count, planned.wave)
         population = Population(session.programs, planned.plan, hparams, seeds)
         last = (num_steps - 1) // interval * interval

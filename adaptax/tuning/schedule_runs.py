@@ -13,7 +13,6 @@ import numpy as np
 
 from adaptax.tuning.execution import Population
 from adaptax.tuning.inner_schedules import InnerSchedules, require_steady
-from adaptax.tuning.planning import Strategy
 from adaptax.tuning.records import group, prefixed
 from adaptax.tuning.scheduled_trials import scheduled
 from adaptax.tuning.sessions import Session
@@ -59,7 +58,6 @@ class ScheduleRuns:
         rate: float,
         members: int,
         num_steps: int,
-        strategy: Strategy,
     ):
         """Choose a plan.
 
@@ -69,12 +67,11 @@ class ScheduleRuns:
             rate: For trying the ways to run.
             members: How many to train together, if they fit into the memory.
             num_steps: The steps of each run.
-            strategy: See `make_plan`.
         """
         self.session, self._constants, self._num_steps = session, constants, num_steps
         rates = np.full((members, num_steps), rate, np.float32)
         seeds = np.zeros(members, np.uint32)
-        planned = session.plan(strategy, along(constants, rates), seeds, num_steps)
+        planned = session.plan(along(constants, rates), seeds, num_steps)
         self._wave = planned.wave
         self._scores: dict[str, np.ndarray] = {}
         self.also: Callable[[], dict[str, np.ndarray]] = dict

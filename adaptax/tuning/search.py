@@ -260,6 +260,7 @@ def search_schedule(
         key=key,
         mesh=mesh,
         checkpoint=checkpoint,
+        strategy=strategy,
         progress=progress,
         total=settings.runs * num_steps,
         about={
@@ -273,9 +274,7 @@ def search_schedule(
             return done
         first = {**constants, name: np.array([low], np.float32)}
         inner = session.require_acting(first, [name], within_run=True, trial=trial)
-        runs = ScheduleRuns(
-            session, constants, low, population * seeds, num_steps, strategy
-        )
+        runs = ScheduleRuns(session, constants, low, population * seeds, num_steps)
         runs.require_steady(inner, name, math.sqrt(low * high))
         search = _Search(runs, settings, stream(key, "evolution"))
         search.evolve()

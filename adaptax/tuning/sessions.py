@@ -20,6 +20,7 @@ from adaptax.tuning.checkpoints import Checkpoints
 from adaptax.tuning.execution import Plan, Programs, from_arrays, to_arrays
 from adaptax.tuning.inner_schedules import InnerSchedules
 from adaptax.tuning.planning import Planned, Strategy, first_state, make_plan
+from adaptax.tuning.processes import require_alike
 from adaptax.tuning.progress import Progress
 from adaptax.tuning.records import flatten_names, group, named_like, prefixed
 from adaptax.tuning.results import ToolResult
@@ -43,6 +44,7 @@ class Session:
         key: Any,
         mesh: Mesh | None,
         checkpoint: str | PathLike[str] | None,
+        strategy: Strategy,
         progress: bool,
         total: int,
         about: dict[str, Any],
@@ -56,26 +58,45 @@ class Session:
             key: A JAX key or a whole number.
             mesh: The devices to spread the members over.
             checkpoint: A folder, or `None` to save nothing.
+            strategy: See `make_plan`.
             progress: Whether to show how far it is.
             total: The steps of all members together.
             about: What decides the results, as arrays, numbers and text.
         """
         key = as_key(key)
         self.programs = Programs(trial, key, mesh)
+        self._strategy: Strategy = strategy
         self.started = time.perf_counter()
         self.checkpoints, self.resumed = None, None
-        if checkpoint is not None:
-            facts = {"tool": tool, **about}
-            run = digests.of_run(self.programs, hparams, facts)
-            self.checkpoints = Checkpoints(checkpoint, run)
-            try:
-                self.resumed = self.checkpoints.latest()
-            except BaseException:
-                self.checkpoints.close()
-                raise
+        several = jax.process_count() > 1
+        if several or checkpoint is not None:
+            run = self._described(hparams, {"tool": tool, **about})
+            if several:
+                saves = checkpoint is not None
+                devices = mesh and [device.id for device in mesh.devices.flat]
+                how = {"strategy": str(strategy), "mesh": devices, "saves": saves}
+                require_alike({**run, **how})
+            if checkpoint is not None:
+                self._open(checkpoint, run)
         self._progress = Progress(progress, tool, total)
         self._hparams, self._total, self._done = hparams, total, 0
         self._step = 0 if self.resumed is None else self.resumed.step
+
+    def _described(self, hparams: Any, facts: dict[str, Any]) -> dict[str, Any]:
+        """Describe the run; if one process cannot, all raise."""
+        try:
+            return digests.of_run(self.programs, hparams, facts)
+        except Exception as error:
+            require_alike({"failed": repr(error)})
+            raise
+
+    def _open(self, folder: str | PathLike[str], run: dict[str, Any]) -> None:
+        self.checkpoints = Checkpoints(folder, run)
+        try:
+            self.resumed = self.checkpoints.latest()
+        except BaseException:
+            self.checkpoints.close()
+            raise
 
     def __enter__(self) -> "Session":
         """Begin to show how far it is."""
@@ -88,15 +109,15 @@ class Session:
         if self.checkpoints is not None:
             self.checkpoints.close()
 
-    def plan(
-        self, strategy: Strategy, hparams: Any, seeds: Any, num_steps: int
-    ) -> Planned:
+    def plan(self, hparams: Any, seeds: Any, num_steps: int) -> Planned:
         """Choose a plan, or take the one that the checkpoint was made with."""
         if self.resumed is not None:
             plan, wave = self.resumed.notes["plan"], self.resumed.notes["wave"]
             self.planned = Planned(Plan(*plan), wave, {})
         else:
-            self.planned = make_plan(self.programs, strategy, hparams, seeds, num_steps)
+            self.planned = make_plan(
+                self.programs, self._strategy, hparams, seeds, num_steps
+            )
         return self.planned
 
     def require_acting(

@@ -229,6 +229,7 @@ def sweep(
         key=key,
         mesh=mesh,
         checkpoint=checkpoint,
+        strategy=strategy,
         progress=progress,
         total=members * num_steps,
         about={"hparams": hparams, "seeds": seed_list, "num_steps": num_steps},
@@ -237,7 +238,7 @@ def sweep(
         if done := session.finished(SweepResult):
             return done
         session.require_acting(hparams, differing(hparams))
-        wave = session.plan(strategy, each, every_seed, num_steps).wave
+        wave = session.plan(each, every_seed, num_steps).wave
         runs = Waves(session, each, every_seed, num_steps, session.resumed)
         if session.resumed is not None:
             session.report(int(np.isfinite(runs.losses).sum()))

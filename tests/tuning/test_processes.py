@@ -1,6 +1,7 @@
 """Two processes over loopback: both have the result that one process has."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,17 +17,15 @@ import adaptax
 SCRIPT = Path(__file__).with_name("one_of_two.py")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Give a folder with what each of the processes saved."""
-    folder = tmp_path_factory.mktemp("processes")
+def run_both(script, folder):
+    """Run a script as two processes; return what each of them printed."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     logs = [folder / f"log-{process}" for process in range(2)]
     started = []
     with reserved_port() as port:
         try:
             for process, log in enumerate(logs):
-                command = [sys.executable, SCRIPT, str(process), port, folder]
+                command = [sys.executable, script, str(process), port, folder]
                 with log.open("w") as output:
                     started.append(
                         subprocess.Popen(
@@ -38,8 +37,56 @@ def folder(tmp_path_factory):
             for process in started:
                 process.kill()
                 process.wait()
-    assert codes == [0, 0], "\n".join(log.read_text() for log in logs)
+    told = [log.read_text() for log in logs]
+    assert codes == [0, 0], "\n".join(told)
+    return told
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Give a folder with what each of the processes saved."""
+    folder = tmp_path_factory.mktemp("processes")
+    run_both(SCRIPT, folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def disagreements(tmp_path_factory):
+    """Give what each process raised where they were started with different runs."""
+    folder = tmp_path_factory.mktemp("disagreements")
+    told = run_both(SCRIPT.with_name("disagreeing.py"), folder)
+    return [dict(line.partition(" ")[::2] for line in t.splitlines()) for t in told]
+
+
+DIFFERENT = {
+    "space": r"hparams\['learning_rate'\] = .* on process 1 and .* on process 0",
+    "key": r"key = .*0, 7' on process 1 and .*0, 0' on process 0",
+    "data": r"data\[0\]\['x'\] = 'float32\[48,3\].*SHA-256",
+    "num_steps": "num_steps = 20 on process 1 and 10 on process 0",
+    "program": "programs.advance",
+    "strategy": "strategy = 'vmap' on process 1 and 'map' on process 0",
+    "checkpoint": "saves = True on process 1 and False on process 0",
+    "failed": "failed = .*KeyError.*missing.* on process 1",
+    "tool": "tool = 'successive halving' on process 1 and 'sweep' on process 0",
+    "halving": "eta = 2 on process 1 and 3",
+    "finder": "rates.* on process 1",
+    "population": "rules",
+    "branch": "hparams.* on process 1",
+    "search": "baseline = False on process 1 and True on process 0",
+}
+
+
+@pytest.mark.parametrize("case", DIFFERENT)
+def test_processes_with_different_runs_all_raise_with_what_differs(disagreements, case):
+    for told in disagreements:
+        assert told[case].startswith("ValueError the processes were started with")
+        assert re.search(DIFFERENT[case], told[case]), told[case]
+
+
+def test_a_folder_that_the_first_process_cannot_take_is_named_by_all(disagreements):
+    for told in disagreements:
+        assert re.search("Error .*file cannot hold checkpoints", told["folder"])
+        assert "ended" in told  # and they go on together afterwards
 
 
 @pytest.mark.parametrize("process", [0, 1])
