@@ -32,6 +32,7 @@ _DAMAGE = (
     RuntimeError,  # encrypted
     EOFError,
     KeyError,
+    OverflowError,
     SyntaxError,
     TypeError,
     ValueError,
@@ -109,7 +110,7 @@ def require_layout(schema: object, found: object, kind: str, source: object) -> 
         ValueError: If it is not.
     """
     require(
-        schema == SCHEMA,
+        type(schema) is int and schema == SCHEMA,
         f"{source} has the layout {schema!r}, and this version of adaptax reads "
         f"{SCHEMA}. Read it with the version that wrote it.",
     )
@@ -150,6 +151,10 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         shape, _, dtype = np.lib.format.read_array_header_1_0(member)
         if dtype.kind not in _KINDS:
             raise ValueError(f"{info.filename} has the dtype {dtype}")
+        if dtype.itemsize == 0 or any(not 0 <= length < 2**48 for length in shape):
+            raise ValueError(
+                f"{info.filename} declares the dtype {dtype} and the shape {shape}"
+            )
         if member.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
             raise ValueError(f"{info.filename} has not the size that it declares")
     with archive.open(info) as member:

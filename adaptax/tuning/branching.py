@@ -54,6 +54,14 @@ class BranchResult(ToolResult):
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("cost",)
     KIND: ClassVar[str] = "adaptax branches"
+    AXES: ClassVar[dict[str, str]] = {
+        "explored": "stages branches explored",
+        "forecasts": "stages branches",
+        "chosen": "stages",
+        "losses": "steps",
+        "stage_steps": "",
+        "hparams/": "stages branches",
+    }
 
     hparams: Any
     explored: np.ndarray

@@ -75,6 +75,11 @@ class FinderResult(ToolResult):
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("suggestion",)
     KIND: ClassVar[str] = "adaptax finder"
+    AXES: ClassVar[dict[str, str]] = {
+        "learning_rates": "steps",
+        "losses": "seeds steps",
+        "smoothed": "seeds steps",
+    }
     RECOMMENDED: ClassVar[str] = "valley"
 
     learning_rates: np.ndarray

@@ -15,7 +15,7 @@ All members reach a rung together, so nothing is promoted too early.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -45,6 +45,11 @@ class HalvingResult(SweepResult):
 
     HEADLINES = ("best", "cost")
     KIND = "adaptax halving"
+    AXES: ClassVar[dict[str, str]] = {
+        **SweepResult.AXES,
+        "rungs": "rungs",
+        "reached": "members",
+    }
     EXTRA = ("rungs", "reached")
 
     rungs: np.ndarray

@@ -17,14 +17,9 @@ from adaptax.checks import require
 from adaptax.tuning import plain_json
 from adaptax.tuning.archives import SCHEMA, require_layout
 
-_READ: dict[str, Any] = {
-    "f": float,
-    "V": float,
-    "b": bool,
-    "i": int,
-    "u": int,
-    "U": str,
-}
+_KINDS = "fVbiuU"  # of dtypes
+_WORDS = ("nan", "inf", "-inf")
+_SHORT = 256  # characters, that a string may always have room for
 
 
 def encode(kind: str, arrays: Mapping[str, Any], about: dict[str, Any]) -> str:
@@ -56,14 +51,25 @@ def decode(
         raise ValueError(f"{source} must be a {kind} in JSON: {error!r}.") from error
     require_layout(schema, found, kind, source)
     try:
-        return {name: _array(**array) for name, array in stored.items()}, about
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{source} has a damaged array: {error}.") from error
+        arrays = list(stored.items())
+    except AttributeError as error:
+        raise ValueError(
+            f"{source} must have arrays by name, got {stored!r}."
+        ) from error
+    found = {}
+    for name, array in arrays:
+        try:
+            found[name] = _array(**array)
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(
+                f"{source} has a damaged array {name!r}: {error}."
+            ) from error
+    return found, about
 
 
 def _stored(name: str, array: np.ndarray) -> dict[str, Any]:
     require(
-        array.dtype.kind in _READ and array.dtype.names is None,
+        array.dtype.kind in _KINDS and array.dtype.names is None,
         f"array {name!r} must be of real numbers, bools or strings to be written as "
         f"JSON, got the dtype {array.dtype}. Save it to a .npz file.",
     )
@@ -77,13 +83,34 @@ def _stored(name: str, array: np.ndarray) -> dict[str, Any]:
 
 def _array(dtype: str, shape: list[int], values: list[Any]) -> np.ndarray:
     real = np.dtype(dtype)
-    if real.kind not in _READ:
+    if real.kind not in _KINDS or (real.kind == "V" and real.isbuiltin != 2):
         raise ValueError(f"it has the dtype {dtype}")
+    if not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"it has the shape {shape}")
     if len(values) != math.prod(shape):
         raise ValueError(f"{len(values)} values do not fill the shape {shape}")
-    flat = [_READ[real.kind](value) for value in values]
-    return (
-        np.array(flat, np.float64 if real.kind == "V" else real)
-        .astype(real)
-        .reshape(shape)
-    )
+    for value in values:
+        if not _fits(value, real.kind):
+            raise ValueError(f"{value!r} is no value of {dtype}")
+    if real.kind == "U":
+        longest = max([_SHORT, *map(len, values)])
+        if real.itemsize > 4 * longest:
+            raise ValueError(f"no string is as long as {dtype} declares")
+        return np.array(values, real).reshape(shape)
+    if real.kind not in "fV":
+        return np.array(values, real).reshape(shape)
+    wide = np.array([float(value) for value in values], np.float64)
+    with np.errstate(over="ignore"):
+        flat = wide.astype(real)
+    if (np.isfinite(wide) & ~np.isfinite(flat.astype(np.float64))).any():
+        raise ValueError(f"a value is too large for {dtype}")
+    return flat.reshape(shape)
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether JSON has a value as a dtype of a kind is written, of no other type."""
+    if kind in "fV":
+        return type(value) in (int, float) or (
+            isinstance(value, str) and value in _WORDS
+        )
+    return type(value) is {"b": bool, "i": int, "u": int, "U": str}[kind]

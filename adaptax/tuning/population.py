@@ -58,6 +58,14 @@ class PopulationResult(ToolResult):
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("best_member",)
     KIND: ClassVar[str] = "adaptax population"
+    AXES: ClassVar[dict[str, str]] = {
+        "losses": "members steps",
+        "scores": "intervals members",
+        "parents": "intervals members",
+        "interval": "",
+        "hparams/": "intervals members",
+        "metrics/": "intervals members",
+    }
 
     hparams: Any
     losses: np.ndarray

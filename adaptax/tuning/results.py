@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import jax
 import numpy as np
 
+from adaptax.checks import require
 from adaptax.tuning import records
 
 _WIDTH = 88
@@ -36,8 +37,11 @@ class Result:
 class ToolResult(Result):
     """What a tool found: it is saved to one file, and loaded.
 
-    `KIND` is what such a file is called.
+    `KIND` is what such a file is called, and `AXES` has the axes of the arrays in it; a
+    name that ends in "/" stands for all that begin with it.
     """
+
+    AXES: ClassVar[dict[str, str]]
 
     KIND: ClassVar[str]
 
@@ -65,7 +69,40 @@ class ToolResult(Result):
             FileNotFoundError: If there is no such file.
             ValueError: If it is damaged, or something else.
         """
-        return cls.of_record(*records.load_arrays(path, cls.KIND))
+        arrays, about = records.load_arrays(path, cls.KIND)
+        _require_axes(arrays, cls.AXES, path)
+        try:
+            return cls.of_record(arrays, about)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{path} must be a whole {cls.KIND}, it lacks {error}."
+            ) from error
+
+
+def _require_axes(
+    arrays: dict[str, np.ndarray], axes: dict[str, str], source: object
+) -> None:
+    lengths: dict[str, tuple[int, str]] = {}
+    for pattern, names in axes.items():
+        if pattern.endswith("/"):
+            found = [name for name in arrays if name.startswith(pattern)]
+        else:
+            require(pattern in arrays, f"{source} has no array {pattern!r}.")
+            found = [pattern]
+        for name in found:
+            shape, wanted = arrays[name].shape, names.split()
+            require(
+                len(shape) == len(wanted),
+                f"{name!r} in {source} must have the axes {wanted}, got the shape "
+                f"{shape}.",
+            )
+            for axis, length in zip(wanted, shape, strict=True):
+                before, other = lengths.setdefault(axis, (length, name))
+                require(
+                    before == length,
+                    f"{name!r} in {source} has {length} along the axis {axis!r}, and "
+                    f"{other!r} has {before}.",
+                )
 
 
 def _brief(value: Any) -> str:

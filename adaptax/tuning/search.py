@@ -68,6 +68,14 @@ class SearchResult(ToolResult):
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("score",)
     KIND: ClassVar[str] = "adaptax schedule search"
+    AXES: ClassVar[dict[str, str]] = {
+        "log_rates": "knots",
+        "losses": "seeds steps",
+        "scores": "seeds",
+        "history": "generations candidates",
+        "candidates": "generations candidates knots",
+        "metrics/": "seeds",
+    }
 
     log_rates: np.ndarray
     losses: np.ndarray

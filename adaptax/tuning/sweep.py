@@ -47,6 +47,12 @@ class SweepResult(ToolResult):
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("best",)
     KIND: ClassVar[str] = "adaptax sweep"
+    AXES: ClassVar[dict[str, str]] = {
+        "losses": "members seeds steps",
+        "scores": "members seeds",
+        "hparams/": "members",
+        "metrics/": "members seeds",
+    }
     EXTRA: ClassVar[tuple[str, ...]] = ()
 
     hparams: Any

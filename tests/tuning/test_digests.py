@@ -16,7 +16,7 @@ import pytest
 
 import adaptax
 from adaptax.spaces import log_grid, log_uniform
-from adaptax.tuning import digests
+from adaptax.tuning import digests, records
 from adaptax.tuning.execution import Programs, to_arrays
 
 DATA = np.linspace(1, 2, 24, dtype=np.float32).reshape(8, 3)
@@ -127,6 +127,35 @@ def test_a_finished_folder_gives_its_result_at_once_and_compiles_nothing(ran):
         there, here = getattr(first, name), getattr(again, name)
         assert jax.tree.structure(here) == jax.tree.structure(there)
         chex.assert_trees_all_equal(to_arrays(here), to_arrays(there))
+
+
+def test_a_record_with_a_missing_or_a_shorter_array_is_refused_by_name(ran, tmp_path):
+    _, result = ran
+    arrays, about = result.record()
+    path, kind = tmp_path / "result.npz", type(result)
+    result.save(path)
+    kind.load(path)
+    for name in kind.AXES:
+        if name.endswith("/"):
+            continue
+        others = {key: array for key, array in arrays.items() if key != name}
+        records.save_arrays(path, kind.KIND, others, about)
+        with pytest.raises(ValueError, match=f"has no array {name!r}"):
+            kind.load(path)
+        deeper = {**arrays, name: np.asarray(arrays[name])[None]}
+        records.save_arrays(path, kind.KIND, deeper, about)
+        with pytest.raises(ValueError, match=f"{name!r} in .* must have the axes"):
+            kind.load(path)
+    shorter = {**arrays, "losses": arrays["losses"][..., :-1]}
+    if kind is adaptax.FinderResult:
+        records.save_arrays(path, kind.KIND, shorter, about)
+        with pytest.raises(ValueError, match=r"'losses' in .* along the axis 'steps'"):
+            kind.load(path)
+    if "scores" in arrays:
+        fewer = {**arrays, "scores": arrays["scores"][:-1]}
+        records.save_arrays(path, kind.KIND, fewer, about)
+        with pytest.raises(ValueError, match="along the axis"):
+            kind.load(path)
 
 
 @pytest.mark.parametrize("difference", DIFFERENCES)

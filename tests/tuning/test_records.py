@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import tracemalloc
 import zipfile
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adaptax.tuning import archives
+from adaptax.tuning import archives, json_records
 from adaptax.tuning.records import (
     flatten_names,
     load_arrays,
@@ -288,3 +289,57 @@ def test_keys_that_would_be_mistaken_for_paths_are_refused(key):
 def test_names_that_contradict_each_other_are_refused(names):
     with pytest.raises(ValueError, match="beside it"):
         unflatten_names(dict.fromkeys(names, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("array", "complaint"),
+    [
+        ({"dtype": "<U250000000", "shape": [1], "values": ["a"]}, "no string is as"),
+        ({"dtype": "V250000000", "shape": [1], "values": [1]}, "dtype V25"),
+        ({"dtype": "float32", "shape": [0, 2**64], "values": []}, "damaged"),
+        ({"dtype": "float32", "shape": [-1, -1], "values": [1]}, "shape"),
+        ({"dtype": "float32", "shape": [True], "values": [1]}, "shape"),
+        ({"dtype": "int32", "shape": [1], "values": [1.5]}, "1.5 is no value of int32"),
+        ({"dtype": "int32", "shape": [1], "values": [True]}, "True is no value"),
+        ({"dtype": "int8", "shape": [1], "values": [300]}, "300"),
+        ({"dtype": "bool", "shape": [1], "values": ["false"]}, "'false' is no value"),
+        ({"dtype": "float32", "shape": [1], "values": [1e300]}, "too large for"),
+        ({"dtype": "float32", "shape": [1], "values": ["1"]}, "'1' is no value"),
+    ],
+)
+def test_an_array_in_json_that_is_not_what_it_declares_is_refused(array, complaint):
+    text = json.dumps(
+        {"schema": 1, "kind": "k", "about": {}, "arrays": {"losses": array}}
+    )
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=complaint) as raised:
+            json_records.decode(text, "k", "file.json")
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
+    assert "'losses'" in str(raised.value)
+
+
+def test_a_layout_that_is_no_number_is_refused():
+    text = json.dumps({"schema": True, "kind": "k", "about": {}, "arrays": {}})
+    with pytest.raises(ValueError, match="layout True"):
+        json_records.decode(text, "k", "file.json")
+
+
+@pytest.mark.parametrize(
+    ("descr", "shape"), [("|S0", (2**60,)), ("<U0", (2**60,)), ("<f4", (0, 2**64))]
+)
+def test_a_header_of_no_bytes_and_a_huge_shape_is_refused(descr, shape, path):
+    save_arrays(path, "k", {"x": np.zeros(0, np.float32)}, {})
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": descr, "fortran_order": False, "shape": shape}
+    )
+    with zipfile.ZipFile(path) as archive:
+        about = archive.read("__about__.npy")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", header.getvalue())
+        archive.writestr("__about__.npy", about)
+    with pytest.raises(ValueError, match=r"x\.npy declares the dtype"):
+        load_arrays(path, "k")
