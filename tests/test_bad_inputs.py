@@ -764,10 +764,6 @@ ELSEWHERE = {
         "tuning/test_records.py",
         "test_a_text_that_could_be_misread_is_refused",
     ),
-    108: (
-        "tuning/test_execution.py",
-        "test_what_was_saved_goes_on_bit_by_bit_in_another_process",
-    ),
     109: (
         "packing/test_packed.py",
         "test_sharded_leaves_stay_where_they_are",
@@ -821,6 +817,7 @@ LEFT = {
     105: "the death of a rank: likewise",
     106: "ranks with other configurations: likewise",
     107: "a port that is taken: likewise",
+    108: "another number of devices at a resume: the issue on many machines",
     113: "the order of arguments: with the table of migration",
     119: "ranks with other programs: with 106",
     120: "a loss local to a process: with 61",
