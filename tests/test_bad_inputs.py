@@ -764,6 +764,10 @@ ELSEWHERE = {
         "tuning/test_records.py",
         "test_a_text_that_could_be_misread_is_refused",
     ),
+    106: (
+        "tuning/test_processes.py",
+        "test_processes_with_different_runs_all_raise_with_what_differs",
+    ),
     109: (
         "packing/test_packed.py",
         "test_sharded_leaves_stay_where_they_are",
@@ -796,13 +800,17 @@ ELSEWHERE = {
         "tuning/test_digests.py",
         "test_another_trial_is_refused_by_what_differs",
     ),
+    119: (
+        "tuning/test_processes.py",
+        "test_processes_with_different_runs_all_raise_with_what_differs",
+    ),
     122: (
         "test_observe.py",
         "test_the_rates_of_several_optimizers_are_read_and_set_by_key",
     ),
     123: (
-        "tuning/test_checkpoints.py",
-        "test_a_size_that_the_whole_file_lies_about_takes_no_memory",
+        "tuning/test_records.py",
+        "test_a_header_of_no_bytes_and_a_huge_shape_is_refused",
     ),
 }
 """What other files try, most of it over the whole catalogue or all tools."""
@@ -815,11 +823,9 @@ LEFT = {
     61: "a loss that differs by host: the issue on many machines",
     99: "SIGTERM: saved within the grace time by the issue on many machines",
     105: "the death of a rank: likewise",
-    106: "ranks with other configurations: likewise",
     107: "a port that is taken: likewise",
     108: "another number of devices at a resume: the issue on many machines",
     113: "the order of arguments: with the table of migration",
-    119: "ranks with other programs: with 106",
     120: "a loss local to a process: with 61",
     121: "streams: the issue that makes them",
     124: "one absurdly low loss: with the controllers that it freezes",
