@@ -20,10 +20,11 @@ from adaptax.tuning.checkpoints import Checkpoints
 from adaptax.tuning.execution import Plan, Programs, from_arrays, to_arrays
 from adaptax.tuning.inner_schedules import InnerSchedules
 from adaptax.tuning.planning import Planned, Strategy, first_state, make_plan
-from adaptax.tuning.processes import require_alike
+from adaptax.tuning.processes import require_alike, said_by_the_first
 from adaptax.tuning.progress import Progress
 from adaptax.tuning.records import flatten_names, group, named_like, prefixed
 from adaptax.tuning.results import ToolResult
+from adaptax.tuning.termination import EXIT_CODE, Termination
 from adaptax.tuning.trials import Trial
 
 AnyResult = TypeVar("AnyResult", bound=ToolResult)
@@ -79,6 +80,7 @@ class Session:
             if checkpoint is not None:
                 self._open(checkpoint, run)
         self._progress = Progress(progress, tool, total)
+        self._termination = Termination(enabled=checkpoint is not None)
         self._hparams, self._total, self._done = hparams, total, 0
         self._step = 0 if self.resumed is None else self.resumed.step
 
@@ -100,12 +102,14 @@ class Session:
 
     def __enter__(self) -> "Session":
         """Begin to show how far it is."""
+        self._termination.__enter__()
         self._progress.__enter__()
         return self
 
     def __exit__(self, *reason: Any) -> None:
         """Give the folder back."""
         self._progress.__exit__(*reason)
+        self._termination.__exit__(*reason)
         if self.checkpoints is not None:
             self.checkpoints.close()
 
@@ -158,11 +162,20 @@ class Session:
         make: Callable[[], dict[str, np.ndarray]],
         notes: dict[str, Any],
     ) -> None:
-        """Save what `make` gives, if it is time to."""
-        if self.checkpoints is not None and self.checkpoints.due():
+        """Save what `make` gives, if it is time to.
+
+        Raises:
+            SystemExit: After saving, where a SIGTERM asked for it.
+        """
+        if self.checkpoints is None:
+            return
+        ends = said_by_the_first("ends" if self._termination.asked else "")
+        if ends or self.checkpoints.due():
             kept = {"plan": list(self.planned.plan), "wave": self.planned.wave}
             self.checkpoints.save(step, make(), {**kept, **notes})
             self._step = step
+        if ends:
+            raise SystemExit(EXIT_CODE)
 
     def finish(self, result: AnyResult) -> AnyResult:
         """Save the result, so that the next run has it at once; return it."""

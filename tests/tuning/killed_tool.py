@@ -22,6 +22,14 @@ def sweep(checkpoint):
     )
 
 
+def endless(checkpoint):
+    """Train one member for longer than any test waits."""
+    space = {"learning_rate": [1e-3]}
+    return adaptax.sweep(
+        line_trial(), space, num_steps=20_000_000, checkpoint=checkpoint, **OPTIONS
+    )
+
+
 def halving(checkpoint):
     return adaptax.successive_halving(
         line_trial(), SPACE, num_steps=150_000, checkpoint=checkpoint, **OPTIONS

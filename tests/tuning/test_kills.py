@@ -5,10 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from test_digests import OPTIONS, TOOLS, made
+
+from adaptax.tuning.checkpoints import Checkpoints
+from adaptax.tuning.execution import Population
 
 SCRIPT = Path(__file__).with_name("killed_tool.py")
 
@@ -34,18 +39,16 @@ def finish(tool, folder):
 
 
 def interrupt(tool, folder, moment, how):
-    """Interrupt a run some moments after a checkpoint; say if it was still running."""
+    """Interrupt a run some moments after a checkpoint; give its exit code."""
     process = start(tool, folder)
     begun, deadline = saved(folder), time.monotonic() + 120
     while process.poll() is None and saved(folder) == begun:
         assert time.monotonic() < deadline, "no checkpoint was written"
         time.sleep(0.005)
     time.sleep(moment)
-    running = process.poll() is None
     process.send_signal(how)
     process.communicate(timeout=60)
-    assert process.returncode != 0 or not running
-    return running
+    return process.returncode
 
 
 def saved(folder):
@@ -59,7 +62,7 @@ def test_a_killed_tool_started_again_gives_the_same_bits(tool, tmp_path):
         interrupt(tool, tmp_path / "killed", moment, signal.SIGKILL)
         for moment in moments
     ]
-    assert any(hits)
+    assert -signal.SIGKILL in hits  # the others had ended before
     resumed = finish(tool, tmp_path / "killed")
     whole = finish(tool, tmp_path / "whole")
     assert resumed.keys() == whole.keys()
@@ -69,5 +72,34 @@ def test_a_killed_tool_started_again_gives_the_same_bits(tool, tmp_path):
 
 def test_ctrl_c_ends_a_tool_at_once(tmp_path):
     folder = tmp_path / "interrupted"
-    assert interrupt("sweep", folder, 0.1, signal.SIGINT)
+    assert interrupt("endless", folder, 0.1, signal.SIGINT) != 0
     assert not (folder / "result.npz").exists()
+
+
+def test_a_terminated_tool_saves_and_ends_with_143(tmp_path):
+    folder = tmp_path / "terminated"
+    assert interrupt("endless", folder, 0.1, signal.SIGTERM) == 143
+    assert saved(folder)
+    assert not (folder / "result.npz").exists()
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_sigterm_lets_every_tool_save_and_end(tool, tmp_path, monkeypatch):
+    run = partial(TOOLS[tool], made(), checkpoint=tmp_path, **OPTIONS)
+    advance, calls = Population.advance, []
+
+    def terminated(self, steps):
+        calls.append(steps)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return advance(self, steps)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Population, "advance", terminated)
+        patched.setattr(Checkpoints, "due", lambda _: False)  # the clock saves nothing
+        with pytest.raises(SystemExit) as ended:
+            run()
+    assert ended.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert list(tmp_path.glob("*.npz"))
+    assert run().about["resumed"]
