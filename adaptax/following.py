@@ -17,6 +17,7 @@ from adaptax import checks, counters
 from adaptax.checks import require
 from adaptax.guards import flattened, guarded, require_matching
 from adaptax.leaves import is_placeholder, without_variables
+from adaptax.plausibility import Usual, judged, usual
 from adaptax.rates import Rate, scale_updates
 from adaptax.states import LABELED, asked, folded, parts_in_use
 
@@ -27,7 +28,8 @@ class ControllerState(NamedTuple):
     """The state of a controller.
 
     `followed` maps the name of what it listens to onto the state of its method, which
-    has the field `learning_rate`; `skipped` counts the metrics that were not finite.
+    has the field `learning_rate`; `skipped` counts the metrics that were not finite, or
+    absurd by what is `usual`, see `adaptax.plausibility`.
     `step` is that of the next update, from 0, and `changed_at` the first step that used
     the present rate.
     """
@@ -36,6 +38,7 @@ class ControllerState(NamedTuple):
     skipped: jax.Array
     step: jax.Array
     changed_at: jax.Array
+    usual: Usual
 
     def has_unit(self) -> bool:
         """Return whether it is a rate by itself, or a multiple of another one.
@@ -45,6 +48,17 @@ class ControllerState(NamedTuple):
         """
         methods = (asked(one, "has_unit") for one in self.followed.values())
         return any(method() for method in methods if method)
+
+
+def started(label: str, method_state: Any) -> ControllerState:
+    """Return the first state of a controller, of the first one of its method."""
+    return ControllerState(
+        followed={label: method_state},
+        skipped=counters.zero(),
+        step=counters.zero(),
+        changed_at=counters.zero(),
+        usual=usual(),
+    )
 
 
 class Controller(Rate):
@@ -130,7 +144,8 @@ def follow(
         init: `init(params)` gives the method's state, which has the field
             `learning_rate`: the scale to apply.
         advance: `advance(state, metric, updates, params)` gives the state after one
-            finite float32 metric. A metric that is not finite is never shown to it.
+            finite float32 metric. One that is not finite, or absurd, is never shown to
+            it; and where the first turns out to have been absurd, it starts anew.
         skip: `skip(state)` gives the state after a metric that is not finite; by
             default, the state as it was.
         monitor: The extra argument of `update` to listen to; `None` listens to
@@ -141,16 +156,19 @@ def follow(
     label = name or monitor or "observed"
 
     def start(params):
-        zeros = (counters.zero() for _ in range(3))
-        return ControllerState({label: init(params)}, *zeros)
+        return started(label, init(params))
 
     def update(updates, state, params=None, **extra_args):
         before, metric = state.followed[label], read_metric(extra_args, monitor)
         if metric is not None:
             finite = jnp.isfinite(metric)
-            after = advance(before, jnp.where(finite, metric, 0), updates, params)
-            skipped = skip(before) if skip else before
-            state = _advanced(state, label, _choose(finite, after, skipped), ~finite)
+            verdict, known = judged(state.usual, metric)
+            start_from = _choose(verdict.anew, init(params), before)
+            after = advance(start_from, jnp.where(finite, metric, 0), updates, params)
+            passed_over = _choose(finite, before, skip(before) if skip else before)
+            after = _choose(verdict.plausible, after, passed_over)
+            state = _advanced(state, label, after, ~verdict.plausible)
+            state = state._replace(usual=known)
         if OBSERVED not in extra_args:
             state = state._replace(step=counters.increment(state.step))
         rate = state.followed[label].learning_rate
@@ -181,14 +199,13 @@ def follow_gradients(
             stays as it was, and the update is counted in `skipped`.
         needs: What else `update` must be given, in this order: "params", or names of
             extra arguments. "value" arrives as a float32 scalar, and an update with one
-            that is not finite is skipped.
+            that is not finite, or absurd, is skipped.
         name: Names the method's state; "gradient" by default. Structural.
     """
     label = name or "gradient"
 
     def start(params):
-        zeros = (counters.zero() for _ in range(3))
-        return ControllerState({label: init(params)}, *zeros)
+        return started(label, init(params))
 
     def update(updates, state, params=None, **extra_args):
         if OBSERVED in extra_args:
@@ -198,15 +215,16 @@ def follow_gradients(
         if "params" in needs:
             params = checks.given_params(params, who, _also(needs))
         needed = _needed(needs, extra_args)
-        finite = jnp.isfinite(needed.get("value", jnp.zeros(())))
+        plausible, known = jnp.ones((), bool), state.usual
         if "value" in needed:
-            needed["value"] = jnp.where(finite, needed["value"], 0)
+            (plausible, _), known = judged(state.usual, needed["value"])
+            needed["value"] = jnp.where(plausible, needed["value"], 0)
         gradients = _gradients(updates, extra_args.get("grad"))
         before = state.followed[label]
         after, usable = advance(before, gradients, updates, params, *needed.values())
-        after = _choose(finite & usable, after, before)
-        state = _advanced(state, label, after, ~(finite & usable))
-        state = state._replace(step=counters.increment(state.step))
+        after = _choose(plausible & usable, after, before)
+        state = _advanced(state, label, after, ~(plausible & usable))
+        state = state._replace(step=counters.increment(state.step), usual=known)
         return scale_updates(updates, after.learning_rate), state
 
     return guarded(Controller(start, update), whole=True)
@@ -295,6 +313,7 @@ def _advanced(state, label, method_state, skipped) -> ControllerState:
         skipped=counters.increment(state.skipped, where=skipped),
         step=state.step,
         changed_at=jnp.where(changed, state.step, state.changed_at),
+        usual=state.usual,
     )
 
 

@@ -22,7 +22,7 @@ from adaptax import checks, counters
 from adaptax.checks import Scalar
 from adaptax.controllers.early_stop import convergences
 from adaptax.controllers.evaluations import whole
-from adaptax.following import OBSERVED, Controller, ControllerState
+from adaptax.following import OBSERVED, Controller, ControllerState, started
 from adaptax.guards import guarded
 from adaptax.rates import LearningRate, Schedule, as_rate, scale_updates
 
@@ -109,8 +109,7 @@ def phases(
             entered=counters.zero(),
             inner=tuple(cast(Any, one.init(params)) for one in controllers),
         )
-        zeros = (counters.zero() for _ in range(3))
-        return ControllerState({label: state}, *zeros)
+        return started(label, state)
 
     def update(updates, state, params=None, **extra_args):
         before = state.followed[label]
@@ -132,6 +131,7 @@ def phases(
             skipped=skipped.max(),
             step=counters.increment(state.step, where=OBSERVED not in extra_args),
             changed_at=jnp.where(changed, state.step, state.changed_at),
+            usual=state.usual,  # each of the inner ones judges for itself
         )
         return scale_updates(updates, _rate(after)), state
 

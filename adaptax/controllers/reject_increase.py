@@ -1,15 +1,20 @@
 """Reject increase: undo a step that raised the loss, and go on with a smaller rate.
 
-    f > f₋ + (κ − 1) |f₋|, or f not finite:
+    f > f₋ + (κ − 1) |f₋|, or f not finite or absurd:
         w ← w₋,   state ← state₋,   scale ← scale · d
     otherwise:
         scale ← scale · i where f < f₋
+        scale ← scale · d^(−1/10)  as long as a cut of the second kind is not made good
         f₋, w₋, state₋ ← average(f), w, state,   w ← w + scale · u
 
 f is the loss at w, and f₋ that at w₋, from which the latest step was taken, or with a
 `decay` the exponential average of the losses from which steps were taken. f₋ stays at
 first after a step is undone; the next loss, measured again at w₋, then enters it. With
 |f₋| the test is right for negative losses as well.
+
+A loss that is not finite, or absurd (see `adaptax.plausibility`), is a step that went
+too far or a batch at fault, and does not say which. So the step is undone either way,
+but such a cut lasts for ten steps: they make it good, by a tenth of it each.
 
 Source: Vogl et al. (1988), "Accelerating the convergence of the back-propagation
 method", Biol. Cybern. 59; Battiti (1989), "Accelerated backpropagation learning: two
@@ -26,10 +31,11 @@ import optax
 from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
 from adaptax.controllers.evaluations import UNSEEN
-from adaptax.coordinates import average_weight
+from adaptax.coordinates import average_weight, divide
 from adaptax.following import read_metric
 from adaptax.guards import guarded
 from adaptax.leaves import is_trained
+from adaptax.plausibility import Usual, judged, usual
 from adaptax.rates import scale_updates
 from adaptax.scalars import real
 
@@ -37,15 +43,18 @@ from adaptax.scalars import real
 class RejectIncreaseState(NamedTuple):
     """The state of `reject_increase`.
 
-    `learning_rate` is the scale on the inner updates, from 1; `value` is f₋ (float32's
+    `learning_rate` is the scale on the inner updates, from 1; `owed` is the part of it
+    that cuts have taken which are to be made good, 1 for none; `value` is f₋ (float32's
     largest number before the first); `returning` is true from an undone step to the
     next one taken; `accepted`, `rejected` and `skipped` count the steps taken, those
-    undone, and the calls that did neither, since the loss was not finite where there
+    undone, and the calls that did neither, since the loss could not be used where there
     was nothing to undo, or the way back took another call. `saved_params` is w₋ and
-    `saved_inner_state` is state₋, or empty with `restart`.
+    `saved_inner_state` is state₋, or empty with `restart`; `usual` says which losses
+    are absurd.
     """
 
     learning_rate: jax.Array
+    owed: jax.Array
     value: jax.Array
     returning: jax.Array
     accepted: jax.Array
@@ -54,6 +63,7 @@ class RejectIncreaseState(NamedTuple):
     saved_params: optax.Params
     saved_inner_state: optax.OptState
     inner_state: optax.OptState
+    usual: Usual
 
 
 def reject_increase(
@@ -119,6 +129,7 @@ def reject_increase(
     def init(params):
         return RejectIncreaseState(
             learning_rate=real(1.0),
+            owed=real(1.0),
             value=real(UNSEEN),
             returning=jnp.zeros((), bool),
             accepted=counters.zero(),
@@ -127,17 +138,19 @@ def reject_increase(
             saved_params=snapshots.empty(params),
             saved_inner_state=() if restart else inner.init(params),
             inner_state=inner.init(params),
+            usual=usual(),
         )
 
     def update(updates, state, params=None, **extra_args):
         params = checks.given_params(params, "reject_increase", also=", value=...")
         value = jnp.asarray(read_metric(extra_args, "value"))
-        first, finite = state.accepted == 0, jnp.isfinite(value)
-        value = jnp.where(finite, value, 0)
+        (plausible, anew), known = judged(state.usual, value)
+        first, value = state.accepted == 0, jnp.where(plausible, value, 0)
+        state = state._replace(value=jnp.where(anew & ~first, value, state.value))
         tried = ~first & ~state.returning
-        rejected = tried & ~(finite & ~rose(value, state.value))
+        rejected = tried & ~(plausible & ~rose(value, state.value))
         arrived = snapshots.is_reached(params, state.saved_params) | ~state.returning
-        accepted = finite & ~rejected & arrived
+        accepted = plausible & ~rejected & arrived
 
         saved_params = snapshots.take(
             accepted & ~state.returning, params, state.saved_params
@@ -151,6 +164,7 @@ def reject_increase(
             **extra_args,
         )
         rate = scale(state, value, rejected, fell=tried & accepted)
+        rate, owed = settled(state, rate, rejected & ~plausible, accepted)
         stepped = scale_updates(stepped, rate)
         rest = snapshots.zeros_unless(state.returning, back)
         stepped = _staying_finite(snapshots.added(stepped, rest), params)
@@ -164,6 +178,7 @@ def reject_increase(
             )
         state = state._replace(
             learning_rate=rate,
+            owed=owed,
             value=jnp.where(accepted, averaged(state, value), state.value),
             returning=rejected | (state.returning & ~accepted),
             accepted=counters.increment(state.accepted, where=accepted),
@@ -172,6 +187,7 @@ def reject_increase(
             saved_params=saved_params,
             saved_inner_state=saved_inner_state,
             inner_state=snapshots.chosen(accepted, inner_state, undone),
+            usual=known,
         )
         return snapshots.chosen(accepted, stepped, back), state
 
@@ -187,6 +203,16 @@ def reject_increase(
         raised = jnp.minimum(rate * real(increase), real(max_scale))
         lowered = jnp.maximum(rate * real(decrease), real(min_scale))
         return jnp.where(rejected, lowered, jnp.where(fell, raised, rate))
+
+    def settled(state, rate, lent, accepted):
+        """Note a cut that is to be made good, or make good a part of what is owed."""
+        owed = jnp.where(
+            lent, state.owed * divide(rate, state.learning_rate), state.owed
+        )
+        part = jnp.maximum(owed, real(decrease) ** 0.1)
+        back = accepted & (owed < 1)
+        higher = jnp.minimum(rate / part, real(max_scale))
+        return jnp.where(back, higher, rate), jnp.where(back, owed / part, owed)
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 

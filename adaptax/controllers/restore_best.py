@@ -118,10 +118,12 @@ def restore_best(
             told, controller_state, state.controller_state
         )
         method = _method(controller_state)
+        only_one = controller_state.usual.seen == 1
+        anew = told & only_one & (method.best != state.best)
         saved = snapshots.take(
-            told & (method.best < state.best), params, state.saved_params
+            told & (method.best < state.best) | anew, params, state.saved_params
         )
-        best = jnp.minimum(method.best, state.best)
+        best = jnp.where(anew, method.best, jnp.minimum(method.best, state.best))
         cut = told & (best < UNSEEN) & (method.learning_rate < state.scale)
         leaving = cut | (state.returning & ~snapshots.is_reached(params, saved))
 

@@ -28,6 +28,7 @@ from adaptax.learning_rate_free import truncated_model
 from adaptax.learning_rate_free.truncated_model import ModelState, Split
 from adaptax.learning_rate_free.whole_steps import is_usable
 from adaptax.leaves import inner_product
+from adaptax.plausibility import judged
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
 from adaptax.weight_decay import Mask, WeightDecay, decaying
@@ -73,8 +74,9 @@ def momo(
         ValueError: At `update`, if `params` is missing.
 
     Where the model is at its bound or below, τ is 0. Where d is 0 nothing moves, nor do
-    the weights decay. A loss or a gradient that is not finite, or a gradient of norm
-    1e15 or more, is skipped and counted: nothing moves.
+    the weights decay. A loss or a gradient that is not finite, an absurd loss (see
+    `adaptax.plausibility`) or a gradient of norm 1e15 or more is skipped and counted:
+    nothing moves.
 
     >>> optimizer = momo()
     >>> updates, state = optimizer.update(2.0, optimizer.init(3.0), 3.0, value=1.0)
@@ -107,14 +109,15 @@ def momo(
         params = checks.given_params(params, "momo")
         value = truncated_model.read_loss(extra_args)
         alpha, rate = held.read(state.model.rate, **extra_args)
-        usable = is_usable(updates) & jnp.isfinite(value)
+        verdict, known = judged(state.model.usual, value)
+        usable = is_usable(updates) & verdict.plausible
         weight = newest(counters.increment(state.model.step))
         _, mean = by_coordinate(
             average, updates, state.mean, where=usable, weight=weight
         )
-        model = state.model._replace(rate=rate)
+        model = state.model._replace(rate=rate, usual=known)
         after = truncated_model.averaged(
-            model, weight, value, inner_product(updates, params)
+            model, weight, value, inner_product(updates, params), verdict.anew
         )
         norm_sq = inner_product(mean, mean)
         decaying_mean = decays.part(mean, params)

@@ -34,6 +34,7 @@ from adaptax.learning_rate_free import truncated_model
 from adaptax.learning_rate_free.truncated_model import ModelState, Split
 from adaptax.learning_rate_free.whole_steps import is_usable, preconditioned
 from adaptax.leaves import abs_sq, inner_product
+from adaptax.plausibility import judged
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
 from adaptax.weight_decay import Mask, WeightDecay, decaying
@@ -81,8 +82,9 @@ def momo_adam(
         ValueError: At `update`, if `params` is missing.
 
     Where the model is at its bound or below, τ is 0. Where m̂ is 0 nothing moves, nor do
-    the weights decay. A loss or a gradient that is not finite, or a gradient of norm
-    1e15 or more, is skipped and counted: nothing moves.
+    the weights decay. A loss or a gradient that is not finite, an absurd loss (see
+    `adaptax.plausibility`) or a gradient of norm 1e15 or more is skipped and counted:
+    nothing moves.
     """
     checks.averaging_factor("b1", b1)
     checks.averaging_factor("b2", b2)
@@ -108,7 +110,8 @@ def momo_adam(
         params = checks.given_params(params, "momo_adam")
         value = truncated_model.read_loss(extra_args)
         alpha, rate = held.read(state.model.rate, **extra_args)
-        usable = is_usable(updates) & jnp.isfinite(value)
+        verdict, known = judged(state.model.usual, value)
+        usable = is_usable(updates) & verdict.plausible
         step = counters.increment(state.model.step)
         w1 = average_weight(b1, step)
         _, mean, mean_sq = by_coordinate(
@@ -120,9 +123,9 @@ def momo_adam(
             w1=w1,
             w2=average_weight(b2, step),
         )
-        model = state.model._replace(rate=rate)
+        model = state.model._replace(rate=rate, usual=known)
         after = truncated_model.averaged(
-            model, w1, value, inner_product(updates, params)
+            model, w1, value, inner_product(updates, params), verdict.anew
         )
         direction = preconditioned(mean, mean_sq, eps)
         norm_sq = inner_product(mean, direction)

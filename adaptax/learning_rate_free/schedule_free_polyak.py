@@ -45,6 +45,7 @@ from adaptax.leaves import (
     is_trained,
     kept_dtype,
 )
+from adaptax.plausibility import Usual, judged, usual
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
 
@@ -52,7 +53,8 @@ from adaptax.scalars import real
 class ScheduleFreePolyakState(NamedTuple):
     """The state of `schedule_free_polyak`.
 
-    `step` counts the steps and `skipped` the losses and gradients that were not finite.
+    `step` counts the steps and `skipped` the losses and gradients that were not finite,
+    or losses absurd by what is `usual`, see `adaptax.plausibility`.
     `learning_rate` is γ / α of the latest step, which α in `rate` multiplies; 1 before
     the first. `fast` is z, `average` is x and `mean_sq` is v̂, shaped like the
     parameters, float32 for half precision.
@@ -65,6 +67,7 @@ class ScheduleFreePolyakState(NamedTuple):
     average: optax.Params
     mean_sq: optax.Updates
     rate: Any
+    usual: Usual
 
     def evaluated(self, params: optax.Params) -> Any:
         """Give x, for `eval_params`."""
@@ -132,13 +135,15 @@ def schedule_free_polyak(
             average=accumulators(params, dtype=accumulator_dtype),
             mean_sq=magnitudes(params, dtype=accumulator_dtype),
             rate=held.init(),
+            usual=usual(),
         )
 
     def update(updates, state, params=None, **extra_args):
         params = checks.given_params(params, "schedule_free_polyak", ", value=loss")
         value = read_loss(extra_args)
         alpha, rate = held.read(state.rate, **extra_args)
-        usable = is_usable(updates) & jnp.isfinite(value)
+        verdict, known = judged(state.usual, value)
+        usable = is_usable(updates) & verdict.plausible
         step = counters.increment(state.step, where=usable)
         cleaned, mean_sq = by_coordinate(
             measure,
@@ -176,6 +181,7 @@ def schedule_free_polyak(
             average=average,
             mean_sq=mean_sq,
             rate=rate,
+            usual=known,
         )
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from adaptax import counters
 from adaptax.coordinates import divide
 from adaptax.following import read_metric
+from adaptax.plausibility import Usual, usual
 from adaptax.scalars import real
 
 
@@ -41,7 +42,8 @@ class Split(NamedTuple):
 class ModelState(NamedTuple):
     """The scalars of the model.
 
-    `step` counts the steps and `skipped` the losses and gradients that were not finite.
+    `step` counts the steps and `skipped` the losses and gradients that were not finite,
+    or losses absurd by what is `usual`, see `adaptax.plausibility`.
     `learning_rate` is τ / α of the latest step, which α in `rate` multiplies; 1 before
     the first, the most it can be. `mean_value` is f, `mean_product` k and `lower_bound`
     f*.
@@ -54,6 +56,7 @@ class ModelState(NamedTuple):
     mean_product: jax.Array
     lower_bound: jax.Array
     rate: Any
+    usual: Usual
 
 
 def initial(lower_bound: Any, rate: Any) -> ModelState:
@@ -66,6 +69,7 @@ def initial(lower_bound: Any, rate: Any) -> ModelState:
         mean_product=real(0.0),
         lower_bound=real(lower_bound),
         rate=rate,
+        usual=usual(),
     )
 
 
@@ -79,12 +83,20 @@ def read_loss(extra_args: dict[str, Any]) -> jax.Array:
 
 
 def averaged(
-    model: ModelState, weight: jax.Array, value: jax.Array, product: jax.Array
+    model: ModelState,
+    weight: jax.Array,
+    value: jax.Array,
+    product: jax.Array,
+    anew: jax.Array,
 ) -> ModelState:
-    """Let a loss and a product ⟨g, x⟩ into the averages, with the newest's weight."""
+    """Let a loss and a product ⟨g, x⟩ into the averages, with the newest's weight.
+
+    That of the losses starts `anew` where the one in it was absurd.
+    """
     weight = weight.astype(jnp.float32)
+    value_weight = jnp.where(anew, 1, weight)
     return model._replace(
-        mean_value=model.mean_value + weight * (value - model.mean_value),
+        mean_value=model.mean_value + value_weight * (value - model.mean_value),
         mean_product=model.mean_product + weight * (product - model.mean_product),
     )
 

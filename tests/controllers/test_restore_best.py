@@ -138,7 +138,7 @@ def test_from_very_far_it_goes_back_in_several_calls_without_another_cut():
     optimizer = best_of(adaptax.gradient_descent(1.0), patience=0)
     start = jnp.asarray([1.0, -0.3])
     _, (*_, state) = told(optimizer, [1.0], start)
-    points, states = told(optimizer, [1e9, 1e9, 1e9], start - 1e9, state)
+    points, states = told(optimizer, [1e9] * 4, start - 1e9, state)
     np.testing.assert_allclose(points[-2], start, rtol=1e-5)
     assert int(states[-1].restores) == 1
 
