@@ -62,7 +62,12 @@ class Checkpoints:
         Raises:
             OSError: If the folder cannot be written, is none, or is in use.
             TypeError: If JSON has no such fact.
+            ValueError: If the folder is "", which would be the one of the process.
         """
+        require(
+            os.fspath(folder) != "",
+            "checkpoint must be the path of a folder, got ''. None saves nothing.",
+        )
         self.folder = Path(folder)
         self._about = plain(about)
         self._writes = jax.process_index() == 0
@@ -130,7 +135,14 @@ class Checkpoints:
             archives.write(file, _KIND, numbered, about)
             return f"{int(step):012d}-{_digest(file)}.npz"
 
-        name = fill_whole(self.folder, fill).name
+        try:
+            name = fill_whole(self.folder, fill).name
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{self.folder} cannot take another checkpoint: {error.strerror}. Make "
+                "room there, and call the tool again; it goes on from the one before.",
+            ) from error
         self._keep(name, self._last if before < step else name)
         self._last = name
         self._ended = time.perf_counter()
@@ -213,7 +225,11 @@ class Checkpoints:
                 path.unlink(missing_ok=True)
 
     def _paths(self) -> list[Path]:
-        return [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
+        return [
+            path
+            for path in self.folder.iterdir()
+            if _NAME.fullmatch(path.name) and path.is_file()
+        ]
 
 
 def _step(name: str) -> int:

@@ -165,6 +165,17 @@ def test_another_trial_is_refused_by_what_differs(tool, difference):
         refused(tool, made(**changes), words)
 
 
+def test_a_folder_without_a_name_is_refused(tool):
+    with pytest.raises(ValueError, match="checkpoint must be the path of a folder"):
+        tool(made(), checkpoint="")
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tool, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file cannot hold checkpoints.*Give a folder"):
+        tool(made(), checkpoint=tmp_path / "file")
+
+
 def test_another_key_is_refused_with_both(tool):
     refused(
         tool,
