@@ -25,9 +25,10 @@ from adaptax.leaves import (
 )
 from adaptax.observe import set_learning_rate
 from adaptax.rates import ConstantState, ScheduleState
+from adaptax.weight_decay import WeightDecayState
 
 _RATES = (ConstantState, ScheduleState)
-_SCHEDULES = ("ScaleByScheduleState", "WeightDecaySchedule")
+_RATE, _DECAY = "ScaleByScheduleState", "WeightDecaySchedule"
 
 
 def from_optax(
@@ -66,7 +67,8 @@ def from_optax(
         state = tx.init(params)
     takes = {id(own): taken for own, taken in offers}
     ours = list(_ours(state, takes))
-    steps = _common(part.state.count for part in theirs if part.is_schedule)
+    steps = _common(part.state.count for part in theirs if part.name == _RATE)
+    decays = _common(part.state.count for part in theirs if part.name == _DECAY)
     updates = _common(
         part.state.count for part in theirs if "count" in _fields(part.state)
     )
@@ -83,6 +85,8 @@ def from_optax(
         state,
         is_leaf=lambda node: id(node) in replaced,
     )
+    if decays is not None:
+        state = _with_decay_at(state, decays)
     for part in theirs:
         if part.is_injected:
             state = _with_hyperparams(state, part, ours)
@@ -105,7 +109,7 @@ class _Part(NamedTuple):
 
     @property
     def is_schedule(self) -> bool:
-        return isinstance(self.state, _RATES) or self.name in _SCHEDULES
+        return isinstance(self.state, _RATES) or self.name in (_RATE, _DECAY)
 
     @property
     def is_injected(self) -> bool:
@@ -230,7 +234,7 @@ def _require_same_order(part: _Part, theirs: list[_Part], ours: list[_Part]) -> 
     """
     theirs = [one for one in theirs if one.labels == part.labels]
     ours = [one for one in ours if one.labels == part.labels]
-    scaled = any(one.name == "ScaleByScheduleState" for one in theirs)
+    scaled = any(one.name == _RATE for one in theirs)
     if not scaled and any(one.is_empty for one in theirs):
         if not theirs[-1].is_empty or all(one.is_empty for one in theirs):
             return
@@ -292,6 +296,18 @@ def _fitted(name: str, path: str, new: Any, old: Any) -> Any:
     )
     real = is_complex(new) and not is_complex(old)  # Optax has complex squares
     return (jnp.real(new) if real else new).astype(dtype_of(old))
+
+
+def _with_decay_at(state: Any, step: jax.Array) -> Any:
+    """Let scheduled weight decays go on at the step at which Optax's was."""
+
+    def holds(node):
+        return isinstance(node, WeightDecayState)
+
+    def visit(node):
+        return node._replace(step=step) if holds(node) else node
+
+    return jax.tree.map(visit, state, is_leaf=holds)
 
 
 def _with_hyperparams(state: Any, part: _Part, ours: list[_Part]) -> Any:

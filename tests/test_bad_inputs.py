@@ -744,6 +744,10 @@ ELSEWHERE = {
         "tuning/test_kills.py",
         "test_a_killed_tool_started_again_gives_the_same_bits",
     ),
+    99: (
+        "tuning/test_kills.py",
+        "test_a_sigterm_lets_every_tool_save_and_end",
+    ),
     100: (
         "tuning/test_kills.py",
         "test_ctrl_c_ends_a_tool_at_once",
@@ -821,7 +825,6 @@ TOGETHER = {38: 37, 53: 51}
 LEFT = {
     45: "a tracer that leaked is refused by JAX itself",
     61: "a loss that differs by host: the issue on many machines",
-    99: "SIGTERM: saved within the grace time by the issue on many machines",
     105: "the death of a rank: likewise",
     107: "a port that is taken: likewise",
     108: "another number of devices at a resume: the issue on many machines",
