@@ -50,9 +50,10 @@ def require_regroupable(inner: optax.GradientTransformationExtraArgs) -> None:
         ) from error
     require(
         bool(np.all(differences < 1e-3)),
-        f"packed({name}) needs a transformation to which it is all the same in which "
-        "leaves the coordinates lie, but this one gives other updates when leaves are "
-        f"put together: it looks at single leaves, or at their shapes. {_REMEDY}",
+        f"packed({name}) is refused: packed only works for transformations that treat "
+        "every coordinate alone, or all of them together. This one gives other updates "
+        "when leaves are put together: it looks at single leaves, as at their norms or "
+        f"shapes. {_REMEDY}",
     )
 
 
