@@ -86,6 +86,7 @@ def _averaged(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 _debiased = partial(adaptax.prodigy, bias_correction=True)
+_biased = partial(adaptax.prodigy, bias_correction=False)
 
 REFERENCES = (
     _swept_higher(_method("adamw", adaptax.adamw, 1e-3)),
@@ -111,7 +112,7 @@ FIXED = (
 """Methods with a rate that was fixed once for all tasks."""
 
 FREE = (
-    _method("prodigy", adaptax.prodigy),
+    _method("prodigy", _biased),
     _method("dadapt_adam", adaptax.dadapt_adam),
     _method("dog", _gradient_at(adaptax.dog())),
     _method("dowg", _gradient_at(adaptax.dowg())),
@@ -150,11 +151,11 @@ COMBINATIONS = (
     ),
     _with_horizon(
         "prodigy_cosine",
-        lambda rate, steps: adaptax.prodigy(warmed_cosine(rate, steps)),
+        lambda rate, steps: _biased(warmed_cosine(rate, steps)),
     ),
     _with_horizon(
         "prodigy_phases",
-        lambda rate, steps: adaptax.prodigy(_three_phases(rate, steps)),
+        lambda rate, steps: _biased(_three_phases(rate, steps)),
     ),
     _with_horizon(
         "mechanic_cosine",

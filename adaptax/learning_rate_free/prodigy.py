@@ -1,6 +1,6 @@
 """Prodigy: Adam whose rate is an estimate of the distance to the solution.
 
-    γ = α d c,   c = √(1 − β₂ᵗ) / (1 − β₁ᵗ) with bias correction, else 1
+    γ = α d c,   c = √(1 − β₂ᵗ) / (1 − β₁ᵗ), or 1 without bias correction
     r ← β₃ r + (d/d₀) γ ⟨g, x₀ − x⟩
     s ← β₃ s + (d/d₀) γ g                          (safeguarded: d in the place of γ)
     m ← β₁ m + (1 − β₁) d g
@@ -14,9 +14,9 @@ time that d leaves d₀ it may leap.
 
 Source: Mishchenko & Defazio (2024), "Prodigy: An Expeditiously Adaptive Parameter-Free
 Learner", ICML (arXiv 2306.06101), its Adam version, with the options of the authors'
-code, prodigyopt 1.1.2. `optax.contrib.prodigy` always corrects the bias, the authors'
-code does so on demand, as here; in Optax a zero first gradient, and in both one NaN,
-ends all training.
+code, prodigyopt 1.1.2. That corrects the bias only on demand, and so begins with longer
+steps; here the correction is the default, and in `optax.contrib.prodigy` there is no
+way without. In Optax a zero first gradient, and in both one NaN, ends all training.
 
 Sums start at the first step whose gradient is not 0. As in the authors' code, a step at
 rate α = 0 is none. In half precision the first steps, d₀ long, change only parameters
@@ -89,7 +89,7 @@ def prodigy(
     freeze_after: int | jax.Array | None = None,
     *,
     mask: Mask = None,
-    bias_correction: bool = False,
+    bias_correction: bool = True,
     safeguard_warmup: bool = False,
     slice_p: int = 1,
     accumulator_dtype: Any = None,
@@ -113,7 +113,8 @@ def prodigy(
         freeze_after: The number of steps after which d stays as it is; `None` for
             never. Whether it is `None` is structural.
         mask: Which leaves decay: booleans like the parameters, or a function of them.
-        bias_correction: Whether to take the bias out of m and v. Structural.
+        bias_correction: Whether to take the bias out of m and v, as Optax does; the
+            authors' code does not, unless asked to. Structural.
         safeguard_warmup: Whether to keep α out of s, so that d does not leap in a long
             warm-up. Structural.
         slice_p: Estimate d from one entry in so many of each leaf: 11 saves most of the

@@ -50,7 +50,10 @@ def test_the_distance_and_the_sums_are_in_the_telemetry():
 
 def test_groups_of_a_partition_have_distances_of_their_own():
     optimizer = optax.partition(
-        {"slow": adaptax.prodigy(d0=1e-3), "fast": adaptax.prodigy(d0=1e-2)},
+        {
+            "slow": adaptax.prodigy(d0=1e-3, bias_correction=False),
+            "fast": adaptax.prodigy(d0=1e-2, bias_correction=False),
+        },
         {"w": "slow", "b": "fast"},
     )
     _, state = step(optimizer)

@@ -31,6 +31,7 @@ class Ours(NamedTuple):
 
 
 def prodigy(warmed_up=False, **arguments):
+    arguments = {"bias_correction": False, **arguments}  # the authors' default
     return Ours(adaptax.prodigy, references.prodigy, arguments, warmed_up)
 
 
