@@ -25,6 +25,7 @@ from adaptax.guards import flattened, guarded
 from adaptax.leaves import by_parts, dtype_of, is_trained, kept_dtype
 from adaptax.scalars import either
 from adaptax.varying import axes_of, spread
+from adaptax.words import translating
 
 
 class AccumulateState(NamedTuple):
@@ -44,6 +45,7 @@ class AccumulateState(NamedTuple):
     inner_state: optax.OptState
 
 
+@translating
 def accumulate(
     inner: optax.GradientTransformation,
     every: Scalar | Callable[[jax.Array], Any],

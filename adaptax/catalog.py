@@ -65,6 +65,7 @@ class Entry:
             it cannot be packed; or the name of the argument that makes it do so.
         regroups: For a wrapper: whether it puts leaves together.
         breaks: Points of the contract that it need not keep, with the reason.
+        optax_forms: The functions of Optax whose users look for it.
         optax_twin: Makes the same thing from Optax with the example values.
         differs: Why it has no twin, or how it differs from it.
         over: For a schedule: `over(rate, total_steps)` spreads it over a training run.
@@ -97,6 +98,7 @@ class Entry:
     by_leaf: bool | str = False
     regroups: bool = False
     breaks: Mapping[str, str] = field(default_factory=dict)
+    optax_forms: tuple[str, ...] = ()
     optax_twin: Callable[[], Any] | None = None
     differs: str = ""
     over: Callable[[Any, int], Schedule] | None = None
@@ -156,6 +158,7 @@ _OPTIMIZERS = (
         direction=optimizers.scale_by_gradient_descent,
         usual_rate=0.1,
         elementwise=True,
+        optax_forms=("optax.sgd",),
         optax_twin=lambda: optax.sgd(0.1),
         goals={
             "quadratic": Goal(200, 1e-2),
@@ -173,6 +176,7 @@ _OPTIMIZERS = (
         usual_rate=0.1,
         variants=({"dampening": 0.0}, {"nesterov": True}),
         elementwise=True,
+        optax_forms=("optax.sgd",),
         optax_twin=lambda: optax.chain(
             optax.scale(1 - 0.8), optax.sgd(0.1, momentum=0.8)
         ),
@@ -192,6 +196,7 @@ _OPTIMIZERS = (
         direction=optimizers.scale_by_adagrad,
         usual_rate=0.01,
         elementwise=True,
+        optax_forms=("optax.adagrad",),
         differs="optax.adagrad has no ε outside the root.",
         goals={
             "quadratic": Goal(200, 1e-2),
@@ -210,6 +215,7 @@ _OPTIMIZERS = (
         usual_rate=0.001,
         variants=({"momentum": 0.9, "debias": True}, {"centered": True}),
         elementwise=True,
+        optax_forms=("optax.rmsprop",),
         differs="optax.rmsprop has one ε, inside or outside the root.",
         goals={
             "quadratic": Goal(300, 1e-2),
@@ -227,6 +233,7 @@ _OPTIMIZERS = (
         usual_rate=0.002,
         variants=({"nesterov": True}, {"amsgrad": True}),
         elementwise=True,
+        optax_forms=("optax.adam", "optax.amsgrad"),
         optax_twin=lambda: optax.adam(0.1, 0.8, 0.99, 1e-6, 1e-7),
         goals={
             "quadratic": Goal(300, 1e-2),
@@ -253,6 +260,7 @@ _OPTIMIZERS = (
         needs=frozenset({"params"}),
         elementwise=True,
         breaks={"zero_gradients": "the weights decay"},
+        optax_forms=("optax.adamw", "optax.nadamw"),
         optax_twin=lambda: optax.adamw(0.1, 0.8, 0.99, 1e-6, 1e-7, weight_decay=0.01),
         goals={
             "quadratic": Goal(300, 1e-2, {"weight_decay": 1e-4}),
@@ -276,6 +284,7 @@ _OPTIMIZERS = (
         needs=frozenset({"params"}),
         elementwise=True,
         breaks={"zero_gradients": "the weights decay"},
+        optax_forms=("optax.lion",),
         optax_twin=lambda: optax.lion(0.01, 0.9, 0.99, weight_decay=0.01),
         goals={
             "quadratic": Goal(300, 1e-1, {"weight_decay": 1e-4}),
@@ -296,6 +305,7 @@ _OPTIMIZERS = (
         direction=optimizers.scale_by_adabelief,
         usual_rate=0.002,
         elementwise=True,
+        optax_forms=("optax.adabelief",),
         optax_twin=lambda: optax.adabelief(0.1, 0.8, 0.99, 1e-6, 1e-7),
         goals={
             "quadratic": Goal(300, 1e-2),
@@ -320,6 +330,7 @@ _OPTIMIZERS = (
         direction=optimizers.scale_by_radam,
         usual_rate=0.002,
         elementwise=True,
+        optax_forms=("optax.radam",),
         optax_twin=lambda: optax.radam(0.1, 0.8, 0.9, 1e-6, 1e-7, 5.5),
         goals={
             "quadratic": Goal(300, 1e-2),
@@ -336,6 +347,7 @@ _OPTIMIZERS = (
         direction=optimizers.scale_by_nadam,
         usual_rate=0.002,
         elementwise=True,
+        optax_forms=("optax.nadam",),
         optax_twin=lambda: optax.nadam(0.1, 0.8, 0.99, 1e-6, 1e-7),
         goals={
             "quadratic": Goal(300, 1e-2),
@@ -362,6 +374,7 @@ _OPTIMIZERS = (
         needs=frozenset({"params"}),
         by_leaf=True,
         breaks={"zero_gradients": "the weights decay"},
+        optax_forms=("optax.lamb",),
         optax_twin=lambda: optax.lamb(0.1, 0.8, 0.99, 1e-6, 1e-7, weight_decay=0.01),
         goals={
             "quadratic": Goal(300, 1e-2),
@@ -382,6 +395,7 @@ _OPTIMIZERS = (
         direction=optimizers.scale_by_adopt,
         usual_rate=0.002,
         elementwise=True,
+        optax_forms=("optax.contrib.adopt",),
         optax_twin=lambda: optax.contrib.adopt(0.1, 0.8, 0.99, 1e-6),
         goals={
             "quadratic": Goal(300, 1e-2),
@@ -411,6 +425,7 @@ _OPTIMIZERS = (
         needs=frozenset({"params"}),
         elementwise=True,
         breaks={"zero_gradients": "the weights decay"},
+        optax_forms=("optax.contrib.ademamix",),
         optax_twin=lambda: optax.contrib.ademamix(
             0.05, 0.8, 0.99, 0.95, 2.0, 1e-6, 1e-7, weight_decay=0.01
         ),
@@ -443,6 +458,7 @@ _OPTIMIZERS = (
         needs=frozenset({"params"}),
         elementwise=True,
         breaks={"zero_gradients": "the weights decay"},
+        optax_forms=("optax.adan",),
         differs="optax.adan weighs the change of the gradient by 1 − b2, not b2.",
         goals={
             "quadratic": Goal(300, 1e-2, {"weight_decay": 1e-4}),
@@ -474,6 +490,7 @@ _OPTIMIZERS = (
         needs=frozenset({"params"}),
         by_leaf=True,
         breaks={"zero_gradients": "the weights decay"},
+        optax_forms=("optax.contrib.muon",),
         differs="optax.contrib.muon looks a step ahead in Adam's leaves as well.",
         goals={
             "quadratic": Goal(300, 5e-2, {"weight_decay": 1e-4}),
@@ -512,6 +529,7 @@ _LEARNING_RATE_FREE = (
         static=frozenset({"slice_p"}),
         needs=frozenset({"params"}),
         by_leaf="slice_p",
+        optax_forms=("optax.contrib.prodigy",),
         optax_twin=lambda: optax.contrib.prodigy(
             0.8,
             (0.8, 0.99),
@@ -548,6 +566,7 @@ _LEARNING_RATE_FREE = (
         usual_rate=1.0,
         variants=({"bias_correction": False, "growth": 1.02},),
         needs=frozenset({"params"}),
+        optax_forms=("optax.contrib.dadapt_adamw",),
         optax_twin=lambda: optax.contrib.dadapt_adamw(
             0.8, (0.8, 0.99), eps=1e-6, estim_lr0=0.01, weight_decay=0.02
         ),
@@ -615,6 +634,7 @@ _LEARNING_RATE_FREE = (
         usual_rate=1.0,
         needs=frozenset({"params"}),
         elementwise=True,
+        optax_forms=("optax.contrib.cocob",),
         optax_twin=lambda: optax.contrib.cocob(1.0, 8.0, 1e-6),
         goals={
             "quadratic": Goal(200, 1e-2),
@@ -658,6 +678,7 @@ _LEARNING_RATE_FREE = (
         # `use_fstar` is compared with the authors' traces instead.
         variants=({"bias_correction": True, "weight_decay": 0.05},),
         needs=frozenset({"params", "value"}),
+        optax_forms=("optax.contrib.momo",),
         optax_twin=lambda: optax.contrib.momo(0.2, 0.3, -1.0),
         goals={
             "quadratic": Goal(200, 1e-2, {"lower_bound": 0.0, "weight_decay": 0.0}),
@@ -686,6 +707,7 @@ _LEARNING_RATE_FREE = (
         usual_rate=0.01,
         variants=({"weight_decay": 0.05},),
         needs=frozenset({"params", "value"}),
+        optax_forms=("optax.contrib.momo_adam",),
         optax_twin=lambda: optax.contrib.momo_adam(0.3, 0.5, 0.99, 1e-6, -1.0),
         goals={
             "quadratic": Goal(200, 1e-2, {"lower_bound": 0.0}),
@@ -714,6 +736,7 @@ _LEARNING_RATE_FREE = (
         elementwise=True,
         rate="inferred",
         breaks={"zero_gradients": "the weights decay"},
+        optax_forms=("optax.contrib.schedule_free_sgd",),
         optax_twin=lambda: optax.contrib.schedule_free(
             optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.5)), 0.5, 0.8
         ),
@@ -746,6 +769,7 @@ _LEARNING_RATE_FREE = (
         elementwise=True,
         rate="inferred",
         breaks={"zero_gradients": "the weights decay"},
+        optax_forms=("optax.contrib.schedule_free_adamw",),
         optax_twin=lambda: optax.contrib.schedule_free(
             optax.adamw(0.1, 0.0, 0.99, 1e-6, weight_decay=0.01), 0.1, 0.8
         ),
@@ -820,6 +844,7 @@ _SCHEDULES = (
         schedules.constant,
         {"value": 0.1},
         "Widrow & Hoff (1960)",
+        optax_forms=("optax.constant_schedule",),
         optax_twin=lambda: optax.constant_schedule(0.1),
         over=lambda rate, total_steps: schedules.constant(rate),
         goals={"quadratic": Goal(200, 1e-2)},
@@ -831,9 +856,10 @@ _SCHEDULES = (
         {"initial": 0.8, "decay_rate": 0.8, "decay_steps": 8, "end": 0.1},
         "Darken & Moody (1990)",
         variants=({"staircase": True},),
+        optax_forms=("optax.exponential_decay",),
         optax_twin=lambda: optax.exponential_decay(0.8, 8, 0.8, end_value=0.1),
         over=lambda rate, total_steps: schedules.exponential_decay(
-            rate, 0.01, total_steps
+            rate, decay_rate=0.01, decay_steps=total_steps
         ),
         goals={"quadratic": Goal(200, 5e-2)},
     ),
@@ -854,7 +880,9 @@ _SCHEDULES = (
         {"initial": 0.8, "rate": 0.1, "warmup_steps": 10},
         "Vaswani et al. (2017)",
         differs="Optax has no inverse square root.",
-        over=lambda rate, total_steps: schedules.inverse_sqrt(rate, 20 / total_steps),
+        over=lambda rate, total_steps: schedules.inverse_sqrt(
+            rate, rate=20 / total_steps
+        ),
         goals={"quadratic": Goal(200, 1e-2)},
     ),
     Entry(
@@ -864,7 +892,9 @@ _SCHEDULES = (
         {"initial": 0.8, "rate": 0.05, "every": 7},
         "Robbins & Monro (1951)",
         differs="Optax has no inverse time.",
-        over=lambda rate, total_steps: schedules.inverse_time(rate, 20 / total_steps),
+        over=lambda rate, total_steps: schedules.inverse_time(
+            rate, rate=20 / total_steps
+        ),
         goals={"quadratic": Goal(200, 1e-2)},
     ),
     Entry(
@@ -885,8 +915,9 @@ _SCHEDULES = (
         schedules.linear,
         {"initial": 0.8, "total_steps": 40, "end": 0.1},
         "Defazio et al. (2023)",
+        optax_forms=("optax.linear_schedule",),
         optax_twin=lambda: optax.linear_schedule(0.8, 0.1, 40),
-        over=lambda rate, total_steps: schedules.linear(rate, total_steps),
+        over=lambda rate, total_steps: schedules.linear(rate, total_steps=total_steps),
         goals={"quadratic": Goal(200, 1e-2)},
     ),
     Entry(
@@ -895,8 +926,11 @@ _SCHEDULES = (
         schedules.polynomial,
         {"initial": 0.8, "total_steps": 40, "power": 0.9, "end": 0.1},
         "Chen et al. (2017)",
+        optax_forms=("optax.polynomial_schedule",),
         optax_twin=lambda: optax.polynomial_schedule(0.8, 0.1, 0.9, 40),
-        over=lambda rate, total_steps: schedules.polynomial(rate, total_steps, 2.0),
+        over=lambda rate, total_steps: schedules.polynomial(
+            rate, total_steps=total_steps, power=2.0
+        ),
         goals={"quadratic": Goal(200, 1e-2)},
     ),
     Entry(
@@ -915,9 +949,10 @@ _SCHEDULES = (
         schedules.step_decay,
         {"initial": 0.8, "factor": 0.5, "every": 16},
         "He, Zhang, Ren & Sun (2016)",
+        optax_forms=("optax.exponential_decay",),
         optax_twin=lambda: optax.exponential_decay(0.8, 16, 0.5, staircase=True),
         over=lambda rate, total_steps: schedules.step_decay(
-            rate, 0.1, max(total_steps // 3, 1)
+            rate, factor=0.1, every=max(total_steps // 3, 1)
         ),
         goals={"quadratic": Goal(200, 5e-2)},
     ),
@@ -927,6 +962,7 @@ _SCHEDULES = (
         schedules.piecewise,
         {"initial": 0.8, "boundaries": (10, 30), "factors": (0.5, 0.4)},
         "Krizhevsky, Sutskever & Hinton (2012)",
+        optax_forms=("optax.piecewise_constant_schedule",),
         optax_twin=lambda: optax.piecewise_constant_schedule(0.8, {10: 0.5, 30: 0.4}),
         over=lambda rate, total_steps: schedules.piecewise(
             rate,
@@ -941,9 +977,13 @@ _SCHEDULES = (
         schedules.cosine,
         {"peak": 0.8, "total_steps": 40, "warmup_steps": 5, "end": 0.1},
         "Loshchilov & Hutter (2017)",
+        optax_forms=(
+            "optax.cosine_decay_schedule",
+            "optax.warmup_cosine_decay_schedule",
+        ),
         optax_twin=lambda: optax.warmup_cosine_decay_schedule(0.0, 0.8, 5, 40, 0.1),
         over=lambda rate, total_steps: schedules.cosine(
-            rate, total_steps, total_steps // 20
+            rate, total_steps, warmup_steps=total_steps // 20
         ),
         goals={"quadratic": Goal(200, 1e-2)},
     ),
@@ -959,6 +999,7 @@ _SCHEDULES = (
             "end": 0.05,
         },
         "Loshchilov & Hutter (2017)",
+        optax_forms=("optax.sgdr_schedule",),
         optax_twin=lambda: optax.join_schedules(
             [
                 optax.cosine_decay_schedule(0.8, 10, 0.05 / 0.8),
@@ -998,8 +1039,14 @@ _SCHEDULES = (
         },
         "Smith & Topin (2018)",
         variants=({"anneal": "linear"},),
+        optax_forms=(
+            "optax.cosine_onecycle_schedule",
+            "optax.linear_onecycle_schedule",
+        ),
         optax_twin=lambda: optax.cosine_onecycle_schedule(40, 0.8, 0.25, 5.0, 10.0),
-        over=lambda rate, total_steps: schedules.one_cycle(rate, total_steps),
+        over=lambda rate, total_steps: schedules.one_cycle(
+            rate, total_steps=total_steps
+        ),
         goals={"quadratic": Goal(200, 1e-2, {"total_steps": 200})},
     ),
     Entry(
@@ -1030,7 +1077,11 @@ _SCHEDULES = (
             [5, 20],
         ),
         over=lambda rate, total_steps: schedules.warmup_stable_decay(
-            rate, total_steps, total_steps // 20, total_steps // 5, "sqrt"
+            rate,
+            total_steps,
+            warmup_steps=total_steps // 20,
+            decay_steps=total_steps // 5,
+            shape="sqrt",
         ),
         goals={"quadratic": Goal(200, 1e-2)},
     ),
@@ -1038,14 +1089,20 @@ _SCHEDULES = (
         "warmup",
         "schedule",
         schedules.warmup,
-        {"schedule": schedules.linear(0.8, 30, 0.1), "steps": 6, "start": 0.05},
+        {
+            "schedule": schedules.linear(0.8, total_steps=30, end=0.1),
+            "steps": 6,
+            "start": 0.05,
+        },
         "Goyal et al. (2017)",
+        optax_forms=("optax.warmup_constant_schedule",),
         optax_twin=lambda: optax.join_schedules(
             [optax.linear_schedule(0.05, 0.8, 6), optax.linear_schedule(0.8, 0.1, 30)],
             [6],
         ),
         over=lambda rate, total_steps: schedules.warmup(
-            schedules.linear(rate, total_steps - total_steps // 20), total_steps // 20
+            schedules.linear(rate, total_steps=total_steps - total_steps // 20),
+            total_steps // 20,
         ),
         goals={"quadratic": Goal(200, 1e-2)},
     ),
@@ -1089,6 +1146,7 @@ _CONTROLLERS = (
         ),
         static=frozenset({"trend"}),
         needs=frozenset({"value"}),
+        optax_forms=("optax.contrib.reduce_on_plateau",),
         differs="Its conventions are compared with traces, Optax's among them.",
     ),
     Entry(
@@ -1159,9 +1217,9 @@ _CONTROLLERS = (
         "controller",
         controllers.phases,
         {
-            "warmup": schedules.linear(0.2, 6, 1.0),
+            "warmup": schedules.linear(0.2, total_steps=6, end=1.0),
             "controller": controllers.reduce_on_plateau(0.5, patience=1),
-            "cooldown": schedules.linear(1.0, 20, 0.1),
+            "cooldown": schedules.linear(1.0, total_steps=20, end=0.1),
             "warmup_steps": 6,
             "cooldown_at": 32,
         },
@@ -1182,6 +1240,7 @@ _CONTROLLERS = (
             {"soft": True},
         ),
         needs=frozenset({"value"}),
+        optax_forms=("optax.polyak_sgd",),
         differs="optax.polyak_sgd has neither smoothing nor a soft cap.",
         goals={"quadratic": Goal(200, 1e-2, {"lower_bound": 0.0})},
     ),
@@ -1242,6 +1301,7 @@ _CONTROLLERS = (
         "Vaswani, Mishkin, Laradji, Schmidt, Gidel & Lacoste-Julien (2019)",
         variants=({"test": "goldstein"},),
         needs=frozenset({"params", "value", "grad", "value_fn"}),
+        optax_forms=("optax.scale_by_backtracking_linesearch",),
         differs="optax.scale_by_backtracking_linesearch expects updates downhill.",
         goals={"quadratic": Goal(200, 1e-2)},
     ),
@@ -1286,6 +1346,7 @@ _ESTIMATES = (
         {"reps_rel": 0.02, "eps": 1e-3},
         "Ivgi, Hinder & Carmon (2023)",
         needs=frozenset({"params"}),
+        optax_forms=("optax.contrib.dog",),
         optax_twin=lambda: optax.contrib.dog(1.0, ("heuristic", 0.02), 1e-3),
         goals={"quadratic": Goal(200, 1e-2)},
     ),
@@ -1308,6 +1369,7 @@ _ESTIMATES = (
         {"reps_rel": 0.02},
         "Khaled, Mishchenko & Jin (2023)",
         needs=frozenset({"params"}),
+        optax_forms=("optax.contrib.dowg",),
         differs="optax.contrib.dowg adds an ε to the root.",
         goals={"quadratic": Goal(200, 1e-2)},
     ),
@@ -1321,6 +1383,7 @@ _WRAPPERS = (
         {"learning_rate": 0.1, "every": 2},
         "the mean over a batch is the mean of the means over equal parts of it",
         breaks={"nonfinite": "it moves by the finite gradients of the other calls"},
+        optax_forms=("optax.MultiSteps",),
         optax_twin=lambda: optax.MultiSteps(
             _momentum_of_optax(), 2
         ).gradient_transformation(),
@@ -1352,6 +1415,7 @@ _WRAPPERS = (
         "Cutkosky, Defazio & Mehta (2023)",
         needs=frozenset({"params"}),
         rate="path",
+        optax_forms=("optax.contrib.mechanize",),
         differs="optax.contrib.mechanize clips h and adds ε to m.",
         steady=None,
         goals={"quadratic": Goal(200, 1e-2)},
@@ -1403,6 +1467,7 @@ _WRAPPERS = (
         "Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024)",
         needs=frozenset({"params"}),
         rate="inferred",
+        optax_forms=("optax.contrib.schedule_free",),
         differs="optax.contrib.schedule_free has no power of the step.",
         steady=None,
         goals={"quadratic": Goal(400, 1e-2)},
@@ -1424,6 +1489,7 @@ _WRAPPERS = (
         variants=({"window": 8},),
         static=frozenset({"window"}),
         needs=frozenset({"value"}),
+        optax_forms=("optax.apply_if_finite",),
         differs="Optax has no guard against spikes.",
         goals={"quadratic": Goal(200, 1e-2)},
     ),

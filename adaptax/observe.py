@@ -45,6 +45,7 @@ from adaptax.states import (
     parts_in_use,
 )
 from adaptax.varying import axes_of, spread
+from adaptax.words import translating
 
 _S = TypeVar("_S")
 
@@ -166,6 +167,7 @@ class MonitorState(NamedTuple):
     inner_state: optax.OptState
 
 
+@translating
 def monitor(
     inner: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:

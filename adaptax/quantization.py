@@ -37,6 +37,7 @@ from adaptax.guards import guarded
 from adaptax.leaves import computing_dtype, is_complex, is_trained
 from adaptax.meshes import by_compiler
 from adaptax.states import asked
+from adaptax.words import translating
 
 
 class Quantized(NamedTuple):
@@ -67,6 +68,7 @@ class QuantizedState(NamedTuple):
     inner_state: optax.OptState
 
 
+@translating
 def quantized(
     inner: optax.GradientTransformation, block: int = 256, *, smallest: int = 4096
 ) -> optax.GradientTransformationExtraArgs:

@@ -24,6 +24,7 @@ from adaptax.checks import Scalar, require
 from adaptax.guards import require_like
 from adaptax.handover import offer
 from adaptax.leaves import computing_dtype, dtype_of, narrowed, require_trainable, times
+from adaptax.words import translating
 
 OneRate: TypeAlias = Scalar | Callable[..., Any] | optax.GradientTransformation
 """A number, a traced scalar, a function `step -> rate`, or a transformation."""
@@ -145,6 +146,7 @@ def as_schedule(function: Callable[[jax.Array], Any]) -> Schedule:
     return _schedule(init, advance)
 
 
+@translating
 def constant(value: Scalar) -> Schedule:
     """Keep one rate, η_t = η₀, in the state, where `set_learning_rate` changes it.
 

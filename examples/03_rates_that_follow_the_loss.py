@@ -87,9 +87,9 @@ def in_phases(num_steps):
     """Warm up for a tenth, follow the loss, and cool down over the last fifth."""
     first, last = max(num_steps // 10, 1), max(num_steps // 5, 1)
     return adaptax.phases(
-        warmup=adaptax.linear(0.0, first, end=1.0),
+        warmup=adaptax.linear(0.0, total_steps=first, end=1.0),
         controller=adaptax.bold_driver(decay=0.9),
-        cooldown=adaptax.linear(1.0, last, end=0.0),
+        cooldown=adaptax.linear(1.0, total_steps=last, end=0.0),
         warmup_steps=first,
         cooldown_at=num_steps - last,
     )

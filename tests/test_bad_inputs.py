@@ -211,7 +211,7 @@ def a_schedule_with_a_side_effect_is_traced_once():
 
 
 def a_counter_at_its_end_stays_there():
-    optimizer = adaptax.adam(adaptax.linear(1.0, 5, end=0.5))
+    optimizer = adaptax.adam(adaptax.linear(1.0, total_steps=5, end=0.5))
     last = jnp.asarray(np.iinfo(np.int32).max, jnp.int32)
     state = jax.tree.map(
         lambda x: last if x.dtype == jnp.int32 else x, optimizer.init(PARAMS)
@@ -224,7 +224,7 @@ def a_counter_at_its_end_stays_there():
 
 
 def a_negative_step_counts_as_zero():
-    schedule = adaptax.linear(1.0, 5)
+    schedule = adaptax.linear(1.0, total_steps=5)
     assert schedule(-3) == schedule(0) == 1
 
 

@@ -139,7 +139,7 @@ TRACED = {
         7,
     ),
     "steps of a line": (
-        lambda steps: sum_of(adaptax.linear(1.0, steps)),
+        lambda steps: sum_of(adaptax.linear(1.0, total_steps=steps)),
         lambda steps: sum_of(optax.linear_schedule(1.0, 0.0, steps)),
         7,
     ),
@@ -149,7 +149,7 @@ TRACED = {
         0.5,
     ),
     "rate of an exponential": (
-        lambda rate: sum_of(adaptax.exponential_decay(1.0, rate)),
+        lambda rate: sum_of(adaptax.exponential_decay(1.0, decay_rate=rate)),
         lambda rate: sum_of(optax.exponential_decay(1.0, 1, rate)),
         0.5,
     ),
@@ -240,7 +240,9 @@ def test_a_controller_is_told_by_observe_where_a_wrapper_rejects_the_loss(wrap):
 
 
 def test_a_short_one_cycle_starts_low():
-    assert adaptax.one_cycle(1.0, 2)(0) < adaptax.one_cycle(1.0, 2)(1)
+    assert adaptax.one_cycle(1.0, total_steps=2)(0) < adaptax.one_cycle(
+        1.0, total_steps=2
+    )(1)
     assert optax.linear_onecycle_schedule(2, 1.0)(0) == 1.0
 
 
@@ -248,7 +250,7 @@ def test_a_short_one_cycle_starts_low():
     ("right", "wrong"),
     [
         (
-            lambda: adaptax.linear(1.0, 3_000_000_000),
+            lambda: adaptax.linear(1.0, total_steps=3_000_000_000),
             lambda: optax.linear_schedule(1.0, 0.0, 3_000_000_000),
         ),
         (

@@ -125,7 +125,7 @@ def test_a_complex_rate_is_an_error():
 
 def test_at_the_last_step_that_can_be_counted_a_schedule_stays():
     last = np.iinfo(np.int32).max
-    schedule = adaptax.linear(1.0, 10, end=0.25)
+    schedule = adaptax.linear(1.0, total_steps=10, end=0.25)
     state = schedule.init()._replace(step=jnp.asarray(last, jnp.int32))
     for _ in range(2):
         state = schedule.update(state)

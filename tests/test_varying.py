@@ -69,7 +69,8 @@ def test_counters_of_each_coordinate_alone_stay_the_same_on_all_devices():
 
 
 @pytest.mark.parametrize(
-    "make", [adaptax.prodigy, lambda: adaptax.gradient_descent(adaptax.dog(0.1))]
+    "make",
+    [adaptax.prodigy, lambda: adaptax.gradient_descent(adaptax.dog(reps_rel=0.1))],
 )
 def test_each_device_does_what_it_would_do_alone(make):
     optimizer = make()

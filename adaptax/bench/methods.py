@@ -67,9 +67,9 @@ def _three_phases(rate: Any, steps: int) -> adaptax.Controller:
     """Warm up, hold while `reduce_on_plateau` listens, cool down in the last fifth."""
     warm, cool = max(1, steps // 20), steps // 5
     return adaptax.phases(
-        adaptax.schedules.linear(0.0, warm, end=rate),
+        adaptax.schedules.linear(0.0, total_steps=warm, end=rate),
         adaptax.reduce_on_plateau(),
-        adaptax.schedules.linear(1.0, cool),
+        adaptax.schedules.linear(1.0, total_steps=cool),
         warm,
         steps - cool,
     )

@@ -26,6 +26,7 @@ from adaptax.controllers import evaluations
 from adaptax.controllers.evaluations import Average, Mode, Window, bounded
 from adaptax.following import Controller, follow
 from adaptax.scalars import real
+from adaptax.words import translating
 
 
 class BoldDriverState(NamedTuple):
@@ -44,6 +45,7 @@ class BoldDriverState(NamedTuple):
     cuts: jax.Array
 
 
+@translating
 def bold_driver(
     increase: Scalar = 1.05,
     decrease: Scalar = 0.7,

@@ -27,6 +27,7 @@ from adaptax.following import Controller, follow
 from adaptax.leaves import without_variables
 from adaptax.scalars import real
 from adaptax.states import optimizer_state
+from adaptax.words import translating
 
 
 class StopReason(enum.IntEnum):
@@ -59,13 +60,14 @@ class EarlyStopState(NamedTuple):
     window: Window
 
 
+@translating
 def early_stop(
     patience: Scalar = 10,
+    *,
     min_delta: Scalar = 0.0,
     window: Scalar = 1,
     max_lost: Scalar = 10,
     target: Scalar | None = None,
-    *,
     mode: Mode = "min",
     monitor: str | None = "value",
     name: str | None = None,

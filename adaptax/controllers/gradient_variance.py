@@ -34,6 +34,7 @@ from adaptax.coordinates import (
 from adaptax.following import Controller, follow_gradients
 from adaptax.leaves import global_norm, inner_product
 from adaptax.scalars import real
+from adaptax.words import translating
 
 By = Literal["variance", "norm"]
 
@@ -65,6 +66,7 @@ class GradientNormState(NamedTuple):
     seen: jax.Array
 
 
+@translating
 def gradient_variance(
     decay: Scalar = 0.99,
     exponent: Scalar = 1.0,

@@ -38,6 +38,7 @@ from adaptax.controllers.evaluations import (
 )
 from adaptax.following import Controller, follow
 from adaptax.scalars import real
+from adaptax.words import translating
 
 
 class GreedyState(NamedTuple):
@@ -66,6 +67,7 @@ class GreedyState(NamedTuple):
     resets: jax.Array
 
 
+@translating
 def greedy(
     factor: Scalar = 0.95,
     patience: Scalar = 10,

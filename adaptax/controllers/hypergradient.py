@@ -25,6 +25,7 @@ from adaptax.coordinates import accumulators, divide, remember
 from adaptax.following import Controller, follow_gradients
 from adaptax.leaves import global_norm, inner_product
 from adaptax.scalars import real
+from adaptax.words import translating
 
 Rule = Literal["multiplicative", "additive"]
 
@@ -52,6 +53,7 @@ class InitialHypergradientState(HypergradientState):
         return True
 
 
+@translating
 def hypergradient(
     beta: Scalar = 0.02,
     initial: Scalar | None = None,

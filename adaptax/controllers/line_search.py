@@ -34,6 +34,7 @@ from adaptax.leaves import (
 )
 from adaptax.scalars import real
 from adaptax.varying import axes_of, spread
+from adaptax.words import translating
 
 Test = Literal["armijo", "goldstein"]
 
@@ -65,7 +66,9 @@ class LineSearchState(NamedTuple):
         return True
 
 
+@translating
 def line_search(
+    *,
     initial: Scalar = 1.0,
     c: Scalar = 0.1,
     decrease: Scalar = 0.9,
@@ -73,7 +76,6 @@ def line_search(
     max_rate: Scalar = 10.0,
     max_trials: Scalar = 100,
     tolerance: Scalar = 1e-7,
-    *,
     test: Test = "armijo",
     store_grad: bool = False,
     name: str | None = None,

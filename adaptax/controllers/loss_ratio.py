@@ -22,6 +22,7 @@ from adaptax.controllers import evaluations
 from adaptax.controllers.evaluations import Average, bounded
 from adaptax.following import Controller, follow
 from adaptax.scalars import real
+from adaptax.words import translating
 
 Reference = Literal["first", "current"]
 
@@ -39,6 +40,7 @@ class LossRatioState(NamedTuple):
     floored: jax.Array
 
 
+@translating
 def loss_ratio(
     lower_bound: Scalar = 0.0,
     min_scale: Scalar = 0.0,

@@ -25,6 +25,7 @@ from adaptax.controllers.evaluations import whole
 from adaptax.following import OBSERVED, Controller, ControllerState, started
 from adaptax.guards import guarded
 from adaptax.rates import LearningRate, Schedule, as_rate, scale_updates
+from adaptax.words import translating
 
 
 class PhasesState(NamedTuple):
@@ -46,6 +47,7 @@ class PhasesState(NamedTuple):
         return True
 
 
+@translating
 def phases(
     warmup: LearningRate,
     controller: Controller | Sequence[Controller],
@@ -79,12 +81,12 @@ def phases(
 
     >>> import adaptax
     >>> rate = phases(
-    ...     adaptax.linear(0.25, 3, end=1.0),
+    ...     adaptax.linear(0.25, total_steps=3, end=1.0),
     ...     [
     ...         adaptax.reduce_on_plateau(0.5, patience=0),
     ...         adaptax.early_stop(patience=1),
     ...     ],
-    ...     adaptax.linear(1.0, 4),
+    ...     adaptax.linear(1.0, total_steps=4),
     ...     warmup_steps=3,
     ... )
     >>> state, scales = rate.init(None), []

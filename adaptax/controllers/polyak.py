@@ -33,6 +33,7 @@ from adaptax.checks import Scalar
 from adaptax.following import Controller, follow_gradients
 from adaptax.leaves import global_norm
 from adaptax.scalars import real
+from adaptax.words import translating
 
 
 class PolyakState(NamedTuple):
@@ -51,13 +52,14 @@ class PolyakState(NamedTuple):
         return True
 
 
+@translating
 def polyak(
     max_rate: Scalar | None = 1.0,
+    *,
     c: Scalar = 0.5,
     lower_bound: Scalar = 0.0,
     eps: Scalar = 1e-8,
     growth: Scalar | None = None,
-    *,
     soft: bool = False,
     name: str | None = None,
 ) -> Controller:

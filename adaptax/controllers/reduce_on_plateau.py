@@ -53,6 +53,7 @@ from adaptax.controllers.evaluations import (
 )
 from adaptax.following import Controller, follow
 from adaptax.scalars import real
+from adaptax.words import translating
 
 Convention = Literal["adaptax", "torch", "keras", "optax"]
 
@@ -78,15 +79,16 @@ class PlateauState(NamedTuple):
     falling: jax.Array
 
 
+@translating
 def reduce_on_plateau(
     factor: Scalar = 0.1,
     patience: Scalar = 10,
     threshold: Scalar = 1e-4,
+    *,
     cooldown: Scalar = 0,
     min_scale: Scalar = 0.0,
     window: Scalar = 1,
     trend_errors: Scalar = 2.0,
-    *,
     trend: int | None = None,
     threshold_mode: ThresholdMode | None = None,
     mode: Mode = "min",

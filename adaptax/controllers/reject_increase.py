@@ -38,6 +38,7 @@ from adaptax.leaves import is_trained
 from adaptax.plausibility import Usual, judged, usual
 from adaptax.rates import scale_updates
 from adaptax.scalars import real
+from adaptax.words import translating
 
 
 class RejectIncreaseState(NamedTuple):
@@ -66,6 +67,7 @@ class RejectIncreaseState(NamedTuple):
     usual: Usual
 
 
+@translating
 def reject_increase(
     inner: optax.GradientTransformation,
     tolerance: Scalar = 1.04,

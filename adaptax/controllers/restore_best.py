@@ -23,6 +23,7 @@ from adaptax.controllers.reduce_on_plateau import reduce_on_plateau
 from adaptax.following import Controller
 from adaptax.guards import guarded
 from adaptax.rates import scale_updates
+from adaptax.words import translating
 
 
 class RestoreBestState(NamedTuple):
@@ -42,6 +43,7 @@ class RestoreBestState(NamedTuple):
     inner_state: optax.OptState
 
 
+@translating
 def restore_best(
     inner: optax.GradientTransformation,
     controller: Controller | None = None,

@@ -30,6 +30,7 @@ from adaptax.guards import guarded
 from adaptax.leaves import global_norm, is_trained
 from adaptax.rates import scale_updates
 from adaptax.scalars import either, real
+from adaptax.words import translating
 
 
 class SpikeGuardState(NamedTuple):
@@ -54,15 +55,16 @@ class SpikeGuardState(NamedTuple):
     inner_state: optax.OptState
 
 
+@translating
 def spike_guard(
     inner: optax.GradientTransformation,
+    *,
     sigma: Scalar = 6.0,
     patience: Scalar = 10,
     factor: Scalar = 0.5,
     recovery: Scalar = 1.0,
     min_scale: Scalar = 0.01,
     min_deviation: Scalar = 1e-3,
-    *,
     window: int = 128,
     monitor: str | None = "value",
 ) -> optax.GradientTransformationExtraArgs:

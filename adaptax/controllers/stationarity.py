@@ -39,6 +39,7 @@ from adaptax.coordinates import accumulators, remember
 from adaptax.following import Controller, follow, follow_gradients
 from adaptax.leaves import global_norm, inner_product
 from adaptax.scalars import real
+from adaptax.words import translating
 
 Test = Literal["sasa", "slope", "pflug"]
 
@@ -73,6 +74,7 @@ class PflugState(NamedTuple):
     previous: optax.Updates
 
 
+@translating
 def stationarity(
     factor: Scalar = 0.1,
     significance: Scalar = 0.05,

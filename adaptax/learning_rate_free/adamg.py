@@ -36,6 +36,7 @@ from adaptax.guards import guarded
 from adaptax.leaves import abs_sq
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
+from adaptax.words import translating
 
 
 class AdamgState(NamedTuple):
@@ -54,6 +55,7 @@ class AdamgState(NamedTuple):
     rate: Any
 
 
+@translating
 def adamg(
     learning_rate: LearningRate = 1.0,
     b1: Scalar = 0.95,

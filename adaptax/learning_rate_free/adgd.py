@@ -29,6 +29,7 @@ from adaptax.coordinates import accumulators, divide, remember, root
 from adaptax.learning_rate_free.estimates import finite, infer
 from adaptax.leaves import global_norm, inner_product
 from adaptax.scalars import real
+from adaptax.words import translating
 
 
 class AdgdState(NamedTuple):
@@ -52,6 +53,7 @@ class AdgdState(NamedTuple):
         return True
 
 
+@translating
 def adgd(
     initial: Scalar = 1e-6, *, tight: bool = False
 ) -> optax.GradientTransformationExtraArgs:
@@ -90,6 +92,7 @@ def adgd(
     return _follow_curvature("adgd", initial, 1e9, 1.0, bound)
 
 
+@translating
 def adgd2(initial: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
     """Take longer steps than `adgd`, and raise the rate from its first value.
 

@@ -27,6 +27,7 @@ from adaptax.following import read_extra
 from adaptax.learning_rate_free.estimates import finite, infer
 from adaptax.leaves import dtype_of, inner_product, is_placeholder, is_trained
 from adaptax.scalars import real
+from adaptax.words import translating
 
 
 class CdatState(NamedTuple):
@@ -46,6 +47,7 @@ class CdatState(NamedTuple):
         return True
 
 
+@translating
 def cdat(
     sigma: Scalar = 2.0, decay: Scalar = 0.9, eps: Scalar = 1e-12
 ) -> optax.GradientTransformationExtraArgs:

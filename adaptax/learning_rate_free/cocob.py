@@ -25,6 +25,7 @@ from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, by_coordinate, divide, magnitudes
 from adaptax.guards import guarded
 from adaptax.leaves import inner
+from adaptax.words import translating
 
 
 class CocobState(NamedTuple):
@@ -42,8 +43,9 @@ class CocobState(NamedTuple):
     origin: optax.Params
 
 
+@translating
 def cocob(
-    alpha: Scalar = 100.0, eps: Scalar = 1e-8, *, accumulator_dtype: Any = None
+    *, alpha: Scalar = 100.0, eps: Scalar = 1e-8, accumulator_dtype: Any = None
 ) -> optax.GradientTransformationExtraArgs:
     """Bet on each coordinate; needs `params`, and there is no learning rate.
 

@@ -43,6 +43,7 @@ from adaptax.leaves import abs_sq, absolute_sum, inner_product
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
 from adaptax.weight_decay import Mask, WeightDecay, decaying
+from adaptax.words import translating
 
 
 class DAdaptAdamState(NamedTuple):
@@ -66,15 +67,16 @@ class DAdaptAdamState(NamedTuple):
     rate: Any
 
 
+@translating
 def dadapt_adam(
     learning_rate: LearningRate = 1.0,
+    *,
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     d0: Scalar = 1e-6,
     weight_decay: WeightDecay = 0.0,
     growth: Scalar | None = None,
-    *,
     mask: Mask = None,
     bias_correction: bool = False,
     accumulator_dtype: Any = None,

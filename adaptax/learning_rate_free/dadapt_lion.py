@@ -44,6 +44,7 @@ from adaptax.leaves import (
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
 from adaptax.weight_decay import Mask, WeightDecay, decaying
+from adaptax.words import translating
 
 
 class DAdaptLionState(NamedTuple):
@@ -66,14 +67,15 @@ class DAdaptLionState(NamedTuple):
     rate: Any
 
 
+@translating
 def dadapt_lion(
     learning_rate: LearningRate = 1.0,
+    *,
     b1: Scalar = 0.9,
     b2: Scalar = 0.99,
     d0: Scalar = 1e-6,
     weight_decay: WeightDecay = 0.0,
     growth: Scalar | None = None,
-    *,
     mask: Mask = None,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:

@@ -37,6 +37,7 @@ from adaptax.learning_rate_free.whole_steps import (
 from adaptax.leaves import global_norm, inner_product
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
+from adaptax.words import translating
 
 
 class DAdaptSgdState(NamedTuple):
@@ -61,12 +62,13 @@ class DAdaptSgdState(NamedTuple):
     rate: Any
 
 
+@translating
 def dadapt_sgd(
     learning_rate: LearningRate = 1.0,
     b: Scalar = 0.0,
+    *,
     d0: Scalar = 1e-6,
     growth: Scalar | None = None,
-    *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Gradient descent at a rate that it infers; needs `params`.

@@ -28,6 +28,7 @@ from adaptax.learning_rate_free.estimates import finite, infer
 from adaptax.leaves import global_norm, is_placeholder, is_trained
 from adaptax.rates import scale_updates
 from adaptax.scalars import real
+from adaptax.words import translating
 
 
 class DogState(NamedTuple):
@@ -70,8 +71,9 @@ class LDogState(NamedTuple):
         return True
 
 
+@translating
 def dog(
-    reps_rel: Scalar = 1e-6, eps: Scalar = 1e-8
+    *, reps_rel: Scalar = 1e-6, eps: Scalar = 1e-8
 ) -> optax.GradientTransformationExtraArgs:
     """Take the distance covered over the root of the summed squares for the rate.
 
@@ -111,8 +113,9 @@ def dog(
     return infer("dog", init, advance)
 
 
+@translating
 def l_dog(
-    reps_rel: Scalar = 1e-6, eps: Scalar = 1e-8
+    *, reps_rel: Scalar = 1e-6, eps: Scalar = 1e-8
 ) -> optax.GradientTransformationExtraArgs:
     """Give each leaf a rate of its own by DoG.
 

@@ -24,6 +24,7 @@ from adaptax.learning_rate_free.dog import distance_covered
 from adaptax.learning_rate_free.estimates import finite, infer
 from adaptax.leaves import global_norm
 from adaptax.scalars import real
+from adaptax.words import translating
 
 
 class DowgState(NamedTuple):
@@ -46,7 +47,8 @@ class DowgState(NamedTuple):
         return True
 
 
-def dowg(reps_rel: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
+@translating
+def dowg(*, reps_rel: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
     """Take the squared distance over the root of the weighted squares for the rate.
 
     Args:

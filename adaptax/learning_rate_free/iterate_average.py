@@ -25,6 +25,7 @@ from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, average_weight, by_coordinate
 from adaptax.guards import guarded
 from adaptax.learning_rate_free.evaluation import averaged
+from adaptax.words import translating
 
 
 class IterateAverageState(NamedTuple):
@@ -43,6 +44,7 @@ class IterateAverageState(NamedTuple):
         return averaged(self.average, params, self.step)
 
 
+@translating
 def iterate_average(
     inner: optax.GradientTransformation,
     gamma: Scalar = 8.0,

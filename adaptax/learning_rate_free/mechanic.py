@@ -29,6 +29,7 @@ from adaptax.learning_rate_free.paths import scale_path
 from adaptax.leaves import global_norm, inner_product
 from adaptax.scalars import real
 from adaptax.weight_decay import Mask, WeightDecay, decaying
+from adaptax.words import translating
 
 
 class MechanicTuner(NamedTuple):
@@ -48,13 +49,14 @@ class MechanicTuner(NamedTuple):
         return False
 
 
+@translating
 def mechanic(
     inner: optax.GradientTransformation,
+    *,
     initial_scale: Scalar = 1e-8,
     weight_decay: WeightDecay = 0.01,
     eps: Scalar = 1e-8,
     betas: Sequence[Scalar] = (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999),
-    *,
     mask: Mask = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Learn how much of an optimizer's path is best.

@@ -32,6 +32,7 @@ from adaptax.plausibility import judged
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
 from adaptax.weight_decay import Mask, WeightDecay, decaying
+from adaptax.words import translating
 
 
 class MomoState(NamedTuple):
@@ -41,6 +42,7 @@ class MomoState(NamedTuple):
     mean: optax.Updates
 
 
+@translating
 def momo(
     learning_rate: LearningRate = 1.0,
     b: Scalar = 0.9,

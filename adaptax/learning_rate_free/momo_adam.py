@@ -38,6 +38,7 @@ from adaptax.plausibility import judged
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
 from adaptax.weight_decay import Mask, WeightDecay, decaying
+from adaptax.words import translating
 
 
 class MomoAdamState(NamedTuple):
@@ -48,6 +49,7 @@ class MomoAdamState(NamedTuple):
     mean_sq: optax.Updates
 
 
+@translating
 def momo_adam(
     learning_rate: LearningRate = 1e-2,
     b1: Scalar = 0.9,

@@ -50,6 +50,7 @@ from adaptax.meshes import by_compiler
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import precise, real
 from adaptax.weight_decay import Mask, WeightDecay, decaying
+from adaptax.words import translating
 
 
 class ProdigyState(NamedTuple):
@@ -76,8 +77,10 @@ class ProdigyState(NamedTuple):
     rate: Any
 
 
+@translating
 def prodigy(
     learning_rate: LearningRate = 1.0,
+    *,
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
     b3: Scalar | None = None,
@@ -87,7 +90,6 @@ def prodigy(
     weight_decay: WeightDecay = 0.0,
     growth: Scalar | None = None,
     freeze_after: int | jax.Array | None = None,
-    *,
     mask: Mask = None,
     bias_correction: bool = True,
     safeguard_warmup: bool = False,

@@ -38,6 +38,7 @@ from adaptax.leaves import abs_sq, is_trained
 from adaptax.rates import LearningRate, Seat, as_rate, as_schedule, negate, seat
 from adaptax.rectification import rectification
 from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
+from adaptax.words import translating
 
 
 class ScheduleFreeState(NamedTuple):
@@ -61,13 +62,14 @@ class ScheduleFreeState(NamedTuple):
         return averaged(self.average, params, self.step)
 
 
+@translating
 def schedule_free(
     inner: optax.GradientTransformation,
     learning_rate: LearningRate | None = None,
     b1: Scalar = 0.9,
     weight_power: Scalar = 2.0,
-    step_power: Scalar = 0.0,
     *,
+    step_power: Scalar = 0.0,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Average the points of an optimizer, and take gradients near the average.
@@ -170,13 +172,14 @@ def _schedule_free(
     return guarded(optax.GradientTransformationExtraArgs(init, update))
 
 
+@translating
 def schedule_free_sgd(
     learning_rate: LearningRate,
+    *,
     b1: Scalar = 0.9,
     weight_decay: WeightDecay = 0.0,
     weight_power: Scalar = 2.0,
     step_power: Scalar = 0.0,
-    *,
     mask: Mask = None,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -203,15 +206,16 @@ def schedule_free_sgd(
     )
 
 
+@translating
 def schedule_free_adamw(
     learning_rate: LearningRate,
+    *,
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     weight_decay: WeightDecay = 0.0,
     weight_power: Scalar = 2.0,
     step_power: Scalar = 0.0,
-    *,
     mask: Mask = None,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -243,15 +247,16 @@ def schedule_free_adamw(
     )
 
 
+@translating
 def schedule_free_radam(
     learning_rate: LearningRate,
+    *,
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     weight_decay: WeightDecay = 0.0,
     weight_power: Scalar = 2.0,
     step_power: Scalar = 0.0,
-    *,
     mask: Mask = None,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -278,12 +283,12 @@ def schedule_free_radam(
     )
     return schedule_free_adamw(
         rectified,
-        b1,
-        b2,
-        eps,
-        weight_decay,
-        weight_power,
-        step_power,
+        b1=b1,
+        b2=b2,
+        eps=eps,
+        weight_decay=weight_decay,
+        weight_power=weight_power,
+        step_power=step_power,
         mask=mask,
         accumulator_dtype=accumulator_dtype,
     )

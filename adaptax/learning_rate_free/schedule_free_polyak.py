@@ -48,6 +48,7 @@ from adaptax.leaves import (
 from adaptax.plausibility import Usual, judged, usual
 from adaptax.rates import LearningRate, seat
 from adaptax.scalars import real
+from adaptax.words import translating
 
 
 class ScheduleFreePolyakState(NamedTuple):
@@ -74,14 +75,15 @@ class ScheduleFreePolyakState(NamedTuple):
         return averaged(self.average, params, self.step)
 
 
+@translating
 def schedule_free_polyak(
     learning_rate: LearningRate = 1.0,
+    *,
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     lower_bound: Scalar = 0.0,
     least_norm_sq: Scalar = 1e-8,
-    *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Schedule-free Adam that infers its rate; needs `params`, and the loss as `value`.

@@ -32,6 +32,7 @@ from adaptax.learning_rate_free.mechanic import as_factors
 from adaptax.learning_rate_free.paths import scale_path
 from adaptax.leaves import inner_product
 from adaptax.scalars import real
+from adaptax.words import translating
 
 
 class TracTuner(NamedTuple):
@@ -49,8 +50,10 @@ class TracTuner(NamedTuple):
         return False
 
 
+@translating
 def trac(
     inner: optax.GradientTransformation,
+    *,
     initial_scale: Scalar = 1e-8,
     betas: Sequence[Scalar] = (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999),
 ) -> optax.GradientTransformationExtraArgs:

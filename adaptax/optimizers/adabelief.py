@@ -34,6 +34,7 @@ from adaptax.coordinates import (
 from adaptax.guards import guarded
 from adaptax.leaves import abs_sq
 from adaptax.rates import LearningRate, descend
+from adaptax.words import translating
 
 
 class AdabeliefState(NamedTuple):
@@ -48,6 +49,7 @@ class AdabeliefState(NamedTuple):
     mean_sq_error: optax.Updates
 
 
+@translating
 def scale_by_adabelief(
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
@@ -109,6 +111,7 @@ def scale_by_adabelief(
     return guarded(optax.GradientTransformation(init, update), takes=takes)
 
 
+@translating
 def adabelief(
     learning_rate: LearningRate,
     b1: Scalar = 0.9,

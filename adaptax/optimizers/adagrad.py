@@ -18,6 +18,7 @@ from adaptax.coordinates import by_coordinate, divide, magnitudes, root
 from adaptax.guards import guarded
 from adaptax.leaves import abs_sq
 from adaptax.rates import LearningRate, descend
+from adaptax.words import translating
 
 
 class AdagradState(NamedTuple):
@@ -26,11 +27,12 @@ class AdagradState(NamedTuple):
     sum_sq: optax.Updates
 
 
+@translating
 def scale_by_adagrad(
     initial_sum: Scalar = 0.0,
+    *,
     eps: Scalar = 0.0,
     eps_root: Scalar = 1e-8,
-    *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
     """Divide each gradient by the root of its summed squares.
@@ -68,12 +70,13 @@ def scale_by_adagrad(
     return guarded(optax.GradientTransformation(init, update), takes=takes)
 
 
+@translating
 def adagrad(
     learning_rate: LearningRate,
     initial_sum: Scalar = 0.0,
+    *,
     eps: Scalar = 0.0,
     eps_root: Scalar = 1e-8,
-    *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """AdaGrad, ready to use; see `scale_by_adagrad` for the other arguments.
@@ -83,6 +86,6 @@ def adagrad(
             unit.
     """
     direction = scale_by_adagrad(
-        initial_sum, eps, eps_root, accumulator_dtype=accumulator_dtype
+        initial_sum, eps=eps, eps_root=eps_root, accumulator_dtype=accumulator_dtype
     )
     return optax.chain(direction, descend(learning_rate))

@@ -36,6 +36,7 @@ from adaptax.coordinates import (
 from adaptax.guards import guarded
 from adaptax.leaves import abs_sq
 from adaptax.rates import LearningRate, descend
+from adaptax.words import translating
 
 
 class AdamState(NamedTuple):
@@ -51,14 +52,15 @@ class AdamState(NamedTuple):
     max_sq: optax.Updates
 
 
+@translating
 def scale_by_adam(
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     eps_root: Scalar = 0.0,
+    *,
     nesterov: bool = False,
     amsgrad: bool = False,
-    *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
     """Divide the averaged gradient by its root mean square.
@@ -122,15 +124,16 @@ def scale_by_adam(
     return guarded(optax.GradientTransformation(init, update), takes=takes)
 
 
+@translating
 def adam(
     learning_rate: LearningRate,
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     eps_root: Scalar = 0.0,
+    *,
     nesterov: bool = False,
     amsgrad: bool = False,
-    *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Adam, ready to use; see `scale_by_adam` for the other arguments.
@@ -140,6 +143,12 @@ def adam(
             unit.
     """
     direction = scale_by_adam(
-        b1, b2, eps, eps_root, nesterov, amsgrad, accumulator_dtype=accumulator_dtype
+        b1,
+        b2,
+        eps,
+        eps_root,
+        nesterov=nesterov,
+        amsgrad=amsgrad,
+        accumulator_dtype=accumulator_dtype,
     )
     return optax.chain(direction, descend(learning_rate))

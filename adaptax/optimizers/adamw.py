@@ -14,17 +14,19 @@ from adaptax.checks import Scalar
 from adaptax.optimizers.adam import scale_by_adam
 from adaptax.rates import LearningRate, descend
 from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
+from adaptax.words import translating
 
 
+@translating
 def scale_by_adamw(
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     eps_root: Scalar = 0.0,
+    *,
     weight_decay: WeightDecay = 1e-4,
     mask: Mask = None,
     nesterov: bool = False,
-    *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Give Adam's direction plus the decayed weights; needs `params`.
@@ -40,21 +42,22 @@ def scale_by_adamw(
         accumulator_dtype: See `scale_by_adam`.
     """
     direction = scale_by_adam(
-        b1, b2, eps, eps_root, nesterov, accumulator_dtype=accumulator_dtype
+        b1, b2, eps, eps_root, nesterov=nesterov, accumulator_dtype=accumulator_dtype
     )
     return with_weight_decay(direction, weight_decay, mask)
 
 
+@translating
 def adamw(
     learning_rate: LearningRate,
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
     eps: Scalar = 1e-8,
     eps_root: Scalar = 0.0,
+    *,
     weight_decay: WeightDecay = 1e-4,
     mask: Mask = None,
     nesterov: bool = False,
-    *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """AdamW, ready to use; see `scale_by_adamw` for the other arguments.
@@ -68,9 +71,9 @@ def adamw(
         b2,
         eps,
         eps_root,
-        weight_decay,
-        mask,
-        nesterov,
+        weight_decay=weight_decay,
+        mask=mask,
+        nesterov=nesterov,
         accumulator_dtype=accumulator_dtype,
     )
     return optax.chain(direction, descend(learning_rate))

@@ -32,6 +32,7 @@ from adaptax.guards import guarded
 from adaptax.leaves import abs_sq
 from adaptax.rates import LearningRate, descend
 from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
+from adaptax.words import translating
 
 
 class AdanState(NamedTuple):
@@ -48,6 +49,7 @@ class AdanState(NamedTuple):
     gradient: optax.Updates
 
 
+@translating
 def scale_by_adan(
     b1: Scalar = 0.98,
     b2: Scalar = 0.92,
@@ -114,6 +116,7 @@ def scale_by_adan(
     return guarded(optax.GradientTransformation(init, update))
 
 
+@translating
 def adan(
     learning_rate: LearningRate,
     b1: Scalar = 0.98,

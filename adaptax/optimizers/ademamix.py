@@ -35,6 +35,7 @@ from adaptax.guards import guarded
 from adaptax.leaves import abs_sq
 from adaptax.rates import LearningRate, descend
 from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
+from adaptax.words import translating
 
 
 class AdemamixState(NamedTuple):
@@ -49,6 +50,7 @@ class AdemamixState(NamedTuple):
     mean_sq: optax.Updates
 
 
+@translating
 def scale_by_ademamix(
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
@@ -56,8 +58,8 @@ def scale_by_ademamix(
     alpha: Scalar = 5.0,
     eps: Scalar = 1e-8,
     eps_root: Scalar = 0.0,
-    warmup_steps: Scalar = 0,
     *,
+    warmup_steps: Scalar = 0,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
     """Divide a fast plus a slow average of the gradient by its root mean square.
@@ -120,6 +122,7 @@ def scale_by_ademamix(
     return guarded(optax.GradientTransformation(init, update))
 
 
+@translating
 def ademamix(
     learning_rate: LearningRate,
     b1: Scalar = 0.9,
@@ -128,10 +131,10 @@ def ademamix(
     alpha: Scalar = 5.0,
     eps: Scalar = 1e-8,
     eps_root: Scalar = 0.0,
+    *,
     weight_decay: WeightDecay = 0.0,
     mask: Mask = None,
     warmup_steps: Scalar = 0,
-    *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """AdEMAMix with decoupled weight decay; see `scale_by_ademamix` for the rest.
@@ -150,7 +153,7 @@ def ademamix(
         alpha,
         eps,
         eps_root,
-        warmup_steps,
+        warmup_steps=warmup_steps,
         accumulator_dtype=accumulator_dtype,
     )
     return optax.chain(

@@ -25,6 +25,7 @@ from adaptax.coordinates import accumulators, by_coordinate, divide, magnitudes,
 from adaptax.guards import guarded
 from adaptax.leaves import abs_sq, is_complex
 from adaptax.rates import LearningRate, descend
+from adaptax.words import translating
 
 
 class AdoptState(NamedTuple):
@@ -39,6 +40,7 @@ class AdoptState(NamedTuple):
     mean_sq: optax.Updates
 
 
+@translating
 def scale_by_adopt(
     b1: Scalar = 0.9,
     b2: Scalar = 0.9999,
@@ -88,6 +90,7 @@ def scale_by_adopt(
     return guarded(optax.GradientTransformation(init, update))
 
 
+@translating
 def adopt(
     learning_rate: LearningRate,
     b1: Scalar = 0.9,

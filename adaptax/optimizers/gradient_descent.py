@@ -12,8 +12,10 @@ import optax
 from adaptax.coordinates import by_coordinate
 from adaptax.guards import guarded
 from adaptax.rates import LearningRate, descend
+from adaptax.words import translating
 
 
+@translating
 def scale_by_gradient_descent() -> optax.GradientTransformation:
     """Give the gradient itself as the direction, with 0 where it is not finite."""
 
@@ -29,6 +31,7 @@ def scale_by_gradient_descent() -> optax.GradientTransformation:
     return guarded(optax.GradientTransformation(init, update))
 
 
+@translating
 def gradient_descent(
     learning_rate: LearningRate,
 ) -> optax.GradientTransformationExtraArgs:

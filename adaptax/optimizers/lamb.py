@@ -32,8 +32,10 @@ from adaptax.leaves import (
 from adaptax.optimizers.adam import scale_by_adam
 from adaptax.rates import LearningRate, descend
 from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
+from adaptax.words import translating
 
 
+@translating
 def scale_by_lamb(
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
@@ -69,6 +71,7 @@ def scale_by_lamb(
     return guarded(optax.GradientTransformationExtraArgs(direction.init, update))
 
 
+@translating
 def lamb(
     learning_rate: LearningRate,
     b1: Scalar = 0.9,

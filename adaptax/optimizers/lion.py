@@ -23,6 +23,7 @@ from adaptax.guards import guarded
 from adaptax.leaves import is_complex, is_placeholder, is_trained
 from adaptax.rates import LearningRate, descend
 from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
+from adaptax.words import translating
 
 
 class LionState(NamedTuple):
@@ -31,6 +32,7 @@ class LionState(NamedTuple):
     mean: optax.Updates
 
 
+@translating
 def scale_by_lion(
     b1: Scalar = 0.9, b2: Scalar = 0.99, *, accumulator_dtype: Any = None
 ) -> optax.GradientTransformation:
@@ -73,13 +75,14 @@ def scale_by_lion(
     return guarded(optax.GradientTransformation(init, update), takes=takes)
 
 
+@translating
 def lion(
     learning_rate: LearningRate,
     b1: Scalar = 0.9,
     b2: Scalar = 0.99,
+    *,
     weight_decay: WeightDecay = 1e-3,
     mask: Mask = None,
-    *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Lion with decoupled weight decay; see `scale_by_lion` for the other arguments.

@@ -25,6 +25,7 @@ from adaptax.coordinates import accumulators, by_coordinate
 from adaptax.guards import guarded
 from adaptax.leaves import times
 from adaptax.rates import LearningRate, descend
+from adaptax.words import translating
 
 
 class MomentumState(NamedTuple):
@@ -33,11 +34,12 @@ class MomentumState(NamedTuple):
     velocity: optax.Updates
 
 
+@translating
 def scale_by_momentum(
     b: Scalar = 0.9,
+    *,
     dampening: Scalar | None = None,
     nesterov: bool = False,
-    *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
     """Replace each gradient by the moving average of the gradients seen so far.
@@ -76,12 +78,13 @@ def scale_by_momentum(
     return guarded(optax.GradientTransformation(init, update), takes=takes)
 
 
+@translating
 def momentum(
     learning_rate: LearningRate,
     b: Scalar = 0.9,
+    *,
     dampening: Scalar | None = None,
     nesterov: bool = False,
-    *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Momentum, ready to use; see `scale_by_momentum` for the other arguments.
@@ -90,6 +93,6 @@ def momentum(
         learning_rate: α, anything that `adaptax.descend` takes.
     """
     direction = scale_by_momentum(
-        b, dampening, nesterov, accumulator_dtype=accumulator_dtype
+        b, dampening=dampening, nesterov=nesterov, accumulator_dtype=accumulator_dtype
     )
     return optax.chain(direction, descend(learning_rate))

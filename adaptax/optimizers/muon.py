@@ -48,6 +48,7 @@ from adaptax.meshes import by_compiler
 from adaptax.optimizers.adam import scale_by_adam
 from adaptax.rates import LearningRate, descend
 from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
+from adaptax.words import translating
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -65,7 +66,9 @@ class MuonState(NamedTuple):
     adam: optax.OptState
 
 
+@translating
 def scale_by_muon(
+    *,
     b: Scalar = 0.95,
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
@@ -73,7 +76,6 @@ def scale_by_muon(
     eps_root: Scalar = 0.0,
     consistent_rms: Scalar | None = None,
     other_scale: Scalar = 1.0,
-    *,
     matrices: Any | Callable[[optax.Params], Any] | None = None,
     steps: int = 5,
     matrix_dtype: Any = None,
@@ -172,8 +174,10 @@ def scale_by_muon(
     return guarded(optax.GradientTransformation(init, update), whole=True)
 
 
+@translating
 def muon(
     learning_rate: LearningRate,
+    *,
     b: Scalar = 0.95,
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
@@ -183,7 +187,6 @@ def muon(
     mask: Mask = None,
     consistent_rms: Scalar | None = None,
     other_scale: Scalar = 1.0,
-    *,
     matrices: Any | Callable[[optax.Params], Any] | None = None,
     steps: int = 5,
     matrix_dtype: Any = None,
@@ -201,13 +204,13 @@ def muon(
         mask: Which leaves decay: booleans like the parameters, or a function of them.
     """
     direction = scale_by_muon(
-        b,
-        b1,
-        b2,
-        eps,
-        eps_root,
-        consistent_rms,
-        other_scale,
+        b=b,
+        b1=b1,
+        b2=b2,
+        eps=eps,
+        eps_root=eps_root,
+        consistent_rms=consistent_rms,
+        other_scale=other_scale,
         matrices=matrices,
         steps=steps,
         matrix_dtype=matrix_dtype,

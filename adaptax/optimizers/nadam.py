@@ -18,8 +18,10 @@ import optax
 from adaptax.checks import Scalar
 from adaptax.optimizers.adam import scale_by_adam
 from adaptax.rates import LearningRate, descend
+from adaptax.words import translating
 
 
+@translating
 def scale_by_nadam(
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
@@ -42,6 +44,7 @@ def scale_by_nadam(
     )
 
 
+@translating
 def nadam(
     learning_rate: LearningRate,
     b1: Scalar = 0.9,

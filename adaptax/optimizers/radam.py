@@ -35,8 +35,10 @@ from adaptax.leaves import abs_sq
 from adaptax.optimizers.adam import AdamState
 from adaptax.rates import LearningRate, descend
 from adaptax.rectification import rectification
+from adaptax.words import translating
 
 
+@translating
 def scale_by_radam(
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,
@@ -101,6 +103,7 @@ def scale_by_radam(
     return guarded(optax.GradientTransformation(init, update), takes=takes)
 
 
+@translating
 def radam(
     learning_rate: LearningRate,
     b1: Scalar = 0.9,

@@ -33,6 +33,7 @@ from adaptax.coordinates import (
 from adaptax.guards import guarded
 from adaptax.leaves import abs_sq
 from adaptax.rates import LearningRate, descend
+from adaptax.words import translating
 
 
 class RmspropState(NamedTuple):
@@ -48,14 +49,15 @@ class RmspropState(NamedTuple):
     mean: optax.Updates
 
 
+@translating
 def scale_by_rmsprop(
     decay: Scalar = 0.9,
+    *,
     momentum: Scalar | None = None,
     centered: bool = False,
     debias: bool = False,
     eps: Scalar | None = None,
     eps_root: Scalar | None = None,
-    *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
     """Divide each gradient, or its average, by its moving root mean square.
@@ -132,15 +134,16 @@ def scale_by_rmsprop(
     return guarded(optax.GradientTransformation(init, update), takes=takes)
 
 
+@translating
 def rmsprop(
     learning_rate: LearningRate,
     decay: Scalar = 0.9,
+    *,
     momentum: Scalar | None = None,
     centered: bool = False,
     debias: bool = False,
     eps: Scalar | None = None,
     eps_root: Scalar | None = None,
-    *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """RMSprop, ready to use; see `scale_by_rmsprop` for the other arguments.
@@ -151,11 +154,11 @@ def rmsprop(
     """
     direction = scale_by_rmsprop(
         decay,
-        momentum,
-        centered,
-        debias,
-        eps,
-        eps_root,
+        momentum=momentum,
+        centered=centered,
+        debias=debias,
+        eps=eps,
+        eps_root=eps_root,
         accumulator_dtype=accumulator_dtype,
     )
     return optax.chain(direction, descend(learning_rate))

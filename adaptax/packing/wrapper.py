@@ -34,6 +34,7 @@ from adaptax.packing.layout import (
 )
 from adaptax.packing.parameters import PackedParams, unpack
 from adaptax.packing.regrouping import require_regroupable
+from adaptax.words import translating
 
 
 class PackedState(NamedTuple):
@@ -61,6 +62,7 @@ class PackedState(NamedTuple):
         )
 
 
+@translating
 def packed(
     inner: optax.GradientTransformation,
     *,

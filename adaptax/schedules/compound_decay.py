@@ -14,8 +14,10 @@ from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import precise, real
+from adaptax.words import translating
 
 
+@translating
 def compound_decay(initial: Scalar, rate: Scalar, periods: Scalar = 1) -> Schedule:
     """Discount the rate at compound interest.
 

@@ -16,10 +16,12 @@ from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import real
 from adaptax.schedules.curves import between, half_cosine
 from adaptax.schedules.periods import elapsed
+from adaptax.words import translating
 
 
+@translating
 def cosine(
-    peak: Scalar, total_steps: Scalar, warmup_steps: Scalar = 0, end: Scalar = 0.0
+    peak: Scalar, total_steps: Scalar, *, warmup_steps: Scalar = 0, end: Scalar = 0.0
 ) -> Schedule:
     """Warm up, then fall along half a cosine.
 

@@ -17,12 +17,15 @@ from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import log, precise, real
 from adaptax.schedules.curves import between, half_cosine
 from adaptax.schedules.periods import elapsed, whole
+from adaptax.words import translating
 
 
+@translating
 def cosine_restarts(
     peak: Scalar,
     first_cycle: Scalar,
     cycle_mult: Scalar = 1.0,
+    *,
     peak_decay: Scalar = 1.0,
     end: Scalar = 0.0,
 ) -> Schedule:

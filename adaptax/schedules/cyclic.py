@@ -19,14 +19,17 @@ from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import log, real
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import whole
+from adaptax.words import translating
 
 Mode = Literal["triangular", "triangular2", "exp_range"]
 
 
+@translating
 def cyclic(
     low: Scalar,
     high: Scalar,
     half_cycle: Scalar,
+    *,
     mode: Mode = "triangular",
     gamma: Scalar = 1.0,
 ) -> Schedule:

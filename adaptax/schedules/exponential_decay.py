@@ -16,10 +16,13 @@ from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import log, real
 from adaptax.schedules.periods import whole
+from adaptax.words import translating
 
 
+@translating
 def exponential_decay(
     initial: Scalar,
+    *,
     decay_rate: Scalar,
     decay_steps: Scalar = 1,
     staircase: bool = False,

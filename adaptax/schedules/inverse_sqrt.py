@@ -17,10 +17,12 @@ from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import real
 from adaptax.schedules.periods import elapsed, since
+from adaptax.words import translating
 
 
+@translating
 def inverse_sqrt(
-    initial: Scalar, rate: Scalar = 1.0, warmup_steps: Scalar = 0
+    initial: Scalar, *, rate: Scalar = 1.0, warmup_steps: Scalar = 0
 ) -> Schedule:
     """Divide the rate by the root of the steps so far.
 

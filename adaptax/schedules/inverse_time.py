@@ -13,9 +13,11 @@ from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import real
 from adaptax.schedules.periods import whole
+from adaptax.words import translating
 
 
-def inverse_time(initial: Scalar, rate: Scalar, every: Scalar = 1) -> Schedule:
+@translating
+def inverse_time(initial: Scalar, *, rate: Scalar, every: Scalar = 1) -> Schedule:
     """Divide the rate by the steps so far.
 
     The rate is `initial` at step 0, and falls towards 0 for ever.

@@ -13,9 +13,11 @@ from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed
+from adaptax.words import translating
 
 
-def linear(initial: Scalar, total_steps: Scalar, end: Scalar = 0.0) -> Schedule:
+@translating
+def linear(initial: Scalar, *, total_steps: Scalar, end: Scalar = 0.0) -> Schedule:
     """Go in a straight line from one rate to another.
 
     The rate is `initial` at step 0 and `end` from step T on. The last of T updates,

@@ -9,7 +9,7 @@ Using Large Learning Rates", in the two phases of fast.ai and PyTorch.
 
 The peak is at step φT and the end at step T, as in `optax.cosine_onecycle_schedule`
 (which rounds φT down). PyTorch's `OneCycleLR` with T steps has them one step earlier:
-it is `one_cycle(peak, T - 1, start_fraction=(φ * T - 1) / (T - 1))`.
+it is `one_cycle(peak, total_steps=T - 1, start_fraction=(φ * T - 1) / (T - 1))`.
 """
 
 from typing import Literal
@@ -20,17 +20,19 @@ from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import real
 from adaptax.schedules.curves import between, half_cosine
 from adaptax.schedules.periods import elapsed
+from adaptax.words import translating
 
 Anneal = Literal["cosine", "linear"]
 
 
+@translating
 def one_cycle(
     peak: Scalar,
+    *,
     total_steps: Scalar,
     start_fraction: Scalar = 0.3,
     div_factor: Scalar = 25.0,
     final_div_factor: Scalar = 1e4,
-    *,
     anneal: Anneal = "cosine",
 ) -> Schedule:
     """Rise to the peak, then fall below where it started.

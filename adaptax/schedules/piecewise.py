@@ -21,8 +21,10 @@ from adaptax.checks import Scalar, require
 from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import known, precise
 from adaptax.schedules.boundaries import Boundaries, passed, require_increasing
+from adaptax.words import translating
 
 
+@translating
 def piecewise(
     initial: Scalar,
     boundaries: Boundaries,

@@ -15,10 +15,12 @@ from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import real
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed
+from adaptax.words import translating
 
 
+@translating
 def polynomial(
-    initial: Scalar, total_steps: Scalar, power: Scalar, end: Scalar = 0.0
+    initial: Scalar, *, total_steps: Scalar, power: Scalar, end: Scalar = 0.0
 ) -> Schedule:
     """Go from one rate to another along a power of the steps left.
 

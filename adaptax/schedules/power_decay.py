@@ -16,8 +16,10 @@ from adaptax import checks
 from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import real
+from adaptax.words import translating
 
 
+@translating
 def power_decay(initial: Scalar, power: Scalar, rate: Scalar = 1.0) -> Schedule:
     """Divide the rate by a power of the steps so far.
 

@@ -25,6 +25,7 @@ from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import known, real
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed
+from adaptax.words import translating
 
 Norm = Literal["l2", "l1"]
 Padding = Literal["reflect", "nearest"]
@@ -32,6 +33,7 @@ Padding = Literal["reflect", "nearest"]
 _FLOOR = 1e-6
 
 
+@translating
 def refine(
     grad_norms: Sequence[Scalar] | np.ndarray | jax.Array,
     peak: Scalar = 1.0,

@@ -11,9 +11,11 @@ from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed
+from adaptax.words import translating
 
 
-def rex(initial: Scalar, total_steps: Scalar, end: Scalar = 0.0) -> Schedule:
+@translating
+def rex(initial: Scalar, total_steps: Scalar, *, end: Scalar = 0.0) -> Schedule:
     """Fall slowly at first, and ever faster towards the end.
 
     The rate is `initial` at step 0 and `end` from step T on.

@@ -14,9 +14,11 @@ from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import log, real
 from adaptax.schedules.periods import whole
+from adaptax.words import translating
 
 
-def step_decay(initial: Scalar, factor: Scalar, every: Scalar) -> Schedule:
+@translating
+def step_decay(initial: Scalar, *, factor: Scalar, every: Scalar) -> Schedule:
     """Multiply the rate by `factor` every `every` steps.
 
     The rate is `initial` from step 0, and falls towards 0 for ever.

@@ -16,9 +16,11 @@ from adaptax.rates import Schedule, as_schedule
 from adaptax.schedules.algebra import StepToRate, evaluate, require_schedules
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed, since
+from adaptax.words import translating
 
 
-def warmup(schedule: StepToRate, steps: Scalar, start: Scalar = 0.0) -> Schedule:
+@translating
+def warmup(schedule: StepToRate, steps: Scalar, *, start: Scalar = 0.0) -> Schedule:
     """Rise linearly from `start` to the schedule's first rate, then follow it.
 
     The rate is `start` at step 0, and the schedule's own first rate at step w.

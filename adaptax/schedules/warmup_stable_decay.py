@@ -29,6 +29,7 @@ from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import known, real
 from adaptax.schedules.curves import between, half_cosine
 from adaptax.schedules.periods import elapsed
+from adaptax.words import translating
 
 Shape = Literal["linear", "cosine", "mirror_cosine", "sqrt", "square", "exponential"]
 
@@ -50,9 +51,11 @@ _SHAPES: dict[Shape, Callable[[jax.Array], jax.Array]] = {
 }
 
 
+@translating
 def warmup_stable_decay(
     peak: Scalar,
     total_steps: Scalar,
+    *,
     warmup_steps: Scalar,
     decay_steps: Scalar,
     shape: Shape = "linear",

@@ -48,7 +48,9 @@ class CosineBaseline(Result):
     def schedule(self) -> Schedule:
         """The cosine as a schedule."""
         steps = self.losses.shape[1]
-        return cosine(self.peak, steps, _warmup_steps(self.warmup_share, steps))
+        return cosine(
+            self.peak, steps, warmup_steps=_warmup_steps(self.warmup_share, steps)
+        )
 
 
 def cosine_grid(low: float, high: float, runs: int) -> tuple[np.ndarray, int]:
@@ -78,7 +80,7 @@ def drawn_cosines(pairs: np.ndarray, num_steps: int) -> np.ndarray:
     steps = jnp.arange(num_steps)
 
     def draw(peak, warmup_steps):
-        return cosine(peak, num_steps, warmup_steps)(steps)
+        return cosine(peak, num_steps, warmup_steps=warmup_steps)(steps)
 
     peaks = np.asarray(pairs[:, 0], np.float32)
     warmups = _warmup_steps(pairs[:, 1], num_steps).astype(np.float32)

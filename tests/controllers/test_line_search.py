@@ -51,7 +51,13 @@ def test_it_takes_the_steps_of_optax():
         ),
         adaptax.gradient_descent(
             adaptax.line_search(
-                1.0, 0.2, 0.7, 1.3, max_rate=1.0, max_trials=30, tolerance=0.0
+                initial=1.0,
+                c=0.2,
+                decrease=0.7,
+                increase=1.3,
+                max_rate=1.0,
+                max_trials=30,
+                tolerance=0.0,
             )
         ),
     )
@@ -78,7 +84,9 @@ def test_where_the_loss_is_not_defined_it_goes_back():
 
 
 def test_a_search_without_success_goes_on_from_its_smallest_trial():
-    controller = adaptax.line_search(1e4, decrease=0.1, max_rate=1e4, max_trials=2)
+    controller = adaptax.line_search(
+        initial=1e4, decrease=0.1, max_rate=1e4, max_trials=2
+    )
     loss = lambda w: w * w / 2  # noqa: E731
     params = jnp.asarray(2.0)
     state, rates = controller.init(params), []
@@ -174,7 +182,9 @@ def test_without_a_stored_gradient_optax_says_so():
 
 def test_a_derivative_goes_through_the_search():
     def reached(initial, weight):
-        optimizer = adaptax.gradient_descent(adaptax.line_search(initial, max_rate=9.0))
+        optimizer = adaptax.gradient_descent(
+            adaptax.line_search(initial=initial, max_rate=9.0)
+        )
         params = jnp.asarray([1.0, 2.0])
         state = optimizer.init(params)
 

@@ -9,7 +9,10 @@ from metrics import followed, run
 
 import adaptax
 
-RISE, FALL = adaptax.linear(0.25, 3, end=1.0), adaptax.linear(1.0, 4)
+RISE, FALL = (
+    adaptax.linear(0.25, total_steps=3, end=1.0),
+    adaptax.linear(1.0, total_steps=4),
+)
 
 
 def plateau(**arguments):
@@ -81,7 +84,9 @@ def test_observing_during_the_warm_up_or_the_cool_down_is_not_heard():
 
 def test_a_stop_that_is_observed_begins_the_cool_down_at_the_next_step():
     stop = adaptax.early_stop(patience=0, monitor=None)
-    rate = adaptax.phases(RISE, stop, adaptax.linear(0.5, 4), warmup_steps=0)
+    rate = adaptax.phases(
+        RISE, stop, adaptax.linear(0.5, total_steps=4), warmup_steps=0
+    )
     state, scales = rate.init(()), []
     for metric in (2.0, 1.0, 1.0, 1.0):
         scale, state = rate.update(jnp.ones(()), state)

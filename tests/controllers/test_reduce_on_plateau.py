@@ -218,7 +218,8 @@ def test_the_mean_over_a_window_is_what_counts():
 def test_it_scales_whatever_rate_stands_beside_it():
     optimizer = adaptax.gradient_descent(
         optax.chain(
-            adaptax.linear(1.0, 4), adaptax.reduce_on_plateau(factor=0.5, patience=0)
+            adaptax.linear(1.0, total_steps=4),
+            adaptax.reduce_on_plateau(factor=0.5, patience=0),
         )
     )
     state, taken = optimizer.init(jnp.zeros(())), []

@@ -359,7 +359,7 @@ def test_a_bad_argument_is_refused_by_name(arguments, error):
 
 
 def test_a_restart_takes_the_momentum_out_and_keeps_the_schedule():
-    schedule = adaptax.linear(0.1, 100)
+    schedule = adaptax.linear(0.1, total_steps=100)
     optimizer = adaptax.reject_increase(adaptax.momentum(schedule), restart=True)
     points, states = told(optimizer, jnp.ones(3), [1.0, 0.9, 2.0, 0.9])
     np.testing.assert_array_equal(points[3], points[1])

@@ -57,7 +57,7 @@ def test_until_then_it_is_the_controller_behind_the_optimizer():
 
 
 def test_the_inner_state_starts_afresh_but_its_schedule_goes_on():
-    schedule = adaptax.linear(0.1, 100)
+    schedule = adaptax.linear(0.1, total_steps=100)
     points, states = told(best_of(adaptax.adam(schedule)), [3.0, 1.0, 4.0, 5.0])
     adam_state, descent = states[-1].inner_state
     fresh, _ = states[0].inner_state

@@ -188,7 +188,12 @@ def test_members_under_vmap_are_so_many_separate_runs():
 
     def train(sigma, patience, factor, rate):
         optimizer = adaptax.spike_guard(
-            adaptax.adam(rate), sigma, patience, factor, 1.1, window=4
+            adaptax.adam(rate),
+            sigma=sigma,
+            patience=patience,
+            factor=factor,
+            recovery=1.1,
+            window=4,
         )
 
         def step(state, loss):

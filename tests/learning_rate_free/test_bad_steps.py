@@ -24,7 +24,7 @@ INFERRED = {
 }
 """Methods with scalars made of all the gradients: their steps count as a whole."""
 
-METHODS = {**INFERRED, "adamg": adaptax.adamg(), "cocob": adaptax.cocob(10.0)}
+METHODS = {**INFERRED, "adamg": adaptax.adamg(), "cocob": adaptax.cocob(alpha=10.0)}
 
 
 @functools.cache

@@ -80,7 +80,7 @@ def test_the_first_step_moves_nothing(wrapper):
 
 
 def test_the_parameters_are_the_start_and_the_scaled_path_of_the_inner(wrapper):
-    inner = adaptax.adam(adaptax.linear(1.0, 8))
+    inner = adaptax.adam(adaptax.linear(1.0, total_steps=8))
     optimizer, alone = wrapper(inner, initial_scale=0.1), inner.init(PARAMS)
     w, state = PARAMS, optimizer.init(PARAMS)
     path = jax.tree.map(np.zeros_like, PARAMS)

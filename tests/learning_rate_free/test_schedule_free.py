@@ -54,7 +54,7 @@ def test_without_interpolation_it_is_gradient_descent_and_the_mean_of_its_points
 
 def test_it_is_evaluated_at_the_weighted_mean_of_the_fast_points():
     optimizer = adaptax.schedule_free_sgd(
-        adaptax.linear(0.1, 4, 0.5), weight_power=1.5, step_power=2.0
+        adaptax.linear(0.1, total_steps=4, end=0.5), weight_power=1.5, step_power=2.0
     )
     w, state, fast = PARAMS, optimizer.init(PARAMS), []
     for gradient in gradients(6):
@@ -69,7 +69,7 @@ def test_it_is_evaluated_at_the_weighted_mean_of_the_fast_points():
 
 
 def test_a_warm_up_from_zero_moves_nothing_at_first_and_does_no_harm():
-    optimizer = adaptax.schedule_free_sgd(adaptax.linear(0.0, 5, 1.0))
+    optimizer = adaptax.schedule_free_sgd(adaptax.linear(0.0, total_steps=5, end=1.0))
     updates, state = optimizer.update(TARGET, optimizer.init(TARGET), TARGET)
     assert not updates.any()
     np.testing.assert_array_equal(adaptax.eval_params(state, TARGET), TARGET)
@@ -80,7 +80,7 @@ def test_a_warm_up_from_zero_moves_nothing_at_first_and_does_no_harm():
 def test_the_weights_do_not_depend_on_the_unit_of_the_rate():
     def evaluated(unit):
         inner = optax.scale(-1.0 / unit)
-        rate = adaptax.linear(0.1 * unit, 10, 0.5 * unit)
+        rate = adaptax.linear(0.1 * unit, total_steps=10, end=0.5 * unit)
         optimizer = adaptax.schedule_free(inner, rate, weight_power=4.0)
         return train(optimizer, steps=20)[1]
 
@@ -97,7 +97,9 @@ def test_the_average_does_not_stop_in_bfloat16():
 
 
 def test_the_rate_that_is_read_is_that_of_the_fast_points():
-    _, _, state = train(adaptax.schedule_free_adamw(adaptax.linear(1.0, 4)), steps=3)
+    _, _, state = train(
+        adaptax.schedule_free_adamw(adaptax.linear(1.0, total_steps=4)), steps=3
+    )
     assert adaptax.learning_rate(state) == 0.5
 
 

@@ -29,7 +29,7 @@ def test_it_is_the_algorithm_of_the_paper(norm, padding, total_steps):
 
 
 def test_constant_norms_give_a_linear_decay():
-    ours, line = refine(np.full(51, 7.0)), linear(1.0, 50)
+    ours, line = refine(np.full(51, 7.0)), linear(1.0, total_steps=50)
     np.testing.assert_allclose(rates(ours, 60), rates(line, 60), 1e-5, 1e-6)
 
 

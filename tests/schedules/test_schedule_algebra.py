@@ -10,8 +10,8 @@ from adaptax import schedules
 from adaptax.schedules import clamp, join, multiply, offset, stretch
 
 STEPS = np.arange(60)
-WAVE = schedules.cosine_restarts(0.8, 7, 1.5, 0.9, 0.1)
-DROPS = schedules.step_decay(0.8, 0.5, 5)
+WAVE = schedules.cosine_restarts(0.8, 7, 1.5, peak_decay=0.9, end=0.1)
+DROPS = schedules.step_decay(0.8, factor=0.5, every=5)
 
 
 def rates(schedule, steps=STEPS):
@@ -44,7 +44,11 @@ def test_the_neutral_elements_change_nothing():
 
 
 def test_join_runs_each_schedule_from_its_own_start():
-    parts = [schedules.linear(0.1, 8, 0.8), schedules.constant(0.8), DROPS]
+    parts = [
+        schedules.linear(0.1, total_steps=8, end=0.8),
+        schedules.constant(0.8),
+        DROPS,
+    ]
     drops = rates(DROPS)
     expected = np.where(STEPS < 8, 0.1 + 0.7 * STEPS / 8, 0.8)
     expected[30:] = drops[:30]
@@ -69,7 +73,7 @@ def test_multiply_takes_products():
 @pytest.mark.parametrize("ratio", [2, 3, 7, 41])
 def test_stretching_meets_every_step_of_the_schedule(ratio):
     steps = ratio * np.arange(300)
-    fine = schedules.step_decay(0.8, 0.99, 1)
+    fine = schedules.step_decay(0.8, factor=0.99, every=1)
     np.testing.assert_array_equal(
         rates(stretch(fine, ratio), steps), rates(fine, np.float32(np.arange(300)))
     )
@@ -79,13 +83,15 @@ def test_stretching_meets_every_step_of_the_schedule(ratio):
 
 def test_a_stretched_line_is_a_longer_line():
     for ratio in (0.5, 2.5):
-        ours = traced(lambda ratio: stretch(schedules.linear(0.8, 20), ratio), ratio)
-        expected = rates(schedules.linear(0.8, 20 * ratio))
+        ours = traced(
+            lambda ratio: stretch(schedules.linear(0.8, total_steps=20), ratio), ratio
+        )
+        expected = rates(schedules.linear(0.8, total_steps=20 * ratio))
         np.testing.assert_allclose(ours, expected, 1e-5, 1e-7)
 
 
 def test_an_offset_starts_later_or_in_the_middle():
-    line = schedules.linear(0.8, 20)
+    line = schedules.linear(0.8, total_steps=20)
     later, earlier = rates(offset(line, 10)), rates(offset(line, -10))
     np.testing.assert_array_equal(later[:10], np.float32(0.8))
     np.testing.assert_array_equal(later[10:], rates(line)[:-10])
@@ -95,7 +101,9 @@ def test_an_offset_starts_later_or_in_the_middle():
 
 def test_an_offset_does_not_wrap_around_at_the_last_step():
     last = np.asarray([2**31 - 2], np.int32)
-    assert rates(offset(schedules.linear(0.8, 20, 0.1), -100), last) == np.float32(0.1)
+    assert rates(
+        offset(schedules.linear(0.8, total_steps=20, end=0.1), -100), last
+    ) == np.float32(0.1)
 
 
 def test_clamp_keeps_rates_between_its_bounds():

@@ -33,66 +33,69 @@ NAN, INF = float("nan"), float("inf")
 
 OUT_OF_RANGE = {
     "initial": [
-        lambda: linear(-0.1, 10),
-        lambda: linear(NAN, 10),
-        lambda: linear(INF, 10),
-        lambda: linear(1e-320, 10),
-        lambda: linear(jnp.ones((1,)), 10),
-        lambda: exponential_decay(-1.0, 0.9),
+        lambda: linear(-0.1, total_steps=10),
+        lambda: linear(NAN, total_steps=10),
+        lambda: linear(INF, total_steps=10),
+        lambda: linear(1e-320, total_steps=10),
+        lambda: linear(jnp.ones((1,)), total_steps=10),
+        lambda: exponential_decay(-1.0, decay_rate=0.9),
         lambda: compound_decay(-1.0, 0.9),
         lambda: inverse_sqrt(-1.0),
-        lambda: inverse_time(-1.0, 0.1),
+        lambda: inverse_time(-1.0, rate=0.1),
         lambda: power_decay(-1.0, 0.1),
-        lambda: polynomial(-1.0, 10, 2.0),
+        lambda: polynomial(-1.0, total_steps=10, power=2.0),
         lambda: rex(-1.0, 10),
-        lambda: step_decay(-1.0, 0.1, 10),
+        lambda: step_decay(-1.0, factor=0.1, every=10),
         lambda: piecewise(-1.0, [1], [0.1]),
     ],
     "peak": [
         lambda: cosine(-0.1, 10),
         lambda: cosine_restarts(NAN, 10),
-        lambda: one_cycle(INF, 10),
-        lambda: warmup_stable_decay(-0.1, 10, 1, 1),
+        lambda: one_cycle(INF, total_steps=10),
+        lambda: warmup_stable_decay(-0.1, 10, warmup_steps=1, decay_steps=1),
         lambda: refine([1.0, 1.0], -1.0),
     ],
     "end": [
-        lambda: linear(0.1, 10, -0.1),
-        lambda: polynomial(0.1, 10, 2.0, NAN),
-        lambda: exponential_decay(0.1, 0.9, end=0.2),
+        lambda: linear(0.1, total_steps=10, end=-0.1),
+        lambda: polynomial(0.1, total_steps=10, power=2.0, end=NAN),
+        lambda: exponential_decay(0.1, decay_rate=0.9, end=0.2),
         lambda: cosine(0.1, 10, end=0.2),
         lambda: cosine_restarts(0.1, 10, end=0.2),
-        lambda: warmup_stable_decay(0.1, 10, 1, 1, end=0.2),
+        lambda: warmup_stable_decay(0.1, 10, warmup_steps=1, decay_steps=1, end=0.2),
         lambda: rex(0.1, 10, end=0.2),
     ],
     "total_steps": [
-        lambda: linear(0.1, 0),
-        lambda: linear(0.1, -5),
-        lambda: linear(0.1, NAN),
-        lambda: linear(0.1, np.array([10, 20])),
-        lambda: polynomial(0.1, 0, 2.0),
+        lambda: linear(0.1, total_steps=0),
+        lambda: linear(0.1, total_steps=-5),
+        lambda: linear(0.1, total_steps=NAN),
+        lambda: linear(0.1, total_steps=np.array([10, 20])),
+        lambda: polynomial(0.1, total_steps=0, power=2.0),
         lambda: rex(0.1, 0),
         lambda: cosine(0.1, 0),
-        lambda: one_cycle(0.1, INF),
-        lambda: warmup_stable_decay(0.1, 0, 0, 0),
-        lambda: warmup_stable_decay(0.1, 10, 6, 5),
+        lambda: one_cycle(0.1, total_steps=INF),
+        lambda: warmup_stable_decay(0.1, 0, warmup_steps=0, decay_steps=0),
+        lambda: warmup_stable_decay(0.1, 10, warmup_steps=6, decay_steps=5),
         lambda: refine([1.0, 1.0], total_steps=0),
     ],
     "warmup_steps": [
-        lambda: cosine(0.1, 10, 11),
-        lambda: cosine(0.1, 10, -1),
+        lambda: cosine(0.1, 10, warmup_steps=11),
+        lambda: cosine(0.1, 10, warmup_steps=-1),
         lambda: inverse_sqrt(0.1, warmup_steps=-1),
-        lambda: warmup_stable_decay(0.1, 10, -1, 1),
+        lambda: warmup_stable_decay(0.1, 10, warmup_steps=-1, decay_steps=1),
     ],
     "decay_steps": [
-        lambda: exponential_decay(0.1, 0.9, 0),
-        lambda: warmup_stable_decay(0.1, 10, 1, -1),
+        lambda: exponential_decay(0.1, decay_rate=0.9, decay_steps=0),
+        lambda: warmup_stable_decay(0.1, 10, warmup_steps=1, decay_steps=-1),
     ],
     "decay_rate": [
-        lambda: exponential_decay(0.1, 0.0),
-        lambda: exponential_decay(0.1, 1.5),
-        lambda: exponential_decay(0.1, NAN),
+        lambda: exponential_decay(0.1, decay_rate=0.0),
+        lambda: exponential_decay(0.1, decay_rate=1.5),
+        lambda: exponential_decay(0.1, decay_rate=NAN),
     ],
-    "factor": [lambda: step_decay(0.1, 0.0, 5), lambda: step_decay(0.1, 1.1, 5)],
+    "factor": [
+        lambda: step_decay(0.1, factor=0.0, every=5),
+        lambda: step_decay(0.1, factor=1.1, every=5),
+    ],
     "factors": [
         lambda: piecewise(0.1, [1], [-0.5]),
         lambda: piecewise(0.1, [1], [NAN]),
@@ -108,25 +111,35 @@ OUT_OF_RANGE = {
         lambda: join([constant(0.1)] * 3, [5, 3]),
         lambda: join([constant(0.1)] * 3, [5]),
     ],
-    "every": [lambda: step_decay(0.1, 0.5, 0), lambda: inverse_time(0.1, 0.5, 0)],
-    "rate": [lambda: inverse_time(0.1, -0.1), lambda: compound_decay(0.1, -0.1)],
+    "every": [
+        lambda: step_decay(0.1, factor=0.5, every=0),
+        lambda: inverse_time(0.1, rate=0.5, every=0),
+    ],
+    "rate": [lambda: inverse_time(0.1, rate=-0.1), lambda: compound_decay(0.1, -0.1)],
     "periods": [lambda: compound_decay(0.1, 0.1, 0)],
-    "power": [lambda: polynomial(0.1, 10, 0.0), lambda: power_decay(0.1, -1.0)],
+    "power": [
+        lambda: polynomial(0.1, total_steps=10, power=0.0),
+        lambda: power_decay(0.1, -1.0),
+    ],
     "first_cycle": [lambda: cosine_restarts(0.1, 0)],
     "cycle_mult": [lambda: cosine_restarts(0.1, 5, 0.5)],
     "peak_decay": [lambda: cosine_restarts(0.1, 5, peak_decay=0.0)],
     "low": [lambda: cyclic(0.2, 0.1, 5), lambda: schedules.clamp(constant(1.0), 2, 1)],
     "high": [lambda: cyclic(0.2, NAN, 5)],
     "half_cycle": [lambda: cyclic(0.1, 0.2, 0)],
-    "mode": [lambda: cyclic(0.1, 0.2, 5, "square")],
+    "mode": [lambda: cyclic(0.1, 0.2, 5, mode="square")],
     "gamma": [lambda: cyclic(0.1, 0.2, 5, gamma=0.0)],
-    "start_fraction": [lambda: one_cycle(0.1, 10, 1.5)],
-    "div_factor": [lambda: one_cycle(0.1, 10, div_factor=0.5)],
-    "final_div_factor": [lambda: one_cycle(0.1, 10, final_div_factor=0.0)],
-    "anneal": [lambda: one_cycle(0.1, 10, anneal="cos")],
-    "shape": [lambda: warmup_stable_decay(0.1, 10, 1, 1, "step")],
+    "start_fraction": [lambda: one_cycle(0.1, total_steps=10, start_fraction=1.5)],
+    "div_factor": [lambda: one_cycle(0.1, total_steps=10, div_factor=0.5)],
+    "final_div_factor": [lambda: one_cycle(0.1, total_steps=10, final_div_factor=0.0)],
+    "anneal": [lambda: one_cycle(0.1, total_steps=10, anneal="cos")],
+    "shape": [
+        lambda: warmup_stable_decay(
+            0.1, 10, warmup_steps=1, decay_steps=1, shape="step"
+        )
+    ],
     "steps": [lambda: warmup(constant(0.1), -1), lambda: schedules.offset(min, NAN)],
-    "start": [lambda: warmup(constant(0.1), 5, -0.1)],
+    "start": [lambda: warmup(constant(0.1), 5, start=-0.1)],
     "ratio": [lambda: schedules.stretch(constant(0.1), 0)],
     "schedules": [lambda: join([], []), lambda: schedules.multiply()],
     "grad_norms": [
@@ -150,10 +163,10 @@ def test_a_value_out_of_range_is_an_error_that_names_the_argument(name):
 @pytest.mark.parametrize("wrong", [True, None, "1", 1j, [0.1]], ids=repr)
 def test_what_is_no_number_is_a_type_error(wrong):
     for make in (
-        lambda: linear(wrong, 10),
-        lambda: linear(0.1, wrong),
-        lambda: cosine(0.1, 10, wrong),
-        lambda: step_decay(0.1, wrong, 5),
+        lambda: linear(wrong, total_steps=10),
+        lambda: linear(0.1, total_steps=wrong),
+        lambda: cosine(0.1, 10, warmup_steps=wrong),
+        lambda: step_decay(0.1, factor=wrong, every=5),
         lambda: warmup(constant(0.1), wrong),
     ):
         with pytest.raises(TypeError, match="must be a"):
@@ -188,13 +201,19 @@ def test_known_arguments_are_checked_inside_jit_as_well():
 )
 def test_numbers_of_any_type_make_float32_rates(number):
     made = (
-        linear(number(0.5), number(8), number(0.25)),
-        cosine(number(0.5), number(8), number(2), number(0.25)),
-        cosine_restarts(number(0.5), number(8), number(2), number(0.5)),
-        cyclic(number(0.25), number(0.5), number(8), "exp_range", number(0.5)),
-        step_decay(number(0.5), number(0.5), number(8)),
-        warmup_stable_decay(number(0.5), number(8), number(1), number(2)),
-        schedules.offset(schedules.stretch(linear(0.5, 8), number(2)), number(1)),
+        linear(number(0.5), total_steps=number(8), end=number(0.25)),
+        cosine(number(0.5), number(8), warmup_steps=number(2), end=number(0.25)),
+        cosine_restarts(number(0.5), number(8), number(2), peak_decay=number(0.5)),
+        cyclic(
+            number(0.25), number(0.5), number(8), mode="exp_range", gamma=number(0.5)
+        ),
+        step_decay(number(0.5), factor=number(0.5), every=number(8)),
+        warmup_stable_decay(
+            number(0.5), number(8), warmup_steps=number(1), decay_steps=number(2)
+        ),
+        schedules.offset(
+            schedules.stretch(linear(0.5, total_steps=8), number(2)), number(1)
+        ),
     )
     steps = jnp.arange(20)
     for rates in jax.jit(lambda steps: [schedule(steps) for schedule in made])(steps):
@@ -205,9 +224,9 @@ def test_numbers_of_any_type_make_float32_rates(number):
 def test_steps_beyond_the_integers_may_be_given_as_total_steps():
     far = 2**40
     for schedule in (
-        linear(0.1, far),
+        linear(0.1, total_steps=far),
         cosine(0.1, far),
-        step_decay(0.1, 0.5, far),
+        step_decay(0.1, factor=0.5, every=far),
         warmup(constant(0.1), 0),
         piecewise(0.1, [10, far], [1.0, 0.5]),
         schedules.offset(constant(0.1), -far),
@@ -244,12 +263,12 @@ EDGES = [
         {"peak": 0.3, "total_steps": 9.0, "warmup_steps": 9.0, "decay_steps": 0.0},
     ),
     (
-        lambda steps, start: warmup(linear(0.3, 5), steps, start),
+        lambda steps, start: warmup(linear(0.3, total_steps=5), steps, start=start),
         {"steps": 0.0, "start": 0.0},
     ),
     (
         lambda ratio, steps: schedules.offset(
-            schedules.stretch(linear(0.3, 5), ratio), steps
+            schedules.stretch(linear(0.3, total_steps=5), ratio), steps
         ),
         {"ratio": 1.0, "steps": 0.0},
     ),

@@ -155,32 +155,41 @@ def read_traces(library):
 
 
 IN_TORCH = {
-    "LinearLR": schedules.linear(0.8, 40, end=0.08),
-    "PolynomialLR": schedules.polynomial(0.8, 40, 1.7),
-    "StepLR": schedules.step_decay(0.8, 0.6, 7),
+    "LinearLR": schedules.linear(0.8, total_steps=40, end=0.08),
+    "PolynomialLR": schedules.polynomial(0.8, total_steps=40, power=1.7),
+    "StepLR": schedules.step_decay(0.8, factor=0.6, every=7),
     "MultiStepLR": schedules.piecewise(0.8, [5, 11, 30], [0.3] * 3),
-    "ExponentialLR": schedules.exponential_decay(0.8, 0.93),
+    "ExponentialLR": schedules.exponential_decay(0.8, decay_rate=0.93),
     "CosineAnnealingLR": schedules.cosine(0.8, 59, end=0.05),
     "CosineAnnealingWarmRestarts": schedules.cosine_restarts(
         0.8, 6, cycle_mult=2, end=0.05
     ),
     "CyclicLR": schedules.cyclic(0.1, 0.8, 7),
-    "CyclicLR triangular2": schedules.cyclic(0.1, 0.8, 7, "triangular2"),
-    "CyclicLR exp_range": schedules.cyclic(0.1, 0.8, 7, "exp_range", 0.97),
-    "OneCycleLR": schedules.one_cycle(0.8, 59, (0.25 * 60 - 1) / 59),
+    "CyclicLR triangular2": schedules.cyclic(0.1, 0.8, 7, mode="triangular2"),
+    "CyclicLR exp_range": schedules.cyclic(0.1, 0.8, 7, mode="exp_range", gamma=0.97),
+    "OneCycleLR": schedules.one_cycle(
+        0.8, total_steps=59, start_fraction=(0.25 * 60 - 1) / 59
+    ),
     "OneCycleLR linear": schedules.one_cycle(
-        0.8, 59, (0.3 * 60 - 1) / 59, 10.0, 100.0, anneal="linear"
+        0.8,
+        total_steps=59,
+        start_fraction=(0.3 * 60 - 1) / 59,
+        div_factor=10.0,
+        final_div_factor=100.0,
+        anneal="linear",
     ),
 }
 IN_KERAS = {
-    "ExponentialDecay": schedules.exponential_decay(0.8, 0.7, 8),
-    "ExponentialDecay staircase": schedules.exponential_decay(0.8, 0.7, 8, True),
-    "InverseTimeDecay": schedules.inverse_time(0.8, 0.7 / 8),
-    "InverseTimeDecay staircase": schedules.inverse_time(0.8, 0.7 / 8, every=8),
-    "PolynomialDecay": schedules.polynomial(0.8, 40, 1.7, end=0.05),
+    "ExponentialDecay": schedules.exponential_decay(0.8, decay_rate=0.7, decay_steps=8),
+    "ExponentialDecay staircase": schedules.exponential_decay(
+        0.8, decay_rate=0.7, decay_steps=8, staircase=True
+    ),
+    "InverseTimeDecay": schedules.inverse_time(0.8, rate=0.7 / 8),
+    "InverseTimeDecay staircase": schedules.inverse_time(0.8, rate=0.7 / 8, every=8),
+    "PolynomialDecay": schedules.polynomial(0.8, total_steps=40, power=1.7, end=0.05),
     "CosineDecay": schedules.cosine(0.8, 40, end=0.08),
-    "CosineDecay warm-up": schedules.cosine(0.8, 50, 10, end=0.08),
-    "CosineDecayRestarts": schedules.cosine_restarts(0.8, 8, 2.0, 0.5),
+    "CosineDecay warm-up": schedules.cosine(0.8, 50, warmup_steps=10, end=0.08),
+    "CosineDecayRestarts": schedules.cosine_restarts(0.8, 8, 2.0, peak_decay=0.5),
 }
 
 
@@ -196,24 +205,64 @@ def test_rates_are_those_of_other_libraries(library, made):
 
 
 FIRST_AND_LAST = {
-    "exponential_decay": (schedules.exponential_decay(0.4, 0.5, 2, end=0.1), 0.4, 0.1),
-    "linear": (schedules.linear(0.4, 7, end=0.1), 0.4, 0.1),
-    "linear, rising": (schedules.linear(0.0, 7, end=0.4), 0.0, 0.4),
-    "polynomial": (schedules.polynomial(0.4, 7, 0.5, end=0.1), 0.4, 0.1),
+    "exponential_decay": (
+        schedules.exponential_decay(0.4, decay_rate=0.5, decay_steps=2, end=0.1),
+        0.4,
+        0.1,
+    ),
+    "linear": (schedules.linear(0.4, total_steps=7, end=0.1), 0.4, 0.1),
+    "linear, rising": (schedules.linear(0.0, total_steps=7, end=0.4), 0.0, 0.4),
+    "polynomial": (
+        schedules.polynomial(0.4, total_steps=7, power=0.5, end=0.1),
+        0.4,
+        0.1,
+    ),
     "rex": (schedules.rex(0.4, 7, end=0.1), 0.4, 0.1),
     "piecewise": (schedules.piecewise(0.4, [7], [0.25]), 0.4, 0.1),
     "cosine": (schedules.cosine(0.4, 7, end=0.1), 0.4, 0.1),
-    "cosine, warm-up": (schedules.cosine(0.4, 7, 3, end=0.1), 0.0, 0.1),
-    "cosine, warm-up alone": (schedules.cosine(0.4, 7, 7, end=0.1), 0.0, 0.1),
-    "one_cycle": (schedules.one_cycle(0.4, 7, 0.3, 4.0, 2.0), 0.1, 0.05),
-    "one_cycle, fall": (schedules.one_cycle(0.4, 7, 0.0, 4.0, 2.0), 0.4, 0.05),
-    "one_cycle, rise": (schedules.one_cycle(0.4, 7, 1.0, 4.0, 2.0), 0.1, 0.05),
-    "warmup": (schedules.warmup(schedules.linear(0.4, 4, 0.1), 3, 0.2), 0.2, 0.1),
-    "warmup of 0": (schedules.warmup(schedules.linear(0.4, 7, 0.1), 0, 0.2), 0.4, 0.1),
+    "cosine, warm-up": (schedules.cosine(0.4, 7, warmup_steps=3, end=0.1), 0.0, 0.1),
+    "cosine, warm-up alone": (
+        schedules.cosine(0.4, 7, warmup_steps=7, end=0.1),
+        0.0,
+        0.1,
+    ),
+    "one_cycle": (
+        schedules.one_cycle(
+            0.4, total_steps=7, start_fraction=0.3, div_factor=4.0, final_div_factor=2.0
+        ),
+        0.1,
+        0.05,
+    ),
+    "one_cycle, fall": (
+        schedules.one_cycle(
+            0.4, total_steps=7, start_fraction=0.0, div_factor=4.0, final_div_factor=2.0
+        ),
+        0.4,
+        0.05,
+    ),
+    "one_cycle, rise": (
+        schedules.one_cycle(
+            0.4, total_steps=7, start_fraction=1.0, div_factor=4.0, final_div_factor=2.0
+        ),
+        0.1,
+        0.05,
+    ),
+    "warmup": (
+        schedules.warmup(schedules.linear(0.4, total_steps=4, end=0.1), 3, start=0.2),
+        0.2,
+        0.1,
+    ),
+    "warmup of 0": (
+        schedules.warmup(schedules.linear(0.4, total_steps=7, end=0.1), 0, start=0.2),
+        0.4,
+        0.1,
+    ),
     "refine": (schedules.refine(np.ones(8), 0.4), 0.4, 0.0),
     **{
         f"warmup_stable_decay, {shape}": (
-            schedules.warmup_stable_decay(0.4, 7, 2, 3, shape, end=0.1),
+            schedules.warmup_stable_decay(
+                0.4, 7, warmup_steps=2, decay_steps=3, shape=shape, end=0.1
+            ),
             0.0,
             0.1,
         )
@@ -227,7 +276,7 @@ FIRST_AND_LAST = {
         )
     },
     "warmup_stable_decay, stable": (
-        schedules.warmup_stable_decay(0.4, 7, 0, 0, end=0.1),
+        schedules.warmup_stable_decay(0.4, 7, warmup_steps=0, decay_steps=0, end=0.1),
         0.4,
         0.1,
     ),
@@ -263,50 +312,54 @@ def test_runs_of_one_to_three_steps_have_the_rates_of_their_equations():
 
 def test_one_cycle_of_two_steps_does_not_start_at_its_peak():
     """`optax.linear_onecycle_schedule(2, 1.0)` does."""
-    ours = rates(schedules.one_cycle(1.0, 2, 0.5), np.arange(4))
+    ours = rates(
+        schedules.one_cycle(1.0, total_steps=2, start_fraction=0.5), np.arange(4)
+    )
     np.testing.assert_allclose(ours, [1 / 25, 1.0, 1 / 25e4, 1 / 25e4], 1e-6)
 
 
 IDENTITIES = {
     "the root of time is a power": (
-        schedules.inverse_sqrt(0.3, 0.1),
+        schedules.inverse_sqrt(0.3, rate=0.1),
         schedules.power_decay(0.3, 0.5, 0.1),
     ),
     "time is a power": (
-        schedules.inverse_time(0.3, 0.1),
+        schedules.inverse_time(0.3, rate=0.1),
         schedules.power_decay(0.3, 1, 0.1),
     ),
     "a line is a polynomial": (
-        schedules.linear(0.3, 90, 0.1),
-        schedules.polynomial(0.3, 90, 1, 0.1),
+        schedules.linear(0.3, total_steps=90, end=0.1),
+        schedules.polynomial(0.3, total_steps=90, power=1, end=0.1),
     ),
     "compound interest is exponential": (
         schedules.compound_decay(0.3, 0.06, 12),
-        schedules.exponential_decay(0.3, (1 + 0.06 / 12) ** -12),
+        schedules.exponential_decay(0.3, decay_rate=(1 + 0.06 / 12) ** -12),
     ),
     "steps are a staircase": (
-        schedules.step_decay(0.3, 0.7, 9),
-        schedules.exponential_decay(0.3, 0.7, 9, staircase=True),
+        schedules.step_decay(0.3, factor=0.7, every=9),
+        schedules.exponential_decay(0.3, decay_rate=0.7, decay_steps=9, staircase=True),
     ),
     "equal factors at equal distances are steps": (
-        schedules.step_decay(0.3, 0.7, 9),
+        schedules.step_decay(0.3, factor=0.7, every=9),
         schedules.piecewise(0.3, range(9, 3000, 9), [0.7] * 333),
     ),
     "the first cycle is a cosine": (
-        schedules.cosine_restarts(0.3, 5000, 1.5, 0.5, 0.1),
+        schedules.cosine_restarts(0.3, 5000, 1.5, peak_decay=0.5, end=0.1),
         schedules.cosine(0.3, 5000, end=0.1),
     ),
     "a cosine decays without being stable": (
-        schedules.warmup_stable_decay(0.3, 90, 10, 80, "cosine", 0.1),
-        schedules.cosine(0.3, 90, 10, 0.1),
+        schedules.warmup_stable_decay(
+            0.3, 90, warmup_steps=10, decay_steps=80, shape="cosine", end=0.1
+        ),
+        schedules.cosine(0.3, 90, warmup_steps=10, end=0.1),
     ),
     "a warm-up and a cosine, joined": (
-        schedules.cosine(0.3, 90, 10, 0.1),
-        schedules.warmup(schedules.cosine(0.3, 80, 0, 0.1), 10),
+        schedules.cosine(0.3, 90, warmup_steps=10, end=0.1),
+        schedules.warmup(schedules.cosine(0.3, 80, warmup_steps=0, end=0.1), 10),
     ),
     "exp_range without decay is triangular": (
         schedules.cyclic(0.1, 0.3, 9),
-        schedules.cyclic(0.1, 0.3, 9, "exp_range"),
+        schedules.cyclic(0.1, 0.3, 9, mode="exp_range"),
     ),
 }
 
@@ -324,12 +377,15 @@ def test_inverse_sqrt_can_be_the_schedule_of_the_transformer():
     vaswani = width**-0.5 * np.minimum(steps**-0.5, steps * warmup**-1.5)
     peak = (width * warmup) ** -0.5
     assert_close(
-        rates(schedules.inverse_sqrt(peak, 1 / warmup, warmup), steps), vaswani
+        rates(
+            schedules.inverse_sqrt(peak, rate=1 / warmup, warmup_steps=warmup), steps
+        ),
+        vaswani,
     )
 
 
 def test_known_decay_rates_are_not_rounded_before_they_are_raised():
-    ours = schedules.exponential_decay(1.0, 0.99995)(200_000)
+    ours = schedules.exponential_decay(1.0, decay_rate=0.99995)(200_000)
     np.testing.assert_allclose(ours, 0.99995**200_000, 2e-6)
 
 
@@ -349,7 +405,7 @@ def test_cycles_restart_at_their_first_step():
 
 
 def test_a_schedule_takes_a_step_an_array_of_steps_and_a_state():
-    schedule = schedules.cosine(0.3, 90, 10)
+    schedule = schedules.cosine(0.3, 90, warmup_steps=10)
     state = schedule.init()._replace(step=jnp.asarray(30))
     one, many = schedule(30), schedule(np.array([[30, 60]]))
     assert one.shape == ()
@@ -358,7 +414,7 @@ def test_a_schedule_takes_a_step_an_array_of_steps_and_a_state():
 
 
 def test_join_schedules_of_optax_gives_the_same_as_join():
-    parts = [schedules.linear(0.1, 10, 0.3), schedules.cosine(0.3, 30)]
+    parts = [schedules.linear(0.1, total_steps=10, end=0.3), schedules.cosine(0.3, 30)]
     with jax.numpy_dtype_promotion("standard"):
         theirs = rates(optax.join_schedules(parts, [10]), np.arange(60))
     assert_close(rates(schedules.join(parts, [10]), np.arange(60)), theirs)

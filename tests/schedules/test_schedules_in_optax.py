@@ -8,7 +8,7 @@ import pytest
 
 from adaptax import schedules
 
-SCHEDULE = schedules.cosine(0.1, 8, 2, 0.01)
+SCHEDULE = schedules.cosine(0.1, 8, warmup_steps=2, end=0.01)
 RATES = np.asarray(SCHEDULE(np.arange(12)))
 
 
@@ -67,7 +67,7 @@ def test_inject_hyperparams_can_make_the_schedule_itself():
     """Its numbers are then part of the state."""
 
     def optimizer(peak, total_steps):
-        return optax.sgd(schedules.cosine(peak, total_steps, 2, 0.01))
+        return optax.sgd(schedules.cosine(peak, total_steps, warmup_steps=2, end=0.01))
 
     injected = optax.inject_hyperparams(optimizer)(peak=0.1, total_steps=8)
     updates, _ = updates_of(injected)

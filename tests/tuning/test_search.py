@@ -360,7 +360,7 @@ def test_cosines_are_drawn_as_the_schedule_gives_them():
     pairs, _ = cosine_grid(0.01, 1.0, 40)
     drawn = drawn_cosines(pairs, 50)
     for (peak, share), rates in zip(pairs, drawn, strict=True):
-        schedule = adaptax.cosine(peak, 50, round(share * 50))
+        schedule = adaptax.cosine(peak, 50, warmup_steps=round(share * 50))
         np.testing.assert_allclose(rates, schedule(np.arange(50)), rtol=1e-5, atol=1e-8)
 
 
