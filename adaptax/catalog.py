@@ -997,16 +997,21 @@ _SCHEDULES = (
             "cycle_mult": 2.0,
             "peak_decay": 0.8,
             "end": 0.05,
+            "warmup_steps": 2,
+            "start": 0.02,
         },
         "Loshchilov & Hutter (2017)",
+        variants=({"warmup_steps": 0},),
         optax_forms=("optax.sgdr_schedule",),
-        optax_twin=lambda: optax.join_schedules(
-            [
-                optax.cosine_decay_schedule(0.8, 10, 0.05 / 0.8),
-                optax.cosine_decay_schedule(0.64, 20, 0.05 / 0.64),
-                optax.cosine_decay_schedule(0.512, 40, 0.05 / 0.512),
-            ],
-            [10, 30],
+        optax_twin=lambda: optax.sgdr_schedule(
+            {
+                "init_value": 0.02,
+                "peak_value": peak,
+                "warmup_steps": 2,
+                "decay_steps": steps,
+                "end_value": 0.05,
+            }
+            for peak, steps in ((0.8, 10), (0.64, 20), (0.512, 40))
         ),
         over=lambda rate, total_steps: schedules.cosine_restarts(
             rate, max(total_steps // 3, 1), 2.0
@@ -1017,9 +1022,13 @@ _SCHEDULES = (
         "cyclic",
         "schedule",
         schedules.cyclic,
-        {"low": 0.1, "high": 0.8, "half_cycle": 6, "gamma": 0.98},
+        {"low": 0.1, "high": 0.8, "half_cycle": 6, "fall_steps": 9, "gamma": 0.98},
         "Smith (2017)",
-        variants=({"mode": "triangular2"}, {"mode": "exp_range"}),
+        variants=(
+            {"fall_steps": None},
+            {"mode": "triangular2"},
+            {"mode": "exp_range"},
+        ),
         differs="Optax has no cycles of triangles.",
         over=lambda rate, total_steps: schedules.cyclic(
             rate / 10, rate, max(total_steps // 10, 1)

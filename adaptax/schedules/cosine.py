@@ -7,7 +7,7 @@ Source: Loshchilov & Hutter (2017), "SGDR: Stochastic Gradient Descent with Warm
 Restarts"; the warm-up is that of Goyal et al. (2017), "Accurate, Large Minibatch SGD".
 
 T counts the warm-up, as `optax.warmup_cosine_decay_schedule` does; Keras's
-`CosineDecay` counts the steps after it.
+`CosineDecay` counts the steps after it, and its α is `end=α * peak`.
 """
 
 from adaptax import checks

@@ -1,11 +1,17 @@
 """Cosine with warm restarts: cycles of falling rates, each maybe longer and lower.
 
-    η_t = η_end + ½ (ηᵢ − η_end) (1 + cos π(t − sᵢ)/Tᵢ)      for sᵢ <= t < sᵢ + Tᵢ
+    x = t − sᵢ                                                for sᵢ <= t < sᵢ + Tᵢ
+    η_t = η_start + (ηᵢ − η_start) x/w                                x < w
+    η_t = η_end + ½ (ηᵢ − η_end) (1 + cos π(x − w)/(Tᵢ − w))          x >= w
     Tᵢ = T₀ mⁱ,    sᵢ = T₀ (mⁱ − 1)/(m − 1),    ηᵢ = max(η_peak γⁱ, η_end)
 
 Source: Loshchilov & Hutter (2017), "SGDR: Stochastic Gradient Descent with Warm
-Restarts" (without γ). `optax.sgdr_schedule` takes a list of cycles and ends; this goes
-on for ever.
+Restarts" (without γ and w). `optax.sgdr_schedule` takes a list of cycles and ends; this
+goes on for ever.
+
+Keras's `CosineDecayRestarts` with α is `end=α * peak`, which is a rate. With `m_mul`
+below 1 besides, it lowers not the peaks but their heights above the end: it is α η_peak
++ (1 − α) η_t with `end=0`, by `as_schedule`.
 """
 
 import jax
@@ -28,11 +34,14 @@ def cosine_restarts(
     *,
     peak_decay: Scalar = 1.0,
     end: Scalar = 0.0,
+    warmup_steps: Scalar = 0,
+    start: Scalar = 0.0,
 ) -> Schedule:
     """Fall along half a cosine, start again from the peak, and so on.
 
-    The rate is `peak` at step 0, and jumps up at the first step of each cycle. The last
-    step of a cycle is one step short of `end`.
+    The rate is `peak` at step 0, and jumps up at the first step of each cycle; with a
+    warm-up it is `start` there, and rises. The last step of a cycle is one step short
+    of `end`.
 
     Args:
         peak: η_peak >= 0.
@@ -41,6 +50,8 @@ def cosine_restarts(
             that is 4e-6 of itself or less from a whole step is that step.
         peak_decay: γ, 0 < γ <= 1, what multiplies the peak at each restart.
         end: η_end, 0 <= η_end <= η_peak.
+        warmup_steps: w, 0 <= w <= T₀, the first steps of each cycle, a linear rise.
+        start: η_start >= 0, the rate from which it rises.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -51,6 +62,9 @@ def cosine_restarts(
     checks.number("peak_decay", peak_decay, above=0, at_most=1)
     checks.rate("end", end)
     checks.at_most("end", end, "peak", peak)
+    checks.steps("warmup_steps", warmup_steps)
+    checks.at_most("warmup_steps", warmup_steps, "first_cycle", first_cycle)
+    checks.rate("start", start)
 
     def rate(step):
         excess = precise(lambda xp, mult: mult - 1, cycle_mult)
@@ -62,7 +76,8 @@ def cosine_restarts(
             jnp.where(grows, *pair) for pair in zip(growing, equal, strict=True)
         )
         top = jnp.maximum(real(peak) * jnp.exp(index * log(peak_decay)), real(end))
-        return between(top, end, half_cosine(elapsed(rest, 0, length)))
+        risen = between(start, top, elapsed(rest, 0, warmup_steps))
+        return between(risen, end, half_cosine(elapsed(rest, warmup_steps, length)))
 
     return as_schedule(rate)
 

@@ -1,12 +1,12 @@
 """Cyclic: the rate rises and falls in triangles between two bounds.
 
-    c = ⌊t/2s⌋,    x = |t/s − 2c − 1|
-    η_t = η_low + (η_high − η_low) (1 − x) · a
+    c = ⌊t/(s + f)⌋,    x = t − c (s + f)
+    η_t = η_low + (η_high − η_low) h · a,    h = x/s  for x <= s,  (s + f − x)/f  after
 
     a = 1 (triangular),    2^(−c) (triangular2),    γᵗ (exp_range)
 
 Source: Smith (2017), "Cyclical Learning Rates for Training Neural Networks". The same
-as PyTorch's `CyclicLR` with `step_size_up=s`.
+as PyTorch's `CyclicLR` with `step_size_up=s` and `step_size_down=f`.
 """
 
 from typing import Literal
@@ -18,7 +18,7 @@ from adaptax.checks import Scalar
 from adaptax.rates import Schedule, as_schedule
 from adaptax.scalars import log, real
 from adaptax.schedules.curves import between
-from adaptax.schedules.periods import whole
+from adaptax.schedules.periods import total, whole
 from adaptax.words import translating
 
 Mode = Literal["triangular", "triangular2", "exp_range"]
@@ -29,18 +29,21 @@ def cyclic(
     low: Scalar,
     high: Scalar,
     half_cycle: Scalar,
+    fall_steps: Scalar | None = None,
     *,
     mode: Mode = "triangular",
     gamma: Scalar = 1.0,
 ) -> Schedule:
     """Rise from a low rate to a high one and fall back, for ever.
 
-    The rate is `low` at step 0 and at every multiple of 2s, and highest half-way.
+    The rate is `low` at step 0 and at every multiple of s + f, and highest s steps
+    later.
 
     Args:
         low: η_low >= 0.
         high: η_high >= η_low.
-        half_cycle: s >= 1, the steps of a rise, and of a fall.
+        half_cycle: s >= 1, the steps of a rise, and of a fall too by default.
+        fall_steps: f >= 1, the steps of a fall if they are others.
         mode: "triangular", "triangular2" (each triangle half as high as the last) or
             "exp_range" (their height decays with every step). Structural.
         gamma: γ, 0 < γ <= 1, for "exp_range"; the other modes do not use it.
@@ -52,12 +55,16 @@ def cyclic(
     checks.rate("high", high)
     checks.at_most("low", low, "high", high)
     checks.steps("half_cycle", half_cycle, at_least=1)
+    fall = half_cycle if fall_steps is None else fall_steps
+    checks.steps("fall_steps", fall, at_least=1)
     checks.one_of("mode", mode, Mode)
     checks.number("gamma", gamma, above=0, at_most=1)
 
     def rate(step):
-        cycle, rest = whole(step, 2 * half_cycle)
-        height = 1 - jnp.abs(rest / real(half_cycle) - 1)
+        cycle, rest = whole(step, total(half_cycle, fall))
+        falls = rest > real(half_cycle)
+        left = 1 - (rest - real(half_cycle)) / real(fall)
+        height = jnp.where(falls, left, rest / real(half_cycle))
         if mode == "triangular2":
             height = height * jnp.exp2(-cycle)
         elif mode == "exp_range":

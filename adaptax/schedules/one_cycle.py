@@ -8,8 +8,10 @@ Source: Smith & Topin (2018), "Super-Convergence: Very Fast Training of Neural N
 Using Large Learning Rates", in the two phases of fast.ai and PyTorch.
 
 The peak is at step φT and the end at step T, as in `optax.cosine_onecycle_schedule`
-(which rounds φT down). PyTorch's `OneCycleLR` with T steps has them one step earlier:
-it is `one_cycle(peak, total_steps=T - 1, start_fraction=(φ * T - 1) / (T - 1))`.
+(which rounds φT down). PyTorch's `OneCycleLR` with T >= 2 steps has them one step
+earlier: it is `one_cycle(peak, total_steps=T - 1, start_fraction=(φ * T - 1) / (T -
+1))`. Where φT < 1 that is negative: the peak lies before step 0. With φ = 1 PyTorch's
+last step is at the peak, here at the end.
 """
 
 from typing import Literal
@@ -43,7 +45,8 @@ def one_cycle(
     Args:
         peak: η_peak >= 0.
         total_steps: T >= 1, in steps.
-        start_fraction: φ, 0 <= φ <= 1, the part of the steps in which the rate rises.
+        start_fraction: φ, −1 <= φ <= 1, the part of the steps in which the rate rises.
+            Below 0 it has been falling from the peak since step φT.
         div_factor: d >= 1, by which the first rate is below the peak.
         final_div_factor: D >= 1, by which the last rate is below the first.
         anneal: "cosine" or "linear", for both phases. Structural.
@@ -53,7 +56,7 @@ def one_cycle(
     """
     checks.rate("peak", peak)
     checks.steps("total_steps", total_steps, at_least=1)
-    checks.number("start_fraction", start_fraction, at_least=0, at_most=1)
+    checks.number("start_fraction", start_fraction, at_least=-1, at_most=1)
     checks.number("div_factor", div_factor, at_least=1)
     checks.number("final_div_factor", final_div_factor, at_least=1)
     checks.one_of("anneal", anneal, Anneal)

@@ -57,6 +57,13 @@ def whole(step: jax.Array, period: Scalar) -> tuple[jax.Array, jax.Array]:
     return count, jnp.clip(step - count * period, 0, period)
 
 
+def total(*lengths: Scalar) -> Any:
+    """Add lengths up: exactly if all are of an integer type."""
+    if all(isinstance(length, int) for length in lengths):
+        return sum(lengths)
+    return sum(map(as_integer if integral(*lengths) else real, lengths))
+
+
 def integral(*values: Any) -> bool:
     """Tell whether all values are of an integer type."""
     return all(jnp.issubdtype(jnp.result_type(value), jnp.integer) for value in values)

@@ -18,7 +18,7 @@ CONTROLLERS = {
     "norm": lambda decay=0.9: adaptax.gradient_variance(decay, by="norm"),
     "sasa": lambda factor=0.5: adaptax.stationarity(factor, warmup=0, window=32),
     "pflug": lambda factor=0.5: adaptax.stationarity(factor, warmup=0, test="pflug"),
-    "line search": adaptax.line_search,
+    "line search": lambda initial=1.0: adaptax.line_search(initial=initial),
 }
 CURVATURES = jnp.asarray([0.1, 0.4, 1.0])
 

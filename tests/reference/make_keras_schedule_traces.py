@@ -40,6 +40,18 @@ SCHEDULES = {
         "t_mul": 2.0,
         "m_mul": 0.5,
     },
+    "CosineDecayRestarts to alpha": {
+        "first_decay_steps": 8,
+        "t_mul": 2.0,
+        "m_mul": 1.0,
+        "alpha": 0.1,
+    },
+    "CosineDecayRestarts lower, to alpha": {
+        "first_decay_steps": 8,
+        "t_mul": 1.0,
+        "m_mul": 0.5,
+        "alpha": 0.1,
+    },
 }
 
 

@@ -37,6 +37,27 @@ SCHEDULERS = {
         "mode": "exp_range",
         "gamma": 0.97,
     },
+    "CyclicLR asymmetric": {
+        "base_lr": 0.1,
+        "max_lr": 0.8,
+        "step_size_up": 3,
+        "step_size_down": 8,
+    },
+    "CyclicLR asymmetric triangular2": {
+        "base_lr": 0.1,
+        "max_lr": 0.8,
+        "step_size_up": 8,
+        "step_size_down": 3,
+        "mode": "triangular2",
+    },
+    "CyclicLR asymmetric exp_range": {
+        "base_lr": 0.1,
+        "max_lr": 0.8,
+        "step_size_up": 1,
+        "step_size_down": 6,
+        "mode": "exp_range",
+        "gamma": 0.97,
+    },
     "OneCycleLR": {"max_lr": 0.8, "total_steps": 60, "pct_start": 0.25},
     "OneCycleLR linear": {
         "max_lr": 0.8,
@@ -45,6 +66,19 @@ SCHEDULERS = {
         "anneal_strategy": "linear",
         "div_factor": 10.0,
         "final_div_factor": 100.0,
+    },
+    "OneCycleLR of 2": {"max_lr": 0.8, "total_steps": 2},
+    "OneCycleLR of 3": {"max_lr": 0.8, "total_steps": 3},
+    "OneCycleLR without a rise": {"max_lr": 0.8, "total_steps": 60, "pct_start": 0.0},
+    "OneCycleLR of 2 without a rise": {
+        "max_lr": 0.8,
+        "total_steps": 2,
+        "pct_start": 0.0,
+    },
+    "OneCycleLR of 3 linear": {
+        "max_lr": 0.8,
+        "total_steps": 3,
+        "anneal_strategy": "linear",
     },
 }
 
@@ -55,12 +89,13 @@ def rates(name: str, arguments: dict) -> list[float]:
     optimizer = torch.optim.SGD([weight], lr=RATE, momentum=0.9)
     scheduler = getattr(lr_scheduler, name.split()[0])(optimizer, **arguments)
     seen = []
-    for _ in range(STEPS):
+    steps = arguments.get("total_steps", STEPS)
+    for _ in range(steps):
         seen.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.step()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if len(seen) < STEPS:
+            if len(seen) < steps:
                 scheduler.step()
     return seen
 

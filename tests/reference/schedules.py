@@ -88,21 +88,35 @@ def cosine(step, *, peak, total_steps, warmup_steps=0, end=0.0):
 
 
 def cosine_restarts(
-    step, *, peak, first_cycle, cycle_mult=1.0, peak_decay=1.0, end=0.0
+    step,
+    *,
+    peak,
+    first_cycle,
+    cycle_mult=1.0,
+    peak_decay=1.0,
+    end=0.0,
+    warmup_steps=0,
+    start=0.0,
 ):
     """Half cosines one after the other, by walking through the cycles."""
-    start, length = 0, first_cycle
-    while step >= start + length:
-        start, length = start + length, length * cycle_mult
+    length = first_cycle
+    while step >= length:
+        step, length = step - length, length * cycle_mult
         peak = max(peak * peak_decay, end)
-    return end + (peak - end) * (1 + math.cos(math.pi * (step - start) / length)) / 2
+    if step < warmup_steps:
+        return start + (peak - start) * step / warmup_steps
+    part = (step - warmup_steps) / (length - warmup_steps)
+    return end + (peak - end) * (1 + math.cos(math.pi * part)) / 2
 
 
-def cyclic(step, *, low, high, half_cycle, mode="triangular", gamma=1.0):
-    """The formulas as printed by Smith (2017)."""
-    cycle = math.floor(1 + step / (2 * half_cycle))
-    x = abs(step / half_cycle - 2 * cycle + 1)
-    height = (high - low) * max(0, 1 - x)
+def cyclic(
+    step, *, low, high, half_cycle, fall_steps=None, mode="triangular", gamma=1.0
+):
+    """The formulas as printed by Smith (2017), each half of its own length."""
+    fall = fall_steps or half_cycle
+    cycle = 1 + step // (half_cycle + fall)
+    x = step % (half_cycle + fall)
+    height = (high - low) * min(x / half_cycle, 1 - (x - half_cycle) / fall)
     scales = {
         "triangular": 1,
         "triangular2": 2.0 ** (1 - cycle),

@@ -81,6 +81,7 @@ OUT_OF_RANGE = {
         lambda: cosine(0.1, 10, warmup_steps=11),
         lambda: cosine(0.1, 10, warmup_steps=-1),
         lambda: inverse_sqrt(0.1, warmup_steps=-1),
+        lambda: cosine_restarts(0.1, 5, warmup_steps=6),
         lambda: warmup_stable_decay(0.1, 10, warmup_steps=-1, decay_steps=1),
     ],
     "decay_steps": [
@@ -139,7 +140,11 @@ OUT_OF_RANGE = {
         )
     ],
     "steps": [lambda: warmup(constant(0.1), -1), lambda: schedules.offset(min, NAN)],
-    "start": [lambda: warmup(constant(0.1), 5, start=-0.1)],
+    "fall_steps": [lambda: cyclic(0.1, 0.2, 5, 0)],
+    "start": [
+        lambda: cosine_restarts(0.1, 5, start=-0.1),
+        lambda: warmup(constant(0.1), 5, start=-0.1),
+    ],
     "ratio": [lambda: schedules.stretch(constant(0.1), 0)],
     "schedules": [lambda: join([], []), lambda: schedules.multiply()],
     "grad_norms": [
@@ -227,6 +232,7 @@ def test_steps_beyond_the_integers_may_be_given_as_total_steps():
         linear(0.1, total_steps=far),
         cosine(0.1, far),
         step_decay(0.1, factor=0.5, every=far),
+        cyclic(0.1, 0.2, far, far),
         warmup(constant(0.1), 0),
         piecewise(0.1, [10, far], [1.0, 0.5]),
         schedules.offset(constant(0.1), -far),
@@ -252,6 +258,9 @@ EDGES = [
     (inverse_sqrt, {"initial": 0.3, "rate": 0.0, "warmup_steps": 0.0}),
     (polynomial, {"initial": 0.3, "total_steps": 1.0, "power": 0.3, "end": 0.0}),
     (cosine_restarts, {"peak": 0.3, "first_cycle": 9.0, "cycle_mult": 1.0}),
+    (cosine_restarts, {"peak": 0.3, "first_cycle": 9.0, "warmup_steps": 9.0}),
+    (cyclic, {"low": 0.1, "high": 0.3, "half_cycle": 1.0, "fall_steps": 1.0}),
+    (one_cycle, {"peak": 0.3, "total_steps": 2.0, "start_fraction": -0.5}),
     (one_cycle, {"peak": 0.0, "total_steps": 9.0, "start_fraction": 0.0}),
     (one_cycle, {"peak": 0.3, "total_steps": 9.0, "start_fraction": 1.0}),
     (
@@ -306,7 +315,7 @@ def test_gradients_by_every_number_are_finite(name):
 
     def rates(numbers, steps):
         for variant in ({}, *entry.variants):
-            yield entry.factory(**numbers, **rest, **variant)(steps)
+            yield entry.factory(**{**numbers, **rest, **variant})(steps)
 
     assert_gradients_are_finite(rates, numbers)
 

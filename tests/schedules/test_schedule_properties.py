@@ -1,6 +1,7 @@
 """What holds for every value of the arguments."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +23,13 @@ quick = settings(max_examples=25, deadline=None, derandomize=True)
 
 @functools.cache
 def program(name, structure=()):
-    """Compile a schedule once, for all arguments and steps."""
+    """Compile a schedule once, for all arguments, as its signature lists them."""
     factory = getattr(schedules, name)
+    takes = tuple(inspect.signature(factory).parameters)
 
     def rates(arguments, steps):
-        return factory(*arguments, **dict(structure))(steps)
+        named = dict(zip(takes, arguments, strict=False))
+        return factory(**named, **dict(structure))(steps)
 
     return jax.jit(rates)
 
