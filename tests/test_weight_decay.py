@@ -133,7 +133,7 @@ def test_a_schedule_decays_as_in_optax(ours, theirs):
 
 
 def test_a_schedule_of_adaptax_and_one_of_optax_decay_alike():
-    ours = adaptax.linear(0.5, 4, 0.1)
+    ours = adaptax.linear(0.5, total_steps=4, end=0.1)
     theirs = optax.linear_schedule(0.5, 0.1, 4)
     made = (adaptax.lion(0.1, weight_decay=decay) for decay in (ours, theirs))
     assert_same_steps(*map(jitted, made))
