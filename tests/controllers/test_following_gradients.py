@@ -146,11 +146,12 @@ def test_the_gradient_is_what_is_told_by_its_name():
 def test_under_a_mask_only_its_own_part_of_the_gradient_counts():
     gradient = {"a": jnp.asarray(2.0), "b": jnp.asarray(100.0)}
     inner = adaptax.gradient_variance(by="norm")
-    controller = optax.masked(inner, {"a": True, "b": False})
-    state = controller.init(gradient)
+    masked = optax.masked(inner, {"a": True, "b": False})
+    rates = optax.chain(adaptax.constant(1.0), masked)
+    state = rates.init(gradient)
     for scale in (1.0, 2.0):
         given = {"a": scale * gradient["a"], "b": gradient["b"]}
-        _, state = controller.update(given, state, given, grad=given)
+        _, state = rates.update(given, state, given, grad=given)
     assert adaptax.learning_rate(state) == 0.5
 
 
