@@ -16,10 +16,17 @@ import optax
 from adaptax import checks, counters
 from adaptax.checks import require
 from adaptax.guards import flattened, guarded, require_matching
-from adaptax.leaves import is_placeholder, without_variables
+from adaptax.leaves import is_placeholder
 from adaptax.plausibility import Usual, judged, usual
 from adaptax.rates import Rate, scale_updates
-from adaptax.states import LABELED, asked, folded, parts_in_use
+from adaptax.states import (
+    LABELED,
+    asked,
+    folded,
+    parts_in_use,
+    settled,
+    without_variables,
+)
 
 _S = TypeVar("_S")
 
@@ -78,8 +85,9 @@ class Controller(Rate):
 
         Args:
             opt_state: The state of any optimizer that contains this controller, at any
-                depth. Controllers of one kind in the groups of `optax.partition` count
-                as copies of one, and each group's is advanced.
+                depth. An `nnx.Optimizer` is itself changed, and returned. Controllers
+                of one kind in the groups of `optax.partition` count as copies of one,
+                and each group's is advanced.
             metric: A scalar. One that is not finite is counted and changes nothing
                 else.
 
@@ -123,7 +131,8 @@ class Controller(Rate):
                 jax.tree.structure(node), jax.tree.leaves(advanced)
             )
 
-        return jax.tree.map(advance, opt_state, is_leaf=is_own)
+        changed = jax.tree.map(advance, opt_state, is_leaf=is_own)
+        return settled(opt_state, changed)
 
 
 OBSERVED = "observed_metric"

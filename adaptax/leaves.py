@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import optax
 
 from adaptax.fusion import apart
-from adaptax.states import asked
 
 _FEW = 8  # scalars, which every loop may add for itself
 _LARGE = 2**16  # elements, from which on to store them takes longer than to add them
@@ -259,17 +258,3 @@ def _total(parts: list[jax.Array], dtype: jnp.dtype) -> jax.Array:
 @jax.jit
 def _sum_of_many(parts: list[jax.Array]) -> jax.Array:
     return apart(jnp.sum, jnp.stack(parts))
-
-
-def is_variable(node: object) -> bool:
-    """Return whether a node is a Variable, in which Flax NNX keeps an array."""
-    return asked(node, "get_metadata") is not None
-
-
-def without_variables(tree: Any) -> Any:
-    """Take arrays out of the Variables in which Flax NNX keeps an optimizer's state."""
-
-    def unwrap(node):
-        return jax.tree.leaves(node)[0] if is_variable(node) else node
-
-    return jax.tree.map(unwrap, tree, is_leaf=is_variable)

@@ -28,8 +28,6 @@ from adaptax.leaves import (
     is_complex,
     is_number,
     is_trained,
-    is_variable,
-    without_variables,
 )
 from adaptax.rates import ConstantState
 from adaptax.states import (
@@ -40,9 +38,12 @@ from adaptax.states import (
     fields_of,
     folded,
     is_own,
+    is_variable,
     key_of,
     optimizer_state,
     parts_in_use,
+    settled,
+    without_variables,
 )
 from adaptax.varying import axes_of, spread
 from adaptax.words import translating
@@ -103,8 +104,8 @@ def set_learning_rate(opt_state: _S, value: Scalar | dict[Any, Any]) -> _S:
     multiplying it. What `optax.inject_hyperparams` keeps as a number is set there.
 
     Args:
-        opt_state: An optimizer's state, or a container, as in `learning_rate`; for
-            `nnx.Optimizer`, its `opt_state`.
+        opt_state: An optimizer's state, or a container, as in `learning_rate`. An
+            `nnx.Optimizer` is itself changed, and returned.
         value: The rate >= 0; under `optax.partition`, and for containers, either one
             for all the labels or a dict of some labels.
 
@@ -128,7 +129,8 @@ def set_learning_rate(opt_state: _S, value: Scalar | dict[Any, Any]) -> _S:
         target = targets.get(tuple(map(key_of, path)))
         return node if target is None else _filled(node, target)
 
-    return jax.tree.map_with_path(visit, opt_state, is_leaf=is_variable)
+    changed = jax.tree.map_with_path(visit, opt_state, is_leaf=is_variable)
+    return settled(opt_state, changed)
 
 
 def telemetry(opt_state: Any) -> dict[str, jax.Array]:

@@ -24,7 +24,7 @@ its table of codes, and the dither, are ours. Optax has no such method.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -132,7 +132,7 @@ def quantized(
         updates, new = inner.update(updates, old, params, **extra_args)
 
         def leaf(kept, was, now):
-            if not isinstance(kept, Quantized):
+            if _coded(kept) is None:
                 return now
             return quantize(jnp.where(jnp.isfinite(now), now, was), block, step)
 
@@ -279,14 +279,27 @@ def _dither(shape: tuple[int, ...], step: Any) -> jax.Array:
 
 def _map_codes(function: Callable[..., Any], state: Any, *states: Any) -> Any:
     """Map over the leaves, of which `Quantized` is one, and a `quantized` within."""
-    kinds = Quantized, QuantizedState
-    return jax.tree.map(
-        function, state, *states, is_leaf=lambda node: isinstance(node, kinds)
-    )
+
+    def is_leaf(node):
+        return isinstance(node, QuantizedState) or _coded(node) is not None
+
+    return jax.tree.map(function, state, *states, is_leaf=is_leaf)
+
+
+def _coded(node: Any) -> Quantized | None:
+    """Return a node as `Quantized`; Flax NNX makes a mapping of what is in a Variable."""
+    if isinstance(node, Quantized):
+        return node
+    if not isinstance(node, Mapping) or set(node) != set(Quantized._fields):
+        return None
+    codes, scales = node["codes"], node["scales"]
+    is_array = hasattr(codes, "dtype") and hasattr(scales, "dtype")
+    return Quantized(codes, scales) if is_array and codes.dtype == jnp.int8 else None
 
 
 def _restored(node: Any) -> Any:
-    return node.array() if isinstance(node, Quantized) else node
+    coded = _coded(node)
+    return node if coded is None else coded.array()
 
 
 def _keeps_parameters(node: Any) -> bool:

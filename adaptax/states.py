@@ -59,6 +59,54 @@ def optimizer_state(state: Any) -> Any:
     return state if isinstance(state, tuple) else getattr(state, "opt_state", state)
 
 
+def is_variable(node: object) -> bool:
+    """Return whether a node is a Variable, in which Flax NNX keeps an array."""
+    return asked(node, "get_metadata") is not None
+
+
+def without_variables(tree: Any) -> Any:
+    """Take what NNX keeps in Variables out of them: an array, or a masked node."""
+
+    def unwrap(node):
+        if not is_variable(node):
+            return node
+        (value,) = parts_of(node).values()
+        return value
+
+    return jax.tree.map(unwrap, tree, is_leaf=is_variable)
+
+
+def settled(state: _T, changed: _T) -> _T:
+    """Return the changed state; an `nnx.Optimizer` in it is itself changed.
+
+    Args:
+        state: As it was.
+        changed: Of the same structure. Where `state` has an optimizer of NNX, which
+            users share and expect to change, its Variables get the new values.
+    """
+
+    def settle(one, other):
+        if not _is_shared(one):
+            return other
+        pairs = (
+            filter(is_variable, jax.tree.leaves(node.opt_state, is_leaf=is_variable))
+            for node in (one, other)
+        )
+        for variable, new in zip(*pairs, strict=True):
+            variable.set_value(new.get_value())
+        return one
+
+    return jax.tree.map(settle, state, changed, is_leaf=_is_shared)
+
+
+def _is_shared(node: Any) -> bool:
+    """Return whether a node is an object with the state of an optimizer inside."""
+    state = optimizer_state(node)
+    if state is node or dataclasses.is_dataclass(node):
+        return False
+    return any(map(is_variable, jax.tree.leaves(state, is_leaf=is_variable)))
+
+
 def is_own(node: Any) -> bool:
     """Return whether a node is a state whose class is of adaptax or Optax."""
     library = type(node).__module__.split(".")[0]

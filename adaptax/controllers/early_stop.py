@@ -24,9 +24,8 @@ from adaptax.checks import Scalar, require
 from adaptax.controllers import evaluations
 from adaptax.controllers.evaluations import UNSEEN, Mode, Window, improves, whole
 from adaptax.following import Controller, follow
-from adaptax.leaves import without_variables
 from adaptax.scalars import real
-from adaptax.states import optimizer_state
+from adaptax.states import optimizer_state, without_variables
 from adaptax.words import translating
 
 

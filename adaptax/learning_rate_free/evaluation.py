@@ -14,8 +14,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax.leaves import dtype_of, is_placeholder, is_trained, without_variables
-from adaptax.states import asked, optimizer_state, parts_in_use
+from adaptax.leaves import dtype_of, is_placeholder, is_trained
+from adaptax.states import (
+    asked,
+    optimizer_state,
+    parts_in_use,
+    without_variables,
+)
 
 
 def eval_params(opt_state: Any, params: optax.Params) -> optax.Params:

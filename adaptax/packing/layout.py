@@ -30,9 +30,9 @@ from adaptax.leaves import (
     dtype_of,
     is_placeholder,
     is_trained,
-    without_variables,
 )
 from adaptax.meshes import spec_of
+from adaptax.states import without_variables
 
 _WIDTH = 64
 """Operands of a concatenation. Kernels of a GPU take at most a few hundred."""

@@ -1,0 +1,126 @@
+"""The catalogue in `flax.nnx.Optimizer`: trained, read, set, observed and evaluated."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from conformance.cases import CASES
+from flax import nnx
+
+import adaptax
+
+
+@pytest.fixture(autouse=True)
+def _as_flax_promotes():
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def network():
+    return nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+
+
+def is_matrix(params):
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
+
+
+AROUND = {
+    "alone": lambda tx: tx,
+    "partition": lambda tx: optax.partition(
+        {"x": tx, "y": adaptax.gradient_descent(0.5)},
+        lambda params: jax.tree.map(lambda one: "x" if one else "y", is_matrix(params)),
+    ),
+    "masked": lambda tx: optax.masked(tx, is_matrix),
+}
+
+
+def asked_of(optimizer, model, params=None):
+    """Ask everything; what is refused is the beginning of the message."""
+    found = {
+        "telemetry": adaptax.telemetry(optimizer),
+        "eval_params": adaptax.eval_params(
+            optimizer, nnx.state(model, nnx.Param) if params is None else params
+        ),
+    }
+    for name, ask in {
+        "rate": adaptax.learning_rate,
+        "converged": adaptax.converged,
+        "set": lambda state: adaptax.learning_rate(
+            adaptax.set_learning_rate(state, 0.25)
+        ),
+    }.items():
+        try:
+            found[name] = ask(optimizer)
+        except ValueError as refusal:
+            found[name] = str(refusal)
+    return found
+
+
+def plain(model):
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_an_optimizer_of_nnx_trains_and_answers_as_a_bare_one(around):
+    for case in CASES[list(AROUND).index(around) :: 3]:
+        model = network()
+        tx = optax.with_extra_args_support(AROUND[around](case.optimizer()))
+        params = plain(model)
+        gradients = jax.tree.map(jnp.ones_like, params)
+        optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+        given = jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param))
+        if "value_fn" in case.needs:  # a function of the parameters, which NNX wraps
+            continue
+        state = tx.init(params)
+        for _ in range(2):
+            key = jax.random.key(0)
+            told = case.told(jnp.ones(()), lambda _, g=gradients: g, key, params)
+            optimizer.update(model, given, **told)
+            updates, state = tx.update(gradients, state, params, **told)
+            params = optax.apply_updates(params, updates)
+        chex.assert_trees_all_close(plain(model), params, rtol=1e-5, atol=1e-6)
+        found = asked_of(optimizer, model)
+        bare = asked_of(state, None, params)
+        assert found.keys() == bare.keys(), case
+        for name in ("rate", "converged", "set"):
+            if isinstance(bare[name], str):
+                assert found[name] == bare[name], case
+            else:
+                chex.assert_trees_all_close(found[name], bare[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_setting_and_observing_change_the_optimizer_itself(compiled):
+    model = network()
+    plateau = adaptax.reduce_on_plateau(factor=0.5, patience=0, monitor=None)
+    optimizer = nnx.Optimizer(model, adaptax.adam([0.5, plateau]), wrt=nnx.Param)
+
+    def change(optimizer):
+        adaptax.set_learning_rate(optimizer, 0.25)
+        for metric in (1.0, 1.0):
+            plateau.observe(optimizer, metric)
+
+    (nnx.jit(change) if compiled else change)(optimizer)
+    assert float(adaptax.learning_rate(optimizer)) == 0.125
+    assert adaptax.set_learning_rate(optimizer, 1.0) is optimizer
+    assert plateau.observe(optimizer, 0.5) is optimizer
+    both = {"one": optimizer}
+    assert adaptax.set_learning_rate(both, 2.0)["one"] is optimizer
+    assert float(adaptax.learning_rate(optimizer)) == 2.0
+
+
+def test_moments_in_8_bits_are_kept_so():
+    model = nnx.Linear(64, 64, rngs=nnx.Rngs(0))
+    tx = adaptax.quantized(adaptax.adam(0.1))
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    given = jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param))
+    params, state = plain(model), tx.init(plain(model))
+    gradients = jax.tree.map(jnp.ones_like, params)
+    for _ in range(4):
+        optimizer.update(model, given)
+        updates, state = tx.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+    chex.assert_trees_all_close(plain(model), params, rtol=1e-5)
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(nnx.as_pure(optimizer.opt_state))]
+    assert dtypes.count(jnp.int8) == 2
