@@ -287,7 +287,7 @@ def _map_codes(function: Callable[..., Any], state: Any, *states: Any) -> Any:
 
 
 def _coded(node: Any) -> Quantized | None:
-    """Return a node as `Quantized`; Flax NNX makes a mapping of what is in a Variable."""
+    """Return a node as `Quantized`, of which Flax NNX makes a mapping."""
     if isinstance(node, Quantized):
         return node
     if not isinstance(node, Mapping) or set(node) != set(Quantized._fields):
