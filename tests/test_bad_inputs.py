@@ -816,6 +816,7 @@ ELSEWHERE = {
         "tuning/test_records.py",
         "test_a_header_of_no_bytes_and_a_huge_shape_is_refused",
     ),
+    113: ("test_words.py", "test_a_call_in_another_order_is_refused"),
     124: (
         "test_plausibility.py",
         "test_a_run_with_absurd_losses_ends_about_where_the_others_end",
@@ -832,7 +833,6 @@ LEFT = {
     105: "the death of a rank: likewise",
     107: "a port that is taken: likewise",
     108: "another number of devices at a resume: the issue on many machines",
-    113: "the order of arguments: with the table of migration",
     120: "a loss local to a process: with 61",
     121: "streams: the issue that makes them",
 }
