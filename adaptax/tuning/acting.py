@@ -19,6 +19,7 @@ from jax.custom_batching import custom_vmap
 from jax.extend.core import jaxpr_as_fun
 
 from adaptax.checks import require
+from adaptax.tuning.execution import types_of
 from adaptax.tuning.inner_schedules import InnerSchedules, inner_schedules
 from adaptax.tuning.records import flatten_names
 from adaptax.tuning.trials import Shared, Trial
@@ -131,7 +132,7 @@ class _Traced:
             lambda leaf: jax.ShapeDtypeStruct((), leaf.dtype), hparams
         )
         self._count = len(jax.tree.leaves(scalars))
-        data = jax.tree.map(jnp.asarray, trial.data)
+        data = types_of(trial.data)
 
         def program(function, *arguments):
             def given(hparams, arguments, data):
