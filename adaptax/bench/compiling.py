@@ -99,51 +99,38 @@ def _trial(task: Task, problem: Problem) -> adaptax.Trial:
 
 _RATES = {"learning_rate": adaptax.spaces.log_uniform(1e-4, 1e-2)}
 
+
+def _of_tool(
+    tool: Callable[..., Any], *given: Any, **options: Any
+) -> Callable[[Task, Problem], Any]:
+    def work(task, problem):
+        return tool(_trial(task, problem), *given, **options, progress=False)
+
+    return work
+
+
 TOOLS: dict[str, Callable[[Task, Problem], Any]] = {
-    "find_learning_rate": lambda task, problem: (
-        adaptax.find_learning_rate(
-            _trial(task, problem), num_steps=10, progress=False
-        ).losses
+    "find_learning_rate": _of_tool(adaptax.find_learning_rate, num_steps=10),
+    "sweep": _of_tool(adaptax.sweep, _RATES, samples=4, num_steps=_STEPS),
+    "successive_halving": _of_tool(
+        adaptax.successive_halving, _RATES, samples=9, num_steps=9
     ),
-    "sweep": lambda task, problem: (
-        adaptax.sweep(
-            _trial(task, problem), _RATES, samples=4, num_steps=_STEPS, progress=False
-        ).losses
+    "population_based_training": _of_tool(
+        adaptax.population_based_training,
+        _RATES,
+        members=4,
+        num_steps=_STEPS,
+        interval=2,
     ),
-    "successive_halving": lambda task, problem: (
-        adaptax.successive_halving(
-            _trial(task, problem), _RATES, samples=9, num_steps=9, progress=False
-        ).scores
+    "branch": _of_tool(
+        adaptax.branch, _RATES, stages=2, stage_steps=_STEPS, branches=4
     ),
-    "population_based_training": lambda task, problem: (
-        adaptax.population_based_training(
-            _trial(task, problem),
-            _RATES,
-            members=4,
-            num_steps=_STEPS,
-            interval=2,
-            progress=False,
-        ).losses
-    ),
-    "branch": lambda task, problem: (
-        adaptax.branch(
-            _trial(task, problem),
-            _RATES,
-            stages=2,
-            stage_steps=_STEPS,
-            branches=4,
-            progress=False,
-        ).losses
-    ),
-    "search_schedule": lambda task, problem: (
-        adaptax.search_schedule(
-            _trial(task, problem),
-            num_steps=_STEPS,
-            knots=2,
-            population=4,
-            generations=2,
-            fresh_seeds=2,
-            progress=False,
-        ).losses
+    "search_schedule": _of_tool(
+        adaptax.search_schedule,
+        num_steps=_STEPS,
+        knots=2,
+        population=4,
+        generations=2,
+        fresh_seeds=2,
     ),
 }
