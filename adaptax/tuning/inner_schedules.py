@@ -103,9 +103,7 @@ def require_steady(
     def moved(count):
         changed = {**dict.fromkeys(counts, count), **(also or {})}
         begun = {
-            leaf: np.full_like(values, changed.get(leaf, 0))
-            if leaf in changed
-            else values
+            leaf: np.full_like(values, changed[leaf]) if leaf in changed else values
             for leaf, values in kept.items()
         }
         population.restore(begun, 0)

@@ -96,7 +96,6 @@ def _array(dtype: str, shape: list[int], values: list[Any]) -> np.ndarray:
         longest = max([_SHORT, *map(len, values)])
         if real.itemsize > 4 * longest:
             raise ValueError(f"no string is as long as {dtype} declares")
-        return np.array(values, real).reshape(shape)
     if real.kind not in "fV":
         return np.array(values, real).reshape(shape)
     wide = np.array([float(value) for value in values], np.float64)

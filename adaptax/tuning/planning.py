@@ -230,8 +230,8 @@ def _seconds(population: Population) -> float:
     return taken / steps / alive
 
 
-def _agreed(seconds: float) -> float:
+def _agreed(measured: float) -> float:
     """Give what the first process measured, so that all decide alike."""
     if jax.process_count() == 1:
-        return seconds
-    return float(multihost_utils.broadcast_one_to_all(np.float32(seconds)))
+        return measured
+    return float(multihost_utils.broadcast_one_to_all(np.float32(measured)))
