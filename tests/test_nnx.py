@@ -7,6 +7,7 @@ import optax
 import pytest
 from conformance.cases import CASES
 from flax import nnx
+from refusals import or_refusal
 
 import adaptax
 
@@ -43,18 +44,14 @@ def asked_of(optimizer, model, params=None):
             optimizer, nnx.state(model, nnx.Param) if params is None else params
         ),
     }
-    for name, ask in {
+    asks = {
         "rate": adaptax.learning_rate,
         "converged": adaptax.converged,
         "set": lambda state: adaptax.learning_rate(
             adaptax.set_learning_rate(state, 0.25)
         ),
-    }.items():
-        try:
-            found[name] = ask(optimizer)
-        except ValueError as refusal:
-            found[name] = str(refusal)
-    return found
+    }
+    return found | {name: or_refusal(ask, optimizer) for name, ask in asks.items()}
 
 
 def plain(model):

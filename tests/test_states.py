@@ -10,6 +10,7 @@ import optax
 import pytest
 from conformance.cases import CASES
 from flax import struct
+from refusals import or_refusal
 
 import adaptax
 from adaptax import states
@@ -90,16 +91,12 @@ def asked_of(state):
         "unquantized": adaptax.unquantize_state(state),
         "unpacked": adaptax.unpack_state(state, PARAMS),
     }
-    for name, ask in {
+    asks = {
         "rate": adaptax.learning_rate,
         "converged": adaptax.converged,
         "set": lambda state: adaptax.set_learning_rate(state, 0.5),
-    }.items():
-        try:
-            found[name] = ask(state)
-        except ValueError as refusal:
-            found[name] = str(refusal)
-    return found
+    }
+    return found | {name: or_refusal(ask, state) for name, ask in asks.items()}
 
 
 def refused(state):
