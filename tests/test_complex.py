@@ -1,5 +1,6 @@
 """Complex parameters: as Optax trains them, in wrappers and in the tools' trials."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -189,3 +190,33 @@ def test_optax_has_no_other_form_that_follows_a_turned_plane(name):
     except (TypeError, ValueError):
         theirs = False
     assert not theirs
+
+
+SPLIT = {
+    "average": lambda: adaptax.iterate_average(adaptax.gradient_descent(0.5)),
+    "packed": lambda: adaptax.packed(SPLIT["average"](), elementwise=True),
+    "by leaf": lambda: optax.chain(adaptax.l_dog(), SPLIT["average"]()),
+}
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_a_state_of_split_numbers_answers_as_one_of_whole_ones(name):
+    params = {"b": jnp.ones(3), "z": jnp.asarray([1 + 2j, 3 - 1j], jnp.complex64)}
+    split = optax.contrib.split_real_and_imaginary(SPLIT[name]())
+    found = {}
+    for kind, optimizer in {"split": split, "whole": SPLIT[name]()}.items():
+        state, moved = optimizer.init(params), params
+        for _ in range(3):
+            with jax.numpy_dtype_promotion("standard"):  # Optax joins by 1j
+                updates, state = optimizer.update(params, state, moved)
+            moved = optax.apply_updates(moved, updates)
+        found[kind] = state, adaptax.eval_params(state, moved)
+    chex.assert_trees_all_equal_dtypes(found["split"][1], params)
+    if name != "by leaf":  # whose leaves are others
+        chex.assert_trees_all_close(found["split"][1], found["whole"][1], rtol=1e-6)
+    state = found["split"][0]
+    assert 0 < adaptax.learning_rate(state) <= 1
+    changed = adaptax.set_learning_rate(state, 0.25)
+    assert adaptax.telemetry(changed).keys() == adaptax.telemetry(state).keys()
+    if name != "by leaf":
+        assert adaptax.learning_rate(changed) == 0.25

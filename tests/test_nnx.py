@@ -121,3 +121,58 @@ def test_moments_in_8_bits_are_kept_so():
     chex.assert_trees_all_close(plain(model), params, rtol=1e-5)
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(nnx.as_pure(optimizer.opt_state))]
     assert dtypes.count(jnp.int8) == 2
+
+
+class Tied(nnx.Module):
+    """A model with what no optimizer sees, and one layer in two places."""
+
+    def __init__(self, rngs):
+        self.first = self.last = nnx.Linear(2, 2, rngs=rngs)
+        self.rest = nnx.List([nnx.BatchNorm(2, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)])
+
+
+AVERAGING = {
+    "iterate_average": lambda: adaptax.iterate_average(adaptax.gradient_descent(0.5)),
+    "packed": lambda: adaptax.packed(AVERAGING["iterate_average"](), elementwise=True),
+    "none": lambda: adaptax.gradient_descent(0.5),
+}
+
+
+@pytest.mark.parametrize("name", AVERAGING)
+def test_a_model_is_evaluated_in_every_form_in_which_users_have_it(name):
+    model = Tied(nnx.Rngs(0))
+    tx = optax.with_extra_args_support(AVERAGING[name]())
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    gradients = jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param))
+    for _ in range(2):
+        optimizer.update(model, gradients, value=1.0)
+    params, everything = nnx.state(model, nnx.Param), nnx.state(model)
+    wanted = nnx.as_pure(adaptax.eval_params(optimizer, params))
+    moved = jnp.any(wanted["first"]["kernel"] != model.first.kernel[...])
+    assert moved == (name != "none")
+
+    for given in (everything, nnx.to_pure_dict(params), nnx.to_pure_dict(everything)):
+        found = adaptax.eval_params(optimizer.opt_state, given)
+        assert type(found) is type(given)
+        assert jax.tree.structure(found) == jax.tree.structure(given)
+        pair = found["first"], wanted["first"]
+        chex.assert_trees_all_equal(*map(jax.tree.leaves, pair))
+
+    found = adaptax.eval_params(optimizer, model)
+    wanted = jax.tree.leaves(wanted)
+    chex.assert_trees_all_equal(jax.tree.leaves(plain(found)), wanted)
+    assert found.first is found.last
+    found.eval()
+    assert not model.rest[1].deterministic
+    jitted = nnx.jit(lambda *both: plain(adaptax.eval_params(*both)))
+    chex.assert_trees_all_equal(jax.tree.leaves(jitted(optimizer, model)), wanted)
+
+
+def test_parameters_of_another_model_are_refused_by_path():
+    model = network()
+    tx = adaptax.iterate_average(adaptax.gradient_descent(0.5))
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    with pytest.raises(ValueError, match=r"no leaf \['bias'\], of which the optimizer"):
+        adaptax.eval_params(optimizer, Tied(nnx.Rngs(0)))
+    with pytest.raises(ValueError, match=r"params\['bias'\] has shape \(4,\), where"):
+        adaptax.eval_params(optimizer, nnx.Linear(2, 4, rngs=nnx.Rngs(0)))
