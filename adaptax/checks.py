@@ -49,7 +49,7 @@ def number(
     _require_real(name, value)
     if isinstance(value, Tracer):
         return
-    concrete = float(np.asarray(value))
+    concrete = _concrete(value)
     inside = (
         np.isfinite(concrete)
         and (at_least is None or concrete >= at_least)
@@ -70,7 +70,7 @@ def at_most(name: str, value: Scalar, bound_name: str, bound: Scalar) -> None:
     if isinstance(value, Tracer) or isinstance(bound, Tracer):
         return
     require(
-        float(value) <= float(bound),
+        _concrete(value) <= _concrete(bound),
         f"{name} must be <= {bound_name}, got {value} > {bound}.",
     )
 
@@ -120,7 +120,7 @@ def steps(name: str, value: object, *, at_least: int | None = 0) -> None:
     _require_real(name, value)
     if isinstance(value, Tracer):
         return
-    concrete = float(np.asarray(value))
+    concrete = _concrete(value)
     bound = "" if at_least is None else f" >= {at_least}"
     whole = concrete.is_integer() and (at_least is None or concrete >= at_least)
     remedy = (
@@ -131,8 +131,11 @@ def steps(name: str, value: object, *, at_least: int | None = 0) -> None:
     require(whole, f"{name} must be a whole number{bound}, got {value}.{remedy}")
 
 
-def length(name: str, value: object, *, at_least: int = 1) -> None:
+def length(name: str, value: Any, *, at_least: int = 1) -> int:
     """Check that a structural argument, such as an array's length, is a known integer.
+
+    Returns:
+        It as one of Python, which no product of lengths overflows.
 
     Raises:
         TypeError: If the value is traced, or not an integer.
@@ -144,6 +147,7 @@ def length(name: str, value: object, *, at_least: int = 1) -> None:
             "an array, which is fixed when the program is compiled."
         )
     count(name, value, at_least=at_least)
+    return int(value)
 
 
 def one_of(name: str, value: object, allowed: Any) -> None:
@@ -200,6 +204,14 @@ def rate(name: str, value: object) -> None:
         concrete <= float(np.finfo(np.float32).max),
         f"{name} must be finite in float32, got {value}.",
     )
+
+
+def _concrete(value: Any) -> float:
+    """Return a known number as a float: infinite if it is too large for one."""
+    try:
+        return float(np.asarray(value))
+    except OverflowError:
+        return np.inf if value > 0 else -np.inf
 
 
 def _require_real(name: str, value: object) -> None:

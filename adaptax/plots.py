@@ -276,7 +276,7 @@ def schedule(
     Raises:
         TypeError: If there is none, or one cannot be called.
     """
-    checks.length("total_steps", total_steps)
+    total_steps = checks.length("total_steps", total_steps)
     named = _named(schedules)
     points = min(total_steps, _MOST_POINTS)
     steps = np.linspace(0, total_steps - 1, points).astype(np.int32)

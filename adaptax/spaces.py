@@ -16,10 +16,11 @@ Optimization", JMLR 13; of their perturbation: Jaderberg et al. (2017), "Populat
 Based Training of Neural Networks" (arXiv 1711.09846), section 4.
 """
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ import numpy as np
 
 from adaptax import checks
 from adaptax.checks import require
+from adaptax.memory import count_of, require_room
 
 Numbers = Sequence[float] | np.ndarray | jax.Array
 """A list, tuple or 1-D array of numbers."""
@@ -139,7 +141,8 @@ def log_grid(low: float, high: float, num: int) -> Grid:
     >>> log_grid(1e-3, 1.0, 4).values
     array([0.001, 0.01 , 0.1  , 1.   ], dtype=float32)
     """
-    checks.length("num", num, at_least=2)
+    num = checks.length("num", num, at_least=2)
+    require_room(f"num={num} values", 32 * num)
     low, high = _bounds(low, high, logarithmic=True)
     return Grid(np.geomspace(low, high, num).astype(np.float32))
 
@@ -212,6 +215,42 @@ def members(space: dict[str, Any], samples: int | None, key: jax.Array) -> Any:
     >>> made["b1"]
     array([0. , 0.9, 0. , 0.9, 0. , 0.9], dtype=float32)
     """
+    found, points, axes, sizes = _laid_out(space, samples)
+    count = math.prod(sizes.values())
+    each = 8 * len(sizes) + 4 * len(found) + 40  # of the draws, in double precision
+    require_room(f"{count} members of space (samples={samples})", each * count)
+    places = np.indices(tuple(sizes.values())).reshape(len(sizes), -1)
+    place = dict(zip(sizes, places, strict=True))
+    made = {path: points[path][place[axis]] for path, axis in axes.items()}
+    for path in found.keys() - made.keys():
+        made[path] = found[path].draw(_stream(key, path), count)
+    return _nested(space, made)
+
+
+def count_members(space: dict[str, Any], samples: int | None) -> int:
+    """Count the members that `members` would make of a space, and make none.
+
+    >>> count_members({"b1": grid([0.8, 0.9]), "eps": log_uniform(1e-8, 1e-4)}, 10**9)
+    2000000000
+    """
+    *_, sizes = _laid_out(space, samples)
+    return math.prod(sizes.values())
+
+
+class _Layout(NamedTuple):
+    """The product that the members of a space are.
+
+    `points` has the values of the entries that are not drawn, `axes` the axis of the
+    product to which each of these belongs, and `sizes` the lengths of all axes.
+    """
+
+    entries: dict[tuple[str, ...], Any]
+    points: dict[tuple[str, ...], np.ndarray]
+    axes: dict[tuple[str, ...], Any]
+    sizes: dict[Any, int]
+
+
+def _laid_out(space: dict[str, Any], samples: int | None) -> _Layout:
     found = _flattened(space)
     random = [path for path, entry in found.items() if _is_random(entry)]
     _require_samples(samples, random)
@@ -227,16 +266,11 @@ def members(space: dict[str, Any], samples: int | None, key: jax.Array) -> Any:
         f"lengths must be equal, got {listed}. Lists are taken together, value by "
         "value; each value of grid(...) goes with each of the others.",
     )
-    # The axis of the product to which a path belongs; the lists have one together.
+    # The lists have one axis together.
     axes = {path: "lists" if path in lists else path for path in points}
-    sizes = {axis: len(points[path]) for path, axis in axes.items()}
-    sizes["samples"] = samples or 1
-    places = np.indices(tuple(sizes.values())).reshape(len(sizes), -1)
-    place = dict(zip(sizes, places, strict=True))
-    made = {path: points[path][place[axis]] for path, axis in axes.items()}
-    for path in random:
-        made[path] = found[path].draw(_stream(key, path), places.shape[1])
-    return _nested(space, made)
+    sizes: dict[Any, int] = {axis: len(points[path]) for path, axis in axes.items()}
+    sizes["samples"] = int(samples or 1)
+    return _Layout(found, points, axes, sizes)
 
 
 def _flattened(space: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
@@ -300,23 +334,42 @@ def _numbers(name: str, values: Any) -> np.ndarray:
         raise TypeError(
             f"{name} must be a list or a 1-D array of numbers, got {values!r}."
         )
+    count = count_of(values)
+    require_room(f"{count} values of {name}", 24 * count)
+    if isinstance(values, range):
+        values = np.arange(values.start, values.stop, values.step)
     if isinstance(values, np.ndarray | jax.Array):
-        require(values.ndim == 1, f"{name} must be 1-D, got shape {values.shape}.")
-        is_float = jnp.issubdtype(values.dtype, jnp.floating)
-        values = np.asarray(values)
-        values = (values.astype(np.float64) if is_float else values).tolist()
-    require(len(values) > 0, f"{name} must have at least one value, got none.")
-    for value in values:
-        checks.number(name, value)
-    whole = all(jnp.issubdtype(jnp.result_type(value), jnp.integer) for value in values)
+        exact, whole = _from_array(name, values)
+    else:
+        for value in values:
+            checks.number(name, value)
+        kinds = {jnp.result_type(value) for value in values}
+        whole = all(jnp.issubdtype(kind, jnp.integer) for kind in kinds)
+        exact = np.array([float(value) for value in values])
+    require(len(exact) > 0, f"{name} must have at least one value, got none.")
     dtype = np.int32 if whole else np.float32
-    exact = np.array([float(value) for value in values])
     largest = float(exact[np.abs(exact).argmax()])
     require(
         abs(largest) <= _LARGEST[dtype],
         f"{name} must fit into {dtype.__name__}, got {largest:g}.",
     )
     return exact.astype(dtype)
+
+
+def _from_array(name: str, values: Any) -> tuple[np.ndarray, bool]:
+    """Return the numbers of an array, in double precision, and whether all are whole.
+
+    Those that are not finite are refused.
+    """
+    require(values.ndim == 1, f"{name} must be 1-D, got shape {values.shape}.")
+    if len(values):
+        checks.number(name, values[0])
+    is_whole = jnp.issubdtype(values.dtype, jnp.integer)
+    exact = np.asarray(values).astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(exact))
+    if len(bad):
+        checks.number(name, exact[bad[0]])
+    return exact, bool(is_whole)
 
 
 def _bounds(low: Any, high: Any, *, logarithmic: bool) -> tuple[float, float]:
@@ -345,6 +398,7 @@ def _stream(key: jax.Array, path: tuple[str, ...]) -> jax.Array:
 
 def _shares(key: jax.Array, count: int) -> np.ndarray:
     """Draw from the uniform distribution between 0 and 1, both excluded."""
+    require_room(f"count={count} draws", 40 * count)
     bits = np.asarray(jax.random.bits(key, (count,), jnp.uint32))
     return (bits + 0.5) / 2.0**32
 
@@ -354,7 +408,12 @@ def _drawn_from(values: np.ndarray, key: jax.Array, count: int) -> np.ndarray:
 
 
 def _nearest(points: np.ndarray, values: Any) -> np.ndarray:
+    """Return the nearest of the points, of two equally near ones the lower."""
+    points = np.unique(points)
+    exact = points.astype(np.float64)
     # What lies far outside would be as far from all points, for rounding.
-    inside = np.clip(np.asarray(values, np.float64), points.min(), points.max())
-    distances = np.abs(inside[..., None] - points)
-    return points[distances.argmin(axis=-1)]
+    inside = np.clip(np.asarray(values, np.float64), exact[0], exact[-1])
+    above = np.minimum(np.searchsorted(exact, inside), len(exact) - 1)
+    below = np.maximum(above - 1, 0)
+    nearer_below = inside - exact[below] <= exact[above] - inside
+    return points[np.where(nearer_below, below, above)]

@@ -29,7 +29,7 @@ from adaptax.tuning.checkpoints import Checkpoint
 from adaptax.tuning.divergence import mean_of_good
 from adaptax.tuning.execution import Population
 from adaptax.tuning.inner_schedules import require_steady
-from adaptax.tuning.planning import Strategy
+from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.rate_tables import held
 from adaptax.tuning.records import flatten_names, group, prefixed, unflatten_names
 from adaptax.tuning.results import ToolResult
@@ -37,6 +37,7 @@ from adaptax.tuning.sessions import Session, fit_together, stream
 from adaptax.tuning.sweep import best_so_far
 from adaptax.tuning.trials import Trial
 
+_STAGE_BYTES = 1000  # of the dicts and arrays of a stage
 _MEANS = 20
 _SPEEDS = np.geomspace(1.0, 30.0, 40)
 
@@ -158,19 +159,25 @@ def branch(
         KeyError: If the trial reads a hyperparameter that is not there.
         OSError: If the folder cannot be written, or another process is using it.
     """
-    checks.length("stages", stages)
-    checks.length("stage_steps", stage_steps, at_least=2)
+    stages = checks.length("stages", stages)
+    stage_steps = checks.length("stage_steps", stage_steps, at_least=2)
     if explore_steps is None:
         explore_steps = max(1, stage_steps // 10)
-    checks.length("explore_steps", explore_steps)
+    explore_steps = checks.length("explore_steps", explore_steps)
     checks.at_most("explore_steps", explore_steps, "stage_steps", stage_steps)
-    checks.length("branches", branches)
+    branches = checks.length("branches", branches)
     samples = branches if spaces.is_random(space) else None
+    count = spaces.count_members(space, samples)
+    each = LOSS_BYTES * explore_steps + 8 * len(spaces.entries(space)) + 16
+    require_room(
+        f"stages={stages} of {count} branches (branches={branches}) with "
+        f"explore_steps={explore_steps} and stage_steps={stage_steps}",
+        stages * (count * each + LOSS_BYTES * stage_steps + _STAGE_BYTES),
+    )
     hparams = [
         spaces.members(space, samples, stream(key, f"stage {stage}"))
         for stage in range(stages)
     ]
-    count = len(jax.tree.leaves(hparams[0])[0])
     session = Session(
         "branching",
         trial,

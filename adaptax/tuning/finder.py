@@ -25,7 +25,7 @@ from jax.sharding import Mesh
 from adaptax import checks
 from adaptax.tuning.execution import Population
 from adaptax.tuning.inner_schedules import require_steady
-from adaptax.tuning.planning import Strategy
+from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.range_tests import agreement, read
 from adaptax.tuning.records import group, prefixed
 from adaptax.tuning.results import ToolResult
@@ -38,6 +38,8 @@ from adaptax.tuning.sessions import Session, as_seeds, fit_together
 from adaptax.tuning.trials import Trial
 
 Mode = Literal["exponential", "linear"]
+
+_READING_BYTES = 160  # of a step, for the rates and for reading one curve
 
 _MESSAGES = {
     "ok": "The loss fell, and rose again at higher rates: start from {suggestion:.2g}.",
@@ -185,14 +187,18 @@ def find_learning_rate(
     >>> found.status, 0.02 < found.suggestion < 0.2
     ('ok', True)
     """
-    checks.length("num_steps", num_steps, at_least=10)
+    num_steps = checks.length("num_steps", num_steps, at_least=10)
     checks.one_of("mode", mode, Mode)
-    rates = _rates(low, high, num_steps, mode)
-    if smoothing is None:
-        smoothing = max(0.0, 1 - 20 / num_steps)
-    checks.averaging_factor("smoothing", smoothing)
+    require_rates(low, high)
+    if smoothing is not None:
+        checks.averaging_factor("smoothing", smoothing)
     checks.number("divergence", divergence, above=1)
     chosen = as_seeds(seeds)
+    each = (LOSS_BYTES + 8) * len(chosen) + _READING_BYTES
+    require_room(f"{len(chosen)} seeds and num_steps={num_steps}", each * num_steps)
+    if smoothing is None:
+        smoothing = max(0.0, 1 - 20 / num_steps)
+    rates = _rates(low, high, num_steps, mode)
     middle = {"[0].step": num_steps // 2}  # the first rate may be lost in rounding
     first = {**constants_beside(name, hparams), name: rates[:1]}
     constants = jax.tree.map(lambda leaf: np.repeat(leaf, len(chosen), axis=0), first)
@@ -237,7 +243,6 @@ def find_learning_rate(
 
 
 def _rates(low: float, high: float, num_steps: int, mode: Mode) -> np.ndarray:
-    require_rates(low, high)
     spaced = np.geomspace if mode == "exponential" else np.linspace
     return spaced(low, high, num_steps).astype(np.float32)
 

@@ -29,7 +29,7 @@ from adaptax.tuning.execution import Population
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.records import group, prefixed
 from adaptax.tuning.sessions import Session, as_seeds, fit_together, stream
-from adaptax.tuning.sweep import SweepResult, best_so_far
+from adaptax.tuning.sweep import SweepResult, best_so_far, require_room_for_runs
 from adaptax.tuning.trials import Trial
 from adaptax.tuning.waves import scores_of
 
@@ -110,11 +110,11 @@ def successive_halving(
         KeyError: If the trial reads a hyperparameter that is not there.
         OSError: If the folder cannot be written, or another process is using it.
     """
-    checks.length("num_steps", num_steps)
-    checks.length("eta", eta, at_least=2)
+    num_steps = checks.length("num_steps", num_steps)
+    eta = checks.length("eta", eta, at_least=2)
     seed_list = as_seeds(seeds)
+    count = require_room_for_runs(space, samples, len(seed_list), num_steps)
     hparams = spaces.members(space, samples, stream(key, "space"))
-    count = len(jax.tree.leaves(hparams)[0])
     rungs = rungs_to(num_steps, count, eta, first_rung)
     members = count * len(seed_list)
     each = jax.tree.map(lambda leaf: np.repeat(leaf, len(seed_list), axis=0), hparams)
@@ -164,7 +164,7 @@ def rungs_to(
         while eta ** (levels + 1) <= members and num_steps // eta ** (levels + 1) >= 1:
             levels += 1
     else:
-        checks.length("first_rung", first_rung)
+        first_rung = checks.length("first_rung", first_rung)
         require(
             first_rung <= num_steps,
             f"first_rung must be <= num_steps, got {first_rung} > {num_steps}.",

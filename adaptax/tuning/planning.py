@@ -7,7 +7,6 @@ it would take longer than the run itself.
 
 import os
 import time
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -15,29 +14,17 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from adaptax import checks
+from adaptax import checks, memory
 from adaptax.checks import require
 from adaptax.tuning.acting import traced
 from adaptax.tuning.execution import BUFFER, Plan, Population, Programs, types_of
 
+LOSS_BYTES = 12
+"""What a tool needs for each loss: it is kept, and judged in copies."""
+
 Strategy = Literal["auto", "vmap", "map"] | int | Plan
 """`"auto"`, `"vmap"`, `"map"`, the members to put side by side, or a plan."""
 
-_CONTAINERS = (  # of versions 2 and 1 of Linux's control groups
-    (
-        "/sys/fs/cgroup",
-        "memory.max",
-        "memory.current",
-        ("inactive_file", "active_file"),
-    ),
-    (
-        "/sys/fs/cgroup/memory",
-        "memory.limit_in_bytes",
-        "memory.usage_in_bytes",
-        ("total_inactive_file", "total_active_file"),
-    ),
-)
-_SHARE_OF_MEMORY = 0.6
 _COPIES = 3  # of the states: before a call, after it, and one being saved or replaced
 
 
@@ -124,7 +111,7 @@ def make_plan(
 def members_that_fit(programs: Programs, hparams: Any, seeds: Any) -> int:
     """Estimate how many members fit into the free memory at once."""
     needed = _COPIES * state_bytes(programs, hparams, seeds) + 4 * BUFFER
-    free = _SHARE_OF_MEMORY * free_bytes()
+    free = memory.SHARE * free_bytes()
     if programs.mesh is not None:
         free *= programs.mesh.size if jax.default_backend() != "cpu" else 1
     require(
@@ -157,43 +144,25 @@ def first_state(programs: Programs, hparams: Any, seeds: Any) -> Any:
     return traced(made, hparams)
 
 
+def require_room(what: str, needed: int) -> None:
+    """Refuse what the host has no memory for, in every process alike.
+
+    Args:
+        what: What needs it: the arguments by their names, in the plural.
+        needed: Bytes, of the arrays that a tool makes before and beside the states.
+
+    Raises:
+        ValueError: If it is more than may be used.
+    """
+    memory.require_room(what, needed, _agreed(memory.host_bytes()))
+
+
 def free_bytes() -> float:
     """Give the memory that is free: of the accelerator, or of the machine."""
     statistics = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
-    found = [
-        free
-        for free in (_machine_bytes(), *(_container_bytes(*c) for c in _CONTAINERS))
-        if free is not None
-    ]
-    return min(found, default=2.0**32)  # not Linux
-
-
-def _machine_bytes() -> float | None:
-    try:
-        return 1024 * _numbers(Path("/proc/meminfo"))["MemAvailable:"]
-    except (OSError, KeyError):
-        return None
-
-
-def _container_bytes(
-    folder: str, limit: str, used: str, cached: tuple[str, str]
-) -> float | None:
-    """Give what a container may still take; cached files make way."""
-    try:
-        most = float(Path(folder, limit).read_text())  # not a number without a limit
-        taken = float(Path(folder, used).read_text())
-        kinds = _numbers(Path(folder, "memory.stat"))
-        return most - taken + sum(kinds[name] for name in cached)
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _numbers(path: Path) -> dict[str, float]:
-    """Read lines of a name and a number."""
-    rows = (line.split() for line in path.read_text().splitlines())
-    return {row[0]: float(row[1]) for row in rows if len(row) > 1}
+    return memory.host_bytes()
 
 
 def _try(
@@ -204,10 +173,7 @@ def _try(
     start = time.perf_counter()
     for plan in candidates:
         population = Population(programs, plan, hparams, seeds)
-        if (
-            plan.width > 1
-            and population.scratch_bytes() > _SHARE_OF_MEMORY * free_bytes()
-        ):
+        if plan.width > 1 and population.scratch_bytes() > memory.SHARE * free_bytes():
             continue
         if plan.width == 1:  # a few tell for all
             population.alive[4 * plan.lanes :] = False

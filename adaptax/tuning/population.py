@@ -27,7 +27,7 @@ from adaptax.tuning.checkpoints import Checkpoint
 from adaptax.tuning.divergence import mean_of_good
 from adaptax.tuning.execution import Population, from_arrays, to_arrays
 from adaptax.tuning.inner_schedules import require_steady
-from adaptax.tuning.planning import Strategy
+from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.rate_tables import held
 from adaptax.tuning.records import (
     flatten_names,
@@ -226,9 +226,9 @@ def population_based_training(
         KeyError: If the trial reads a hyperparameter that is not there.
         OSError: If the folder cannot be written, or another process is using it.
     """
-    checks.length("num_steps", num_steps)
-    checks.length("interval", interval)
-    checks.length("members", members)
+    num_steps = checks.length("num_steps", num_steps)
+    interval = checks.length("interval", interval)
+    members = checks.length("members", members)
     checks.one_of("exploit", exploit, Exploit)
     checks.number("fraction", fraction, above=0, at_most=0.5)
     checks.number("resample", resample, at_least=0, at_most=1)
@@ -239,8 +239,15 @@ def population_based_training(
     for factor in factors:
         checks.number("factors", factor, above=0)
     samples = members if spaces.is_random(space) else None
+    count = spaces.count_members(space, samples)
+    exchanges = -(-num_steps // interval)
+    each = LOSS_BYTES * num_steps + exchanges * (8 * len(spaces.entries(space)) + 32)
+    require_room(
+        f"{count} members of space (members={members}) with num_steps={num_steps} and "
+        f"interval={interval}",
+        count * each,
+    )
     hparams = spaces.members(space, samples, stream(key, "space"))
-    count = len(jax.tree.leaves(hparams)[0])
     session = Session(
         "population based training",
         trial,

@@ -30,11 +30,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from adaptax import checks
+from adaptax.checks import require
 from adaptax.rates import Schedule
 from adaptax.tuning import evolution, tables
 from adaptax.tuning.cosine_baselines import CosineBaseline, cosine_grid, drawn_cosines
 from adaptax.tuning.evolution import Algorithm, Evolution, mirrored
-from adaptax.tuning.planning import Strategy
+from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.rate_tables import interpolated
 from adaptax.tuning.records import group, prefixed
 from adaptax.tuning.results import ToolResult
@@ -238,13 +239,13 @@ def search_schedule(
         FloatingPointError: If every constant rate diverges, or the strategy does.
         OSError: If the folder cannot be written, or another process is using it.
     """
-    checks.length("num_steps", num_steps, at_least=2)
-    checks.length("knots", knots, at_least=2)
+    num_steps = checks.length("num_steps", num_steps, at_least=2)
+    knots = checks.length("knots", knots, at_least=2)
     checks.at_most("knots", knots, "num_steps", num_steps)
-    checks.length("population", population, at_least=4)
-    checks.length("generations", generations, at_least=2)
-    checks.length("seeds", seeds)
-    checks.length("fresh_seeds", fresh_seeds, at_least=2)
+    population = checks.length("population", population, at_least=4)
+    generations = checks.length("generations", generations, at_least=2)
+    seeds = checks.length("seeds", seeds)
+    fresh_seeds = checks.length("fresh_seeds", fresh_seeds, at_least=2)
     checks.one_of("algorithm", algorithm, Algorithm)
     require_rates(low, high)
     settings = _Settings(
@@ -260,6 +261,7 @@ def search_schedule(
         baseline=baseline,
         name=name,
     )
+    settings.require_room()
     constants = constants_beside(name, hparams)
     session = Session(
         "schedule search",
@@ -326,6 +328,27 @@ class _Settings(NamedTuple):
         searched = self.population * self.generations * self.seeds
         grid, seeds = self.cosines
         return searched + fresh + self.baseline * (len(grid) * seeds + fresh)
+
+    def require_room(self) -> None:
+        """Refuse what the host has no memory for, or too few seeds."""
+        grid, seeds = self.cosines
+        together = self.population * self.seeds, self.finalists * self.fresh_seeds
+        largest = max(*together, self.baseline * len(grid) * seeds)
+        tried = self.generations * self.population
+        per_run = (LOSS_BYTES + 8) * self.num_steps  # its rates stand twice
+        searched = 8 * tried * (self.knots + 1) + 16 * self.knots**2
+        require_room(
+            f"num_steps={self.num_steps}, knots={self.knots}, "
+            f"population={self.population}, generations={self.generations}, "
+            f"seeds={self.seeds} and fresh_seeds={self.fresh_seeds}",
+            largest * per_run + searched,
+        )
+        used = max(self.seeds * self.generations, self.cosines[1])
+        require(
+            used + 2 * self.fresh_seeds < 2**32,
+            f"seeds must be < 2**32, got seeds={self.seeds} for each of "
+            f"generations={self.generations} and twice fresh_seeds={self.fresh_seeds}.",
+        )
 
     def seeds_of(self, generation: int) -> np.ndarray:
         return np.arange(self.seeds, dtype=np.uint32) + generation * self.seeds

@@ -14,12 +14,19 @@ from jax.sharding import Mesh
 
 from adaptax import checks
 from adaptax.checks import require
+from adaptax.memory import count_of
 from adaptax.tuning import digests
 from adaptax.tuning.acting import require_acting
 from adaptax.tuning.checkpoints import Checkpoints
 from adaptax.tuning.execution import Plan, Programs, from_arrays, to_arrays
 from adaptax.tuning.inner_schedules import InnerSchedules
-from adaptax.tuning.planning import Planned, Strategy, first_state, make_plan
+from adaptax.tuning.planning import (
+    Planned,
+    Strategy,
+    first_state,
+    make_plan,
+    require_room,
+)
 from adaptax.tuning.processes import require_alike, said_by_the_first
 from adaptax.tuning.progress import Progress
 from adaptax.tuning.records import flatten_names, group, named_like, prefixed
@@ -264,10 +271,13 @@ def stream(key: Any, name: str) -> jax.Array:
 def as_seeds(seeds: int | Sequence[int]) -> np.ndarray:
     """Give the seeds for their number, or as they are listed, equal ones too."""
     if isinstance(seeds, int | np.integer):
-        checks.length("seeds", seeds)
-        return np.arange(seeds, dtype=np.uint32)
-    require(len(seeds) > 0, "seeds must be a number >= 1 or a list of them, got none.")
-    for seed in seeds:
+        seeds = range(checks.length("seeds", seeds))
+    count = count_of(seeds)
+    require_room(f"{count} seeds", 12 * count)
+    require(count > 0, "seeds must be a number >= 1 or a list of them, got none.")
+    for seed in (seeds[0], seeds[-1]) if isinstance(seeds, range) else seeds:
         checks.count("seeds", seed)
         require(seed < 2**32, f"seeds must be < 2**32, got {seed}. Take smaller ones.")
+    if isinstance(seeds, range):
+        return np.arange(seeds.start, seeds.stop, seeds.step).astype(np.uint32)
     return np.asarray(seeds, np.uint32)

@@ -22,7 +22,7 @@ from adaptax.tuning import tables
 from adaptax.tuning.acting import differing
 from adaptax.tuning.bands import Band, band
 from adaptax.tuning.divergence import mean_of_good
-from adaptax.tuning.planning import Strategy
+from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.records import (
     flatten_names,
     group,
@@ -221,10 +221,10 @@ def sweep(
     >>> found.losses.shape, round(found.best["learning_rate"], 3)
     ((4, 1, 50), 1.0)
     """
-    checks.length("num_steps", num_steps)
+    num_steps = checks.length("num_steps", num_steps)
     seed_list = as_seeds(seeds)
+    count = require_room_for_runs(space, samples, len(seed_list), num_steps)
     hparams = spaces.members(space, samples, stream(key, "space"))
-    count = len(jax.tree.leaves(hparams)[0])
     members = count * len(seed_list)
     each = jax.tree.map(lambda leaf: np.repeat(leaf, len(seed_list), axis=0), hparams)
     every_seed = np.tile(seed_list, count)
@@ -252,6 +252,20 @@ def sweep(
         about = session.about(seeds=seed_list.tolist(), num_steps=num_steps)
         found = runs.finished(count, len(seed_list))
         return session.finish(SweepResult(hparams, *found, about))
+
+
+def require_room_for_runs(
+    space: dict[str, Any], samples: int | None, seeds: int, num_steps: int
+) -> int:
+    """Count the configurations of a space; refuse more runs than the host can hold."""
+    count = spaces.count_members(space, samples)
+    each = LOSS_BYTES * num_steps + 8 * len(spaces.entries(space)) + 16
+    require_room(
+        f"{count} configurations of space (samples={samples}) with {seeds} seeds and "
+        f"num_steps={num_steps}",
+        count * seeds * each,
+    )
+    return count
 
 
 def best_so_far(losses: np.ndarray, hparams: Any) -> str:

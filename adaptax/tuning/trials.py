@@ -173,7 +173,7 @@ def trial(
     checks.one_of("batches", batches, Batches)
     size = num_examples(data)
     if batch_size is not None:
-        checks.length("batch_size", batch_size)
+        batch_size = checks.length("batch_size", batch_size)
         require(
             batch_size <= size,
             f"batch_size must be <= the number of examples, got {batch_size} > {size}. "
