@@ -772,6 +772,10 @@ ELSEWHERE = {
         "tuning/test_processes.py",
         "test_processes_with_different_runs_all_raise_with_what_differs",
     ),
+    108: (
+        "tuning/test_other_devices.py",
+        "test_a_run_goes_on_with_more_devices",
+    ),
     109: (
         "packing/test_packed.py",
         "test_sharded_leaves_stay_where_they_are",
@@ -832,7 +836,6 @@ LEFT = {
     61: "a loss that differs by host: the issue on many machines",
     105: "the death of a rank: likewise",
     107: "a port that is taken: likewise",
-    108: "another number of devices at a resume: the issue on many machines",
     120: "a loss local to a process: with 61",
     121: "streams: the issue that makes them",
 }

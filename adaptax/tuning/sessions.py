@@ -26,6 +26,7 @@ from adaptax.tuning.planning import (
     first_state,
     make_plan,
     require_room,
+    usable_lanes,
 )
 from adaptax.tuning.processes import require_alike, said_by_the_first
 from adaptax.tuning.progress import Progress
@@ -121,10 +122,15 @@ class Session:
             self.checkpoints.close()
 
     def plan(self, hparams: Any, seeds: Any, num_steps: int) -> Planned:
-        """Choose a plan, or take the one that the checkpoint was made with."""
+        """Choose a plan, or take the one that the checkpoint was made with.
+
+        Its number of lanes follows the devices or cores that there are now.
+        """
         if self.resumed is not None:
-            plan, wave = self.resumed.notes["plan"], self.resumed.notes["wave"]
-            self.planned = Planned(Plan(*plan), wave, {})
+            (width, lanes), wave = (self.resumed.notes[n] for n in ("plan", "wave"))
+            usable = usable_lanes(self.programs.mesh)
+            lanes = min(lanes, usable) if self.programs.mesh is None else usable
+            self.planned = Planned(Plan(width, lanes), wave, {})
         else:
             self.planned = make_plan(
                 self.programs, self._strategy, hparams, seeds, num_steps
