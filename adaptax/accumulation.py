@@ -52,6 +52,8 @@ def accumulate(
 ) -> optax.GradientTransformationExtraArgs:
     """Average the gradients and the `value` of several micro-batches for one step.
 
+    Gradients are averaged, as in `optax.MultiSteps`; PyTorch's `backward` sums them.
+
     An element of a gradient that is not finite counts as 0, and a value that is not
     finite is left out of the mean (where none is finite, the inner transformation sees
     infinity). Other extra arguments are those of the last micro-batch.

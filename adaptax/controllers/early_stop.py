@@ -73,6 +73,9 @@ def early_stop(
 ) -> Controller:
     """Tell when more than `patience` evaluations in a row did not improve.
 
+    By default 10 evaluations are waited for, in Keras and Flax none; and Keras stops
+    one evaluation earlier at the same `patience`.
+
     Ask with `converged`, inside a compiled loop or outside.
 
     Args:

@@ -82,6 +82,9 @@ def line_search(
 ) -> Controller:
     """Take the first rate, from large to small, that lowers the loss of this batch.
 
+    Trials shrink by 0.9, the rate grows by 1.1 up to 10, and c = 0.1;
+    `optax.scale_by_backtracking_linesearch` has 0.8, 1.5, 1 and c = 1e-4.
+
     Put it behind all other rates: the step it tries is the updates that reach it times
     its own rate. Each trial costs one evaluation of the loss, without its gradient.
 

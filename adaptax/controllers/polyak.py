@@ -65,6 +65,9 @@ def polyak(
 ) -> Controller:
     """Take the step that would bring the loss down to its lower bound.
 
+    By default c = 0.5, whose steps below the cap are twice as long as those of
+    `optax.polyak_sgd`: its scaling of 1 is c = 1, and it has no ε.
+
     The updates that reach it are taken for the gradient, so put it right behind
     `scale_by_gradient_descent`, before any other rate: the step size is absolute.
 

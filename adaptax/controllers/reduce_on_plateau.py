@@ -98,6 +98,9 @@ def reduce_on_plateau(
 ) -> Controller:
     """Cut the rate after more than `patience` evaluations without improvement.
 
+    It counts as PyTorch does; Keras and Optax cut an evaluation earlier. `convention`
+    takes over the counting and the threshold of one of them.
+
     Args:
         factor: What a cut multiplies the scale by, 0 < factor < 1.
         patience: Evaluations without improvement to wait for, >= 0.

@@ -83,6 +83,9 @@ def dadapt_adam(
 ) -> optax.GradientTransformationExtraArgs:
     """Adam at a rate that it infers; needs `params`.
 
+    The averages are not corrected for their bias by default, as in the authors' code;
+    `optax.contrib.dadapt_adamw` always does, as here with `bias_correction=True`.
+
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, without a unit: 1, or a
             schedule whose peak is 1.

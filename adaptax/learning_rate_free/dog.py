@@ -77,6 +77,8 @@ def dog(
 ) -> optax.GradientTransformationExtraArgs:
     """Take the distance covered over the root of the summed squares for the rate.
 
+    The first distance is the default of `optax.contrib.dog`, its "heuristic" of 1e-6.
+
     Args:
         reps_rel: r_ε > 0, by which the first distance is guessed: small enough that the
             first step does no harm. The authors advise 1e-4 with batch normalization.

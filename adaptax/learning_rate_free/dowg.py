@@ -51,6 +51,9 @@ class DowgState(NamedTuple):
 def dowg(*, reps_rel: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
     """Take the squared distance over the root of the weighted squares for the rate.
 
+    The first distance is relative to the parameters, as in DoG, and the root has no ε;
+    `optax.contrib.dowg` starts from an absolute one, and adds 1e-4.
+
     Args:
         reps_rel: r_ε > 0, by which the first distance is guessed: small enough that the
             first step does no harm.

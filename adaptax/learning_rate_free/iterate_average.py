@@ -54,6 +54,9 @@ def iterate_average(
 ) -> optax.GradientTransformationExtraArgs:
     """Average the parameters that an optimizer passes through.
 
+    By default later points count more; in PyTorch's `AveragedModel` all count alike,
+    which is `gamma=0`, and Keras's `use_ema` has a `decay` of 0.99.
+
     An element that would not be finite after the step is left out of its average.
 
     Args:

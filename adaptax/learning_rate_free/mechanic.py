@@ -61,6 +61,8 @@ def mechanic(
 ) -> optax.GradientTransformationExtraArgs:
     """Learn how much of an optimizer's path is best.
 
+    The scale starts at 1e-8, as in the paper; in `optax.contrib.mechanize` at 1e-6.
+
     The first step moves nothing: it takes two to compare. A step of which a number is
     not finite is not taken, by the inner optimizer either, and is counted.
 

@@ -98,6 +98,9 @@ def prodigy(
 ) -> optax.GradientTransformationExtraArgs:
     """Adam at a rate that it infers; needs `params`.
 
+    The averages are corrected for their bias by default, as `optax.contrib.prodigy`
+    does always and the authors' code only on demand.
+
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, without a unit: 1, or a
             schedule whose peak is 1.

@@ -74,6 +74,10 @@ def schedule_free(
 ) -> optax.GradientTransformationExtraArgs:
     """Average the points of an optimizer, and take gradients near the average.
 
+    The `learning_rate` multiplies the updates of `inner`, which therefore has a rate of
+    1: `schedule_free(optax.sgd(1.0), 0.1)`. In `optax.contrib.schedule_free` it only
+    weighs the average, and stands in `inner` as well.
+
     An element whose gradient or whose inner update is not finite does not move.
 
     Args:

@@ -81,6 +81,9 @@ def adagrad(
 ) -> optax.GradientTransformationExtraArgs:
     """AdaGrad, ready to use; see `scale_by_adagrad` for the other arguments.
 
+    The sum of squares starts at 0, and there is 1e-8 inside the root. `optax.adagrad`
+    and Keras start it at 0.1 and have 1e-7; PyTorch has 1e-10 outside the root.
+
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
             unit.

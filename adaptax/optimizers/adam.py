@@ -138,6 +138,9 @@ def adam(
 ) -> optax.GradientTransformationExtraArgs:
     """Adam, ready to use; see `scale_by_adam` for the other arguments.
 
+    The defaults are those of Optax and PyTorch; Keras has eps=1e-7. With `amsgrad` the
+    largest corrected average counts, as in Optax; PyTorch corrects the largest one.
+
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
             unit.

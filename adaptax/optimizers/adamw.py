@@ -62,6 +62,9 @@ def adamw(
 ) -> optax.GradientTransformationExtraArgs:
     """AdamW, ready to use; see `scale_by_adamw` for the other arguments.
 
+    The weights decay by 1e-4 times the rate by default, as in Optax; by 1e-2 in
+    PyTorch, and by 4e-3 in Keras, whose eps is 1e-7.
+
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
             unit.

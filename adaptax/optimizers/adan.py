@@ -131,6 +131,9 @@ def adan(
 ) -> optax.GradientTransformationExtraArgs:
     """Adan with decoupled weight decay; see `scale_by_adan` for the other arguments.
 
+    The change of the gradient is weighed by b2, as in the paper. `optax.adan` weighs it
+    by 1 − b2, and has eps_root=1e-8.
+
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
             unit.

@@ -85,6 +85,8 @@ def lamb(
 ) -> optax.GradientTransformationExtraArgs:
     """LAMB, ready to use; see `scale_by_lamb` for the other arguments.
 
+    The defaults are those of Optax; Keras has eps=1e-7.
+
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, as a part of the
             length of each leaf.

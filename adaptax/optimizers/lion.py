@@ -87,6 +87,8 @@ def lion(
 ) -> optax.GradientTransformationExtraArgs:
     """Lion with decoupled weight decay; see `scale_by_lion` for the other arguments.
 
+    The weights decay by 1e-3 times the rate by default, as in Optax; not in Keras.
+
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
             unit.

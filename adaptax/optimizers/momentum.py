@@ -90,7 +90,8 @@ def momentum(
     """Momentum, ready to use; see `scale_by_momentum` for the other arguments.
 
     Steps follow an average: at the same rate they are 1 − b times as long as those of
-    `optax.sgd(learning_rate, b)`, a tenth for b = 0.9. `dampening=0` gives Optax's.
+    `optax.sgd(learning_rate, b)`, PyTorch and Keras, a tenth for b = 0.9. `dampening=0`
+    gives theirs.
 
     Args:
         learning_rate: α, anything that `adaptax.descend` takes.

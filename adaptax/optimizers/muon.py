@@ -194,6 +194,9 @@ def muon(
 ) -> optax.GradientTransformationExtraArgs:
     """Muon with decoupled weight decay; see `scale_by_muon` for the other arguments.
 
+    Leaves that are no matrices take AdamW's step. In `optax.contrib.muon` they take
+    NAdamW's; PyTorch's Muon refuses them, and decays weights by 0.1 by default, not 0.
+
     A matrix that is left as it is still decays, but for the elements at fault.
 
     Args:

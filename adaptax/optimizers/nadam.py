@@ -56,6 +56,9 @@ def nadam(
 ) -> optax.GradientTransformationExtraArgs:
     """NAdam, ready to use; see `scale_by_adam` for the other arguments.
 
+    The momentum is constant, as in Optax; in PyTorch and Keras it rises to b1 with the
+    steps. Keras has eps=1e-7.
+
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
             unit.

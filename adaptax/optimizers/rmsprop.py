@@ -148,6 +148,10 @@ def rmsprop(
 ) -> optax.GradientTransformationExtraArgs:
     """RMSprop, ready to use; see `scale_by_rmsprop` for the other arguments.
 
+    The averages have ρ = 0.9 and 1e-8 inside the root, as in Optax; Keras has 1e-7,
+    PyTorch ρ = 0.99 and 1e-8 outside. `momentum` is an average in front of the
+    division; in all three it is a sum, behind it.
+
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
             unit.

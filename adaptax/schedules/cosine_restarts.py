@@ -39,6 +39,9 @@ def cosine_restarts(
 ) -> Schedule:
     """Fall along half a cosine, start again from the peak, and so on.
 
+    All cycles are equally long by default, as in PyTorch; in Keras each is twice as
+    long as the one before.
+
     The rate is `peak` at step 0, and jumps up at the first step of each cycle; with a
     warm-up it is `start` there, and rises. The last step of a cycle is one step short
     of `end`.

@@ -39,6 +39,9 @@ def one_cycle(
 ) -> Schedule:
     """Rise to the peak, then fall below where it started.
 
+    It falls in one phase, also with `anneal="linear"`; `optax.linear_onecycle_schedule`
+    falls in two. PyTorch has the peak and the end one step earlier.
+
     The rate is `peak / div_factor` at step 0, `peak` at step φT, and
     `peak / div_factor / final_div_factor` from step T on.
 
