@@ -78,12 +78,23 @@ def require_acting(
     return programs.followed_schedules()
 
 
-def traced(function: Callable[[Any], Any], hparams: Any) -> Any:
-    """Trace a function of a trial's hyperparameters, and explain what they lack.
+def traced(
+    function: Callable[[Any], Any],
+    hparams: Any,
+    replay: Callable[..., Any],
+    given: tuple[Any, ...],
+) -> Any:
+    """Trace a function of a trial's hyperparameters, and explain what it lacks.
+
+    Args:
+        function: What to trace, of the hyperparameters.
+        hparams: A pytree with a leaf for each of them.
+        replay: `replay(hparams, *given)` runs the same for scalars.
+        given: Types of its other arguments.
 
     Raises:
         KeyError: If it reads one that is not there; the message has those that are.
-        ValueError: If it needs the value of one.
+        ValueError: If it needs the value of what is traced; the message says of what.
     """
     try:
         return function(hparams)
@@ -95,14 +106,59 @@ def traced(function: Callable[[Any], Any], hparams: Any) -> Any:
             f"the trial reads the hyperparameter {error.args[0]!r}, and there are only "
             f"{listed}: add it to the space or to hparams, or correct the name."
         ) from error
-    except TypeError as error:  # what JAX raises where a shape is traced
-        if "concrete" not in str(error):
+    except Exception as error:
+        if not _needs_value(error):
             raise
-        raise ValueError(
-            "a hyperparameter is traced, and the trial needs its value: one that "
-            "changes the shape of an array is static. Build a trial for each value of "
-            "it."
-        ) from error
+        raise ValueError(_needed(error, replay, hparams, given)) from error
+
+
+def _needed(error, replay, hparams, given) -> str:
+    """Say of what a trial needs the value; see `traced` for the arguments."""
+    names = list(flatten_names(hparams))
+    decisive = [
+        name for at, name in enumerate(names) if _suffice({at}, replay, hparams, given)
+    ]
+    if decisive or _suffice(set(range(len(names))), replay, hparams, given):
+        listed = ", ".join(map(repr, decisive or names))
+        return (
+            f"the trial needs the value of the hyperparameter {listed}, and "
+            "hyperparameters are traced: one that changes the shape of an array, or "
+            "decides what Python does, is static. Build a trial for each value of it."
+        )
+    said = " ".join(str(error).split("\nSee https")[0].split())
+    return (
+        "the trial needs the value of an array that is traced, and it is none of the "
+        f"hyperparameters. JAX says: {said} The numbers in a trial's state are traced "
+        "like its arrays: close over one that is static, and choose by the others with "
+        "jnp.where or jax.lax.cond."
+    )
+
+
+def _suffice(known: set[int], replay, hparams, given) -> bool:
+    """Return whether no other value is needed, where those of some leaves are known."""
+    leaves, structure = jax.tree.flatten(hparams)
+    types = [jax.ShapeDtypeStruct((), leaf.dtype) for leaf in leaves]
+
+    def run(leaves, given):
+        filled = [
+            np.ones((), leaf.dtype)[()] if at in known else leaf
+            for at, leaf in enumerate(leaves)
+        ]
+        return replay(structure.unflatten(filled), *given)
+
+    try:
+        jax.eval_shape(run, types, given)
+    except Exception as error:  # of the value that was put there
+        return not _needs_value(error)
+    return True
+
+
+def _needs_value(error: Exception) -> bool:
+    """Return whether it is JAX's error where the value of what is traced is needed."""
+    kinds = jax.errors.JAXTypeError, jax.errors.JAXIndexError
+    return isinstance(error, kinds) or (
+        isinstance(error, TypeError | IndexError) and "concrete" in str(error)
+    )
 
 
 def _is_missing(error: KeyError, function: Callable[[Any], Any], hparams: Any) -> bool:
@@ -143,9 +199,14 @@ class _Traced:
                 make = jax.make_jaxpr(given, return_shape=True)
                 return make(hparams, arguments, data)
 
-            return traced(make, scalars)
+            return traced(make, scalars, given, (arguments, data))
 
-        self._init, state = program(trial.init, key)
+        def init(*arguments, **extra):
+            state = trial.init(*arguments, **extra)
+            _require_arrays(state)
+            return state
+
+        self._init, state = program(init, key)
         self._advance, (after, _) = program(
             lambda hparams, state, **extra: trial.advance(hparams, state, 1, **extra),
             state,
@@ -195,6 +256,23 @@ class _Traced:
         if within_run:
             own = [False] * self._count
         return any(_dependent(self._evaluate, own + state))
+
+
+def _require_arrays(state: Any) -> None:
+    """Raise unless the leaves of a first state are arrays or numbers.
+
+    Raises:
+        TypeError: If one is not; the message names its path.
+    """
+    for path, leaf in jax.tree.leaves_with_path(state):
+        if not (
+            hasattr(leaf, "dtype") or isinstance(leaf, bool | int | float | complex)
+        ):
+            raise TypeError(
+                f"the trial's init gives {leaf!r} at {jax.tree_util.keystr(path)} of "
+                "the state, which has arrays and numbers only. Keep it out of the "
+                "state: close over it."
+            )
 
 
 def _dependent(program: Any, inputs: list[bool]) -> list[bool]:

@@ -10,6 +10,7 @@ import time
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
@@ -18,6 +19,7 @@ from adaptax import checks, memory
 from adaptax.checks import require
 from adaptax.tuning.acting import traced
 from adaptax.tuning.execution import BUFFER, Plan, Population, Programs, types_of
+from adaptax.tuning.trials import Shared
 
 LOSS_BYTES = 12
 """What a tool needs for each loss: it is kept, and judged in copies."""
@@ -132,7 +134,8 @@ def first_state(programs: Programs, hparams: Any, seeds: Any) -> Any:
     """Return the types of the state of the first member, with an axis of members.
 
     Raises:
-        ValueError: If a hyperparameter changes the shape of an array.
+        ValueError: If a hyperparameter changes the shape of an array, or the value of
+            another traced array is needed.
     """
     hparams, seeds = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], (hparams, seeds))
     data = types_of(programs.trial.data)
@@ -141,7 +144,11 @@ def first_state(programs: Programs, hparams: Any, seeds: Any) -> Any:
     def made(hparams):
         return jax.eval_shape(begin, hparams, seeds, programs.key_data, data)
 
-    return traced(made, hparams)
+    def replay(hparams, data):
+        extra = {} if data is None else {"shared": Shared(data, jnp.int32(0))}
+        return programs.trial.init(hparams, jax.random.key(0), **extra)
+
+    return traced(made, hparams, replay, (data,))
 
 
 def require_room(what: str, needed: int) -> None:

@@ -9,6 +9,7 @@ for many hyperparameters and seeds in one program. `trial` makes one of plain fu
 `nnx_trial` of a Flax NNX model.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -20,6 +21,7 @@ from adaptax import checks
 from adaptax.checks import require
 from adaptax.learning_rate_free import eval_params
 from adaptax.leaves import steepest
+from adaptax.tuning.model_parts import arrays_of, fixed_of, joined, trained_of
 from adaptax.tuning.shuffling import batch_indices
 
 Batches = Literal["separate", "shared"]
@@ -94,7 +96,10 @@ def trial(
 
     Args:
         init_params: `init_params(key)` gives the parameters; with `has_state`, a pair
-            of them and the model's state.
+            of them and the model's state. They may be a module of Equinox, or another
+            tree with integers, functions and texts beside its arrays: only real and
+            complex arrays are trained, and what is no array is `None` in the trial's
+            state and the same in all runs.
         loss: `loss(params, batch)` gives the mean loss of a batch, a real scalar. With
             `has_state` it is `loss(params, model_state, batch)` and gives `(loss,
             model_state)`. With `has_key` it is given a key for the step as the last
@@ -193,6 +198,15 @@ def trial(
         made = init_params(key)
         return made if has_state else (made, ())
 
+    @functools.cache
+    def fixed():
+        """Find what is fixed in the model, without making its arrays."""
+        found = []
+        jax.eval_shape(
+            lambda key: found.append(fixed_of(begin(key)[0])), jax.random.key(0)
+        )
+        return found[0]
+
     def batch_at(state, step, arrays):
         if batch_size is None:
             return arrays
@@ -202,6 +216,7 @@ def trial(
 
     def measure(params, model_state, batch, key):
         """Give the loss, and the pair of the model's state and the auxiliary dict."""
+        params = joined(params, fixed())
         arguments = (params, model_state, batch) if has_state else (params, batch)
         found: Any = loss(*arguments, key) if has_key else loss(*arguments)
         if not (has_state or has_aux):
@@ -213,10 +228,17 @@ def trial(
 
     def init(hparams, key, shared=None):
         shared = shared or Shared(everything, jnp.int32(0))
-        params, model_state = begin(jax.random.fold_in(key, 0))
+        model, model_state = begin(jax.random.fold_in(key, 0))
+        params = arrays_of(model)
+        trained = trained_of(params)
+        require(
+            bool(jax.tree.leaves(trained)) or not jax.tree.leaves(model),
+            "init_params must give some parameters that can be trained: arrays of "
+            "floating-point or complex numbers.",
+        )
         state = TrialState(
             params,
-            _optimizer(optimizer, hparams).init(params),
+            _optimizer(optimizer, hparams).init(trained),
             model_state,
             (),
             jax.random.fold_in(key, 1),
@@ -232,24 +254,29 @@ def trial(
         batch = batch_at(state, step, shared.data[0])
         noise = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
 
+        def of_trained(trained):
+            params = joined(trained, state.params)
+            return measure(params, state.model_state, batch, noise)
+
         def value_fn(params, grad_fn=None):
             del grad_fn  # Optax's line searches refuse what this function does not take
-            return measure(params, state.model_state, batch, noise)[0]
+            return of_trained(params)[0]
 
-        (value, (model_state, aux)), grads = jax.value_and_grad(measure, has_aux=True)(
-            state.params, state.model_state, batch, noise
-        )
+        trained = trained_of(state.params)
+        (value, (model_state, aux)), grads = jax.value_and_grad(
+            of_trained, has_aux=True
+        )(trained)
         grads = steepest(grads)
         updates, opt_state = _optimizer(optimizer, hparams).update(
             grads,
             state.opt_state,
-            state.params,
+            trained,
             value=value,
             grad=grads,
             value_fn=value_fn,
             grad_fn=lambda params: steepest(jax.grad(value_fn)(params)),
         )
-        params = optax.apply_updates(state.params, updates)
+        params = joined(optax.apply_updates(trained, updates), state.params)
         state = TrialState(
             params, opt_state, model_state, aux, state.key, state.step + 1
         )
@@ -270,6 +297,7 @@ def trial(
         params = eval_params(state.opt_state, state.params)
         if evaluate is None:
             return measure(params, state.model_state, held_out, None)[0]
+        params = joined(params, fixed())
         arguments = (params, state.model_state) if has_state else (params,)
         return evaluate(*arguments, held_out)
 

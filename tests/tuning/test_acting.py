@@ -297,3 +297,44 @@ def test_a_key_error_that_is_not_about_hyperparameters_stays_as_it_is():
 def test_only_what_has_several_values_differs():
     hparams = {"a": np.array([1, 1]), "b": {"c": np.array([[1, 2]])}}
     assert differing(hparams) == ["b/c"]
+
+
+def needing(what):
+    """Make a trial by hand that needs a value, of what is named."""
+
+    def value(name, array):
+        return int(array) if name == what else 1.0
+
+    def init(hparams, key):
+        return {"w": jnp.ones(2), "n": 3, "h": value("rate in init", hparams["rate"])}
+
+    def advance(hparams, state, num_steps):
+        def step(state, _):
+            factor = value("rate", hparams["rate"]) * value("n", state["n"])
+            loss = jnp.sum(state["w"]) * hparams["rate"] * value("w", state["w"][0])
+            return state, factor * loss * hparams["other"]
+
+        return jax.lax.scan(step, jax.tree.map(jnp.asarray, state), length=num_steps)
+
+    return adaptax.Trial(init, advance)
+
+
+@pytest.mark.parametrize("what", ["rate", "rate in init", "n", "w"])
+def test_whose_value_a_trial_needs_is_said(what):
+    space = {"rate": jnp.ones(2), "other": jnp.ones(2)}
+    with pytest.raises(ValueError, match="the trial needs the value of") as refused:
+        require_acting(needing(what), space, ["rate"], jax.random.key(0))
+    told = str(refused.value)
+    is_hyperparameter = what.startswith("rate")
+    assert ("of the hyperparameter 'rate', and" in told) == is_hyperparameter
+    assert "'other'" not in told
+    assert (f"['{what}']" in told) != is_hyperparameter
+
+
+def test_a_function_in_the_state_is_refused_by_path():
+    trial = adaptax.Trial(
+        lambda hparams, key: {"w": jnp.ones(()), "act": jnp.tanh},
+        lambda hparams, state, num_steps: (state, hparams["rate"] * jnp.ones(1)),
+    )
+    with pytest.raises(TypeError, match=r"at \['act'\] of the state"):
+        require_acting(trial, {"rate": jnp.ones(2)}, ["rate"], jax.random.key(0))

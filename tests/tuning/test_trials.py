@@ -1,6 +1,7 @@
 """Trials of plain functions, against loops written by hand."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -415,3 +416,73 @@ REFUSED = {
 def test_a_bad_argument_is_refused_in_words(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+# Models with more than parameters.
+
+
+def test_a_module_of_equinox_is_trained_as_its_arrays_are_by_hand():
+    eqx = pytest.importorskip("equinox")
+
+    class Network(eqx.Module):
+        weight: jax.Array
+        order: jax.Array
+        act: Any
+        repeats: int
+        slope: float
+        name: str
+
+        def __call__(self, x):
+            for _ in range(self.repeats):
+                x = self.slope * self.act(x[self.order] @ self.weight)
+            return x
+
+    def make(key):
+        weight = jax.random.normal(key, (3, 3))
+        return Network(weight, jnp.array([2, 0, 1]), jnp.tanh, 2, 0.5, "network")
+
+    def loss(network, batch):
+        return jnp.mean((jax.vmap(network)(batch["x"])[:, 0] - batch["y"]) ** 2)
+
+    trial = adaptax.trial(make, loss, adaptax.adam, DATA, eval_data=DATA)
+    state, losses = advanced(trial, 3)
+    params, rest = eqx.partition(make(jax.random.fold_in(KEY, 0)), eqx.is_inexact_array)
+    optimizer, expected = adaptax.adam(RATE), []
+    optimizer_state = optimizer.init(params)
+
+    @jax.jit
+    def step(params, optimizer_state):
+        value, grads = jax.value_and_grad(
+            lambda params: loss(eqx.combine(params, rest), DATA)
+        )(params)
+        updates, optimizer_state = optimizer.update(grads, optimizer_state, params)
+        return optax.apply_updates(params, updates), optimizer_state, value
+
+    for _ in range(3):
+        params, optimizer_state, value = step(params, optimizer_state)
+        expected.append(value)
+    np.testing.assert_allclose(losses, jnp.stack(expected), rtol=1e-5)
+    np.testing.assert_allclose(state.params.weight, params.weight, rtol=1e-5)
+    np.testing.assert_array_equal(state.params.order, [2, 0, 1])
+    assert (state.params.act, state.params.slope) == (None, None)
+    assert trial.evaluate(RATE, state) < losses[0]
+
+
+def test_whole_numbers_beside_the_parameters_are_as_they_were():
+    trial = adaptax.trial(
+        lambda key: {"w": jnp.ones(3), "scale": 1.0, "power": 2},
+        lambda p, batch: (
+            p["scale"] * jnp.mean(batch["x"] @ p["w"]) ** len("ab"[: p["power"]])
+        ),
+        adaptax.gradient_descent,
+        DATA,
+    )
+    state, _ = advanced(trial, 2)
+    assert state.params["power"] is None
+    assert state.params["scale"] != 1.0
+
+
+def test_a_model_without_parameters_is_refused():
+    trial = adaptax.trial(lambda key: 0, mean_error, adaptax.adam, DATA)
+    with pytest.raises(ValueError, match="init_params must give some parameters"):
+        trial.init(RATE, KEY)
