@@ -45,8 +45,8 @@ _MESSAGES = {
     "ok": "The loss fell, and rose again at higher rates: start from {suggestion:.2g}.",
     "never diverged": "The loss fell up to the highest rate, {high:.2g}, and better "
     "ones may lie beyond it: raise high.",
-    "flat": "The loss did not fall by more than its noise: raise high or num_steps, "
-    'and make sure that the trial uses the hyperparameter "{name}".',
+    "flat": "The loss only fluctuated, or stood still: no rate can be read from it. "
+    'Raise high, num_steps or the batch size; make sure that "{name}" acts as a rate.',
     "diverged at once": "The loss rose without having fallen before: lower low, or "
     "raise num_steps.",
     "not finite": "No loss is finite: check the data and the first parameters.",
@@ -68,7 +68,8 @@ class FinderResult(ToolResult):
     * "ok": the loss fell, and diverged or rose later;
     * "never diverged": it fell, and did neither. "valley" is where it fell; "slide" and
       "minimum" are `None`, and so is "steep" if that is one of the highest rates;
-    * "flat": it neither fell nor rose by more than its noise;
+    * "flat": it neither fell nor rose by more than its noise, or by more than it goes
+      up and down on the way;
     * "diverged at once": it rose without having fallen before;
     * "not finite": no loss was.
 

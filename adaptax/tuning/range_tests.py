@@ -1,6 +1,8 @@
 """Reading a range test: the losses of a run whose rate grew from step to step.
 
-The losses ℓ_t are smoothed by an exponential average, debiased; b is the smoothing:
+Each loss counts as the median of itself and its two neighbours, the first and the last
+as that of the three at their end, so that a single bad batch decides nothing. These
+losses ℓ_t are smoothed by an exponential average, debiased; b is the smoothing:
 
     a_t = b a_{t−1} + (1 − b) ℓ_t,   s_t = a_t / (1 − bᵗ)
 
@@ -14,9 +16,20 @@ the divergence:
 The floor f is as far below the least s_t as that is below the start, but not below 0 if
 no loss is negative: so losses of any sign and offset can diverge. The start is the mean
 of the first tenth of the losses, or of the second if that is lower. σ_t is the noise of
-s_t less the start, from the differences of the losses in a fifth of the steps before t.
-A curve has fallen if some s_t is below the start by more than 4 σ_t; if not, there is
-nothing to suggest. The first tenth is left out of what follows:
+s_t less the start, from the differences of the losses in a fifth of the steps before t,
+outliers aside.
+
+A loss that only fluctuates climbs about as far as it falls. So a curve has fallen if,
+with the least s_t after the first tenth at step u,
+
+    start − s_u > 4 σ_u   and   start − s_u > 3 max_{i<j≤u} (s_j − s_i − 2 σ_i − 2 σ_j)
+
+The first compares the fall with noise that differs from step to step, the second with
+the largest climb before u, less such noise: so with what lasts for several steps. A
+curve that has not fallen has risen if it ends in losses that are not finite, or if its
+last s_t lies above the start by more than 4 σ_t, and the largest one by more than 3
+times the largest fall before it, measured alike. If it did neither, it is flat. Nothing
+is suggested unless it has fallen. The first tenth is left out of what follows:
 
     valley    2/3 along the longest subsequence of s in which each value is lower than
               the one before by at least 1/200 of the whole fall
@@ -24,7 +37,8 @@ nothing to suggest. The first tenth is left out of what follows:
               until their slopes differ by at most 1/5 of the steepest descent: the
               lower one
     minimum   a tenth of the rate of the least s_t
-    steep     the rate where ds/d(log rate) is most negative
+    steep     the rate where ds/d(log rate) is most negative, on the way from where the
+              loss was last within 4 σ_t of the start to the least s_t
 
 Source: Smith (2017), "Cyclical Learning Rates for Training Neural Networks", WACV,
 section 3.3; Gugger (2018), "How Do You Find A Good Learning Rate", for the smoothing,
@@ -44,7 +58,11 @@ FELL = ("never diverged", "ok")
 STATUSES = ("not finite", "diverged at once", "flat", *FELL)
 
 _NOISE = 4.0  # in standard deviations
+_NET = 3.0  # times the largest move the other way
 _GAP = 2  # more losses at the end that are not finite are a divergence
+# Variances by differences of losses and of their medians: their ratio is 5 for normal
+# losses, 10 for log-normal ones, 18 for Student's t of 2. Beyond 20 it is an outlier.
+_OUTLIERS = 20.0
 _ROUNDING = 1e-5  # of float32 losses, relative
 _VALLEY_DROP = 0.005
 _SLIDE_LENGTH = 0.15
@@ -89,13 +107,13 @@ def read(
     curve = _Curve(np.asarray(filled, float), smoothing, tenth)
     stop = curve.stop(divergence)
     smoothed[:stop] = curve.smoothed[:stop]
-    fell = curve.fell(stop)
-    rose = stop < len(losses) or curve.rose(fell)
-    if not fell:
+    if not curve.fell(stop):
+        rose = length < len(losses) or curve.only_rose()
         return Reading(smoothed, "diverged at once" if rose else "flat", suggestions)
+    rose = stop < len(losses) or curve.rose_again()
     counted = rates[tenth:stop], smoothed[tenth:stop]
     suggestions["valley"] = _valley(*counted, curve.start)
-    steepest = _steepest(*counted)
+    steepest = _steepest(*counted, curve.start - curve.needed[tenth:stop])
     if rose:
         suggestions["slide"] = _slide(*counted, round(_SLIDE_LENGTH * len(losses)))
         suggestions["minimum"] = _lowest(*counted) / 10
@@ -135,16 +153,20 @@ def agreement(readings: list[Reading]) -> Agreement:
 
 
 class _Curve:
-    """The finite losses before the first that is not, smoothed, and their noise."""
+    """The losses without single outliers, smoothed, and their noise."""
 
     def __init__(self, losses: np.ndarray, smoothing: float, tenth: int):
-        self.losses, self.smoothed = losses, smooth(losses, smoothing)
+        self.losses = medians_of_three(losses)
+        self.smoothed = smooth(self.losses, smoothing)
         self.tenth = tenth
-        fifth = losses[: 2 * tenth]
+        fifth = self.losses[: 2 * tenth]
         # Both: what fell or rose within the first fifth must have fallen since.
         self.start = float(min(fifth[:tenth].mean(), fifth[-tenth:].mean()))
         self.settled = len(fifth) - 1
         variance = _variance(losses, 2 * tenth)
+        if tenth >= 3:  # a few medians are often equal
+            most = _OUTLIERS * _variance(self.losses, 2 * tenth)
+            variance = np.where(most > 0, np.minimum(variance, most), variance)
         left = smoothing ** np.arange(1, len(losses) + 1)
         share = (1 - smoothing) / (1 + smoothing) * (1 + left) / (1 - left)
         noise = np.sqrt(variance * share + variance[self.settled] / len(fifth))
@@ -164,20 +186,53 @@ class _Curve:
         return int(np.argmax(over)) if over.any() else len(over)
 
     def fell(self, stop: int) -> bool:
-        """Tell whether the loss fell by more than its noise after the first tenth."""
-        counted = slice(self.tenth, stop)
-        fall = self.start - self.smoothed[counted]
-        return bool(np.any(fall > self.needed[counted]))
+        """Tell whether the loss fell, by more than by fluctuating, before it stops."""
+        counted = self.smoothed[self.tenth : stop]
+        if not len(counted):
+            return False
+        place = int(counted.argmin())
+        fall = self.start - counted[place]
+        climb = largest_climb(counted[: place + 1], self.needed[self.tenth :])
+        return bool(fall > self.needed[self.tenth + place] and fall > _NET * climb)
 
-    def rose(self, fell: bool) -> bool:
-        """Tell whether it ends higher, by more than the noise, than where it was least.
+    def only_rose(self) -> bool:
+        """Tell whether a loss that never fell rose, and ends higher than it began."""
+        counted = self.smoothed[self.tenth :]
+        if not len(counted):
+            return False
+        place = int(counted.argmax())
+        fall = largest_climb(-counted[: place + 1], self.needed[self.tenth :])
+        noise = max(self.needed[self.settled], self.needed[-1])
+        is_higher = self.smoothed[-1] - self.start > noise
+        return bool(is_higher and counted[place] - self.start > _NET * fall)
 
-        Of a loss that never fell, the start is compared, as the least of many values
-        that vary is low by chance.
-        """
-        place = int(self.smoothed.argmin()) if fell else self.settled
-        before = self.smoothed[place] if fell else self.start
-        return bool(self.smoothed[-1] - before > self.needed[place])
+    def rose_again(self) -> bool:
+        """Tell whether a loss that fell ends higher than its least value."""
+        place = int(self.smoothed.argmin())
+        return bool(self.smoothed[-1] - self.smoothed[place] > self.needed[place])
+
+
+def medians_of_three(losses: np.ndarray) -> np.ndarray:
+    """Replace each loss by the median of three in a row, of which it is the middle.
+
+    >>> medians_of_three(np.array([3.0, 3.0, 9.0, 2.0, 1.0])).tolist()
+    [3.0, 3.0, 3.0, 2.0, 2.0]
+    """
+    if len(losses) < 3:
+        return losses
+    inner = np.median([losses[:-2], losses[1:-1], losses[2:]], axis=0)
+    return np.pad(inner, 1, mode="edge")
+
+
+def largest_climb(values: np.ndarray, noise: np.ndarray) -> float:
+    """Give the most by which a value lies above one before it, beyond their mean noise.
+
+    >>> largest_climb(np.array([2.0, 5.0, 1.0, 3.0]), np.array([0.0, 1.0, 1.0, 1.0]))
+    2.5
+    """
+    noise = noise[: len(values)] / 2
+    lowest = np.minimum.accumulate(values + noise)
+    return max(0.0, float(np.max(values - noise - lowest)))
 
 
 def _variance(losses: np.ndarray, window: int) -> np.ndarray:
@@ -245,7 +300,11 @@ def _lowest(rates: np.ndarray, smoothed: np.ndarray) -> float:
     return float(rates[smoothed.argmin()])
 
 
-def _steepest(rates: np.ndarray, smoothed: np.ndarray) -> float:
+def _steepest(rates: np.ndarray, smoothed: np.ndarray, level: np.ndarray) -> float:
     if len(rates) == 1:
         return float(rates[0])
-    return float(rates[np.gradient(smoothed, np.log(rates)).argmin()])
+    end = int(smoothed.argmin())
+    begin = np.flatnonzero(smoothed[: end + 1] > level[: end + 1])
+    falling = slice(int(begin[-1]) if len(begin) else 0, end + 1)
+    slopes = np.gradient(smoothed, np.log(rates))[falling]
+    return float(rates[falling][slopes.argmin()])

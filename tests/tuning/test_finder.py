@@ -165,7 +165,7 @@ def given_losses(losses):
 
 STEP = np.arange(STEPS)
 CURVES = {
-    "flat": np.full(STEPS, 0.3),
+    "flat": 2 + 0.1 * np.random.default_rng(0).normal(size=STEPS),
     "diverged at once": np.where(STEP == 0, 1.0, np.nan),
     "never diverged": 3 - np.clip(STEP - 20, 0, None) / 20,
     "not finite": np.full(STEPS, np.nan),
