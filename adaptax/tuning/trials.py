@@ -9,7 +9,6 @@ for many hyperparameters and seeds in one program. `trial` makes one of plain fu
 `nnx_trial` of a Flax NNX model.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -193,19 +192,19 @@ def trial(
     judged = evaluate is not None or eval_data is not None
     everything = (data, eval_data)
     stream_key = jax.random.key(0)
+    constants = []  # what is fixed in the model, once one has been made
 
     def begin(key):
         made = init_params(key)
-        return made if has_state else (made, ())
+        model, model_state = made if has_state else (made, ())
+        if not constants:
+            constants.append(fixed_of(model))
+        return arrays_of(model), model_state
 
-    @functools.cache
     def fixed():
-        """Find what is fixed in the model, without making its arrays."""
-        found = []
-        jax.eval_shape(
-            lambda key: found.append(fixed_of(begin(key)[0])), jax.random.key(0)
-        )
-        return found[0]
+        if not constants:
+            jax.eval_shape(begin, jax.random.key(0))
+        return constants[0]
 
     def batch_at(state, step, arrays):
         if batch_size is None:
@@ -228,11 +227,10 @@ def trial(
 
     def init(hparams, key, shared=None):
         shared = shared or Shared(everything, jnp.int32(0))
-        model, model_state = begin(jax.random.fold_in(key, 0))
-        params = arrays_of(model)
+        params, model_state = begin(jax.random.fold_in(key, 0))
         trained = trained_of(params)
         require(
-            bool(jax.tree.leaves(trained)) or not jax.tree.leaves(model),
+            bool(jax.tree.leaves(trained)) or not jax.tree.leaves((params, fixed())),
             "init_params must give some parameters that can be trained: arrays of "
             "floating-point or complex numbers.",
         )
