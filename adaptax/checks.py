@@ -30,6 +30,7 @@ def number(
     above: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
+    kind: str = "a number",
 ) -> None:
     """Check that an argument is one finite real number within its bounds.
 
@@ -40,13 +41,14 @@ def number(
         above: A bound that is itself not allowed.
         at_most: The largest value allowed.
         below: A bound that is itself not allowed.
+        kind: What the argument may be, for the message.
 
     Raises:
         TypeError: If the value is not a real number (booleans are not).
         ValueError: If it is an array of any other shape than (), not finite, or out of
             bounds.
     """
-    _require_real(name, value)
+    _require_real(name, value, kind)
     if isinstance(value, Tracer):
         return
     concrete = _concrete(value)
@@ -214,12 +216,12 @@ def _concrete(value: Any) -> float:
         return np.inf if value > 0 else -np.inf
 
 
-def _require_real(name: str, value: object) -> None:
+def _require_real(name: str, value: object, kind: str = "a number") -> None:
     is_number = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
     if not is_number or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r}.")
-    kind = jnp.result_type(value)
-    if kind == jnp.bool_ or jnp.issubdtype(kind, jnp.complexfloating):
+        raise TypeError(f"{name} must be {kind}, got {value!r}.")
+    dtype = jnp.result_type(value)
+    if dtype == jnp.bool_ or jnp.issubdtype(dtype, jnp.complexfloating):
         raise TypeError(
             f"{name} must be a real number, got {value!r}. For complex parameters, "
             "give optax.inject_hyperparams hyperparam_dtype=jnp.float32."

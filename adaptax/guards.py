@@ -145,4 +145,23 @@ def _first_difference(updates: Any, tree: Any) -> str:
     for path in theirs:
         if path not in ours:
             return jax.tree_util.keystr(path) or "the root"
+    return _first_of_another_type(updates, tree)
+
+
+def _first_of_another_type(updates: Any, tree: Any) -> str:
+    """Name the first container whose type differs, where all paths are the same."""
+    pairs = [("", updates, tree)]
+    for path, one, other in pairs:  # which grows
+        if type(one) is not type(other):
+            kinds = type(one).__name__, type(other).__name__
+            return f"{path or 'the root'}, a {kinds[0]} in the place of a {kinds[1]}"
+        parts = _children(one), _children(other)
+        pairs.extend(
+            (path + key, part, parts[1][key]) for key, part in parts[0].items()
+        )
     return "the root"
+
+
+def _children(node: Any) -> dict[str, Any]:
+    pairs = jax.tree.leaves_with_path(node, is_leaf=lambda part: part is not node)
+    return {jax.tree_util.keystr(path): part for path, part in pairs if path}

@@ -67,7 +67,8 @@ def decaying(weight_decay: WeightDecay, mask: Mask = None) -> Decay:
             function gives what is not a scalar.
     """
     if not callable(weight_decay):
-        checks.number("weight_decay", weight_decay, at_least=0)
+        kind = "a number or a function of the step"
+        checks.number("weight_decay", weight_decay, at_least=0, kind=kind)
 
     def at(step):
         return _evaluate(weight_decay, step) if callable(weight_decay) else weight_decay

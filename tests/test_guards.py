@@ -91,6 +91,28 @@ def test_a_wrapper_names_the_path_that_the_user_knows(make):
         adaptax.adam(0.1).init(adaptax.pack(params))
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda inner: adaptax.packed(inner, elementwise=True),
+        lambda inner: adaptax.packed(inner, largest=0, elementwise=True),
+        adaptax.quantized,
+        lambda inner: adaptax.accumulate(inner, 2),
+        lambda inner: optax.contrib.split_real_and_imaginary(adaptax.monitor(inner)),
+    ],
+)
+def test_a_wrapper_refuses_gradients_by_the_path_that_the_user_knows(wrap):
+    optimizer = wrap(optax.adam(0.1))
+    for gradients, path in UNFIT.values():
+
+        def update(params, gradients):
+            return optimizer.update(gradients, optimizer.init(params), params)
+
+        with pytest.raises(ValueError, match=path) as refused:
+            jax.eval_shape(update, TREE, gradients)
+        assert "pytree" not in str(refused.value)
+
+
 FROZEN = {**TREE, "frozen": jnp.ones((8, 2)), "tail": (jnp.ones(3), jnp.ones(()))}
 GRADIENTS = {**TREE, "frozen": None, "tail": (None, jnp.ones(()))}
 
@@ -193,6 +215,14 @@ def test_a_line_search_sees_the_parameters_that_are_frozen():
     assert all(leaf is not None for leaf in seen)
 
 
+def test_a_container_of_another_type_is_named():
+    updates = {**TREE, "deep": tuple(TREE["deep"])}
+    with pytest.raises(
+        ValueError, match=r"at \['deep'\], a tuple in the place of a list"
+    ):
+        guards.require_like(updates, TREE)
+
+
 def test_a_mask_of_a_subtree_stands_for_all_below_it():
     updates = {"a": optax.MaskedNode(), "b": jnp.ones(2)}
     guards.require_like(updates, {"a": {"x": jnp.ones(3)}, "b": jnp.ones(2)})
@@ -228,7 +258,14 @@ def test_a_value_that_is_no_number_is_named(case):
     optimizer = case.optimizer()
     state = optimizer.init(TREE)
     told = case.told(1.0, lambda params: TREE, jax.random.key(0), TREE)
-    for value in ("1", object(), jax.random.key(0), {"loss": 1.0}):
-        given = {**told, "value": value}
-        with pytest.raises(TypeError, match=r"^value must be a number, got"):
-            optimizer.update(TREE, state, TREE, **given)
+    refused = {
+        r"^value must be a number, got": ("1", object(), jax.random.key(0), {"a": 1.0}),
+        r"^value must be a scalar, got shape \(\d,\). Take": (jnp.ones(3), [1.0]),
+        r"^value must be real": (1j, jnp.complex64(1)),
+        r"the extra argument `value` is missing": (None,),
+    }
+    for message, values in refused.items():
+        for value in values:
+            given = {**told, "value": value}
+            with pytest.raises((TypeError, ValueError), match=message):
+                optimizer.update(TREE, state, TREE, **given)

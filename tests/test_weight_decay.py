@@ -180,7 +180,9 @@ def test_it_hands_extra_arguments_to_the_direction():
 @pytest.mark.parametrize("decay", ["0.1", None, True])
 @each
 def test_what_is_no_decay_is_refused_by_name(name, decay):
-    with pytest.raises(TypeError, match="weight_decay must be a number"):
+    with pytest.raises(
+        TypeError, match="weight_decay must be a number or a function of the step"
+    ):
         DECAYING[name].make(weight_decay=decay)
     with pytest.raises(ValueError, match="weight_decay must be >= 0"):
         DECAYING[name].make(weight_decay=-0.1)
