@@ -544,7 +544,8 @@ def from_arrays(like: Any, arrays: dict[str, Any]) -> Any:
     def typed(path, like):
         array = arrays[jax.tree_util.keystr(path)]
         if not jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-            return jax.device_put(array)  # which compiles nothing
+            placed = isinstance(array, jax.Array)  # maybe over several processes
+            return array if placed else jax.device_put(array)  # compiles nothing
         return jax.random.wrap_key_data(array, impl=_key_type(like))
 
     return jax.tree.map_with_path(typed, like)
