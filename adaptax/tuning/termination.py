@@ -1,5 +1,6 @@
 """Termination: a SIGTERM is noted, so that a run can save before it ends."""
 
+import ctypes
 import signal
 import threading
 from typing import Any
@@ -12,7 +13,8 @@ class Termination:
     """Notes the first SIGTERM instead of ending at once; the second one ends at once.
 
     A context manager. It does so in the main thread alone, and leaves a handler of the
-    user's as it is.
+    user's as it is. One that Python does not know of is put back at the end: JAX sets
+    one in a program of several processes, for `reached_preemption_sync_point`.
     """
 
     def __init__(self, enabled: bool):
@@ -28,6 +30,7 @@ class Termination:
             and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         )
         if self._listens:
+            self._beneath = c_handler()
             signal.signal(signal.SIGTERM, self._note)
         return self
 
@@ -35,8 +38,22 @@ class Termination:
         """Put back what was there."""
         if self._listens:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            set_c_handler(self._beneath)
 
     def _note(self, *_: Any) -> None:
         if self.asked:
             raise SystemExit(EXIT_CODE)
         self.asked = True
+
+
+def c_handler() -> int:
+    """Return the address of the function that the system calls at a SIGTERM."""
+    get = ctypes.pythonapi.PyOS_getsig
+    get.argtypes, get.restype = [ctypes.c_int], ctypes.c_void_p
+    return get(signal.SIGTERM) or 0
+
+
+def set_c_handler(address: int) -> None:
+    put = ctypes.pythonapi.PyOS_setsig
+    put.argtypes, put.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
+    put(signal.SIGTERM, address)
