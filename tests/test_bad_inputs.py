@@ -770,6 +770,10 @@ ELSEWHERE = {
         "tuning/test_records.py",
         "test_a_text_that_could_be_misread_is_refused",
     ),
+    105: (
+        "tuning/test_processes.py",
+        "test_processes_end_together_and_the_first_saves_when_the_other_dies",
+    ),
     106: (
         "tuning/test_processes.py",
         "test_processes_with_different_runs_all_raise_with_what_differs",
@@ -836,7 +840,6 @@ TOGETHER = {38: 37, 53: 51}
 LEFT = {
     45: "a tracer that leaked is refused by JAX itself",
     61: "a loss that differs by host: the issue on many machines",
-    105: "the death of a rank: likewise",
     107: "a port that is taken: likewise",
     120: "a loss local to a process: with 61",
     121: "streams: the issue that makes them",

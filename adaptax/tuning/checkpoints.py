@@ -13,7 +13,7 @@ import errno
 import hashlib
 import os
 import re
-import time
+import threading
 import warnings
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
@@ -21,17 +21,16 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from adaptax import checks
 from adaptax.checks import require
 from adaptax.tuning import archives
 from adaptax.tuning.folders import take
+from adaptax.tuning.pacing import Pace
 from adaptax.tuning.plain_json import brief_differences, plain
 from adaptax.tuning.processes import failing_together, said_by_the_first
 from adaptax.tuning.whole_files import fill_whole
 
-_SHARE_OF_TIME = 0.05
 _KIND = "checkpoint"
 _LAYOUT = 2  # 1 did not say of what program it is
 _NAME = re.compile(r"(\d{12,})-([0-9a-f]{32})\.npz")
@@ -72,9 +71,8 @@ class Checkpoints:
         self._about = plain(about)
         self._writes = jax.process_index() == 0
         self._last, self._last_is_ours = "", False
-        self._cost: float | None = None
-        self._asked: float | None = None
-        self._ended = 0.0
+        self._pace = Pace()
+        self._writing = threading.Lock()
         self._lock = None
         with failing_together():
             if self._writes:
@@ -109,12 +107,24 @@ class Checkpoints:
         """
         with failing_together():
             if self._writes:
+                with self._writing:
+                    self._write(step, arrays, notes)
+                    self._pace.done()
+
+    def rescue(
+        self, step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]
+    ) -> None:
+        """Save as the first process alone, if it is newer; the others may be gone.
+
+        Any thread may call it.
+        """
+        with self._writing:
+            if self._writes and not (self._last and step <= _step(self._last)):
                 self._write(step, arrays, notes)
 
     def _write(
         self, step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]
     ) -> None:
-        start = time.perf_counter() if self._asked is None else self._asked
         checks.count("step", step)
         if not self._last_is_ours:
             self._go_on_from(self._search())
@@ -145,26 +155,22 @@ class Checkpoints:
             ) from error
         self._keep(name, self._last if before < step else name)
         self._last = name
-        self._ended = time.perf_counter()
-        self._cost, self._asked = self._ended - start, None
 
     def due(self) -> bool:
         """Tell whether saving now takes at most 5 % of the time since the last save.
 
-        The cost is that of the last save, from the answer of `due` on: what it takes to
-        collect the arrays counts. The first is due at once.
+        The cost is that of the last save, from the question on: what it takes to
+        collect the arrays counts. The first is due at once. Each process answers for
+        itself; the answer of the first one must decide for all.
         """
-        now = time.perf_counter()
-        due = self._cost is None or self._cost <= _SHARE_OF_TIME * (now - self._ended)
-        if jax.process_count() > 1:  # several must save together
-            due = bool(multihost_utils.broadcast_one_to_all(np.int32(due)))
-        self._asked = now if due else None
-        return due
+        return self._pace.due()
 
     def close(self) -> None:
         """Let others use the folder."""
-        if self._lock is not None:
-            self._lock.close()
+        with self._writing:
+            self._writes = False
+            if self._lock is not None:
+                self._lock.close()
 
     def __enter__(self) -> "Checkpoints":
         """Give itself; leaving closes it."""

@@ -1,6 +1,7 @@
 """Sessions: what every tool does around its programs: plan, show, save, resume."""
 
 import dataclasses
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,7 @@ from adaptax.tuning.acting import require_acting
 from adaptax.tuning.checkpoints import Checkpoints
 from adaptax.tuning.execution import Plan, Programs, from_arrays, to_arrays
 from adaptax.tuning.inner_schedules import InnerSchedules
+from adaptax.tuning.pacing import Pace
 from adaptax.tuning.planning import (
     Planned,
     Strategy,
@@ -28,7 +30,7 @@ from adaptax.tuning.planning import (
     require_room,
     usable_lanes,
 )
-from adaptax.tuning.processes import require_alike, said_by_the_first
+from adaptax.tuning.processes import require_alike, said_by_each
 from adaptax.tuning.progress import Progress
 from adaptax.tuning.records import flatten_names, group, named_like, prefixed
 from adaptax.tuning.results import ToolResult
@@ -36,6 +38,8 @@ from adaptax.tuning.termination import EXIT_CODE, Termination
 from adaptax.tuning.trials import Trial
 
 AnyResult = TypeVar("AnyResult", bound=ToolResult)
+
+_HELD_SECONDS = 3  # JAX notices the death of a process after 100 s, or as it is told to
 
 
 class Session:
@@ -89,6 +93,9 @@ class Session:
                 self._open(checkpoint, run)
         self._progress = Progress(progress, tool, total)
         self._termination = Termination(enabled=checkpoint is not None)
+        self._holds = Pace() if several else None
+        self._held: tuple[int, dict[str, np.ndarray], dict[str, Any]] | None = None
+        self._timer = threading.Timer(0, self._rescue)
         self._hparams, self._total, self._done = hparams, total, 0
         self._step = 0 if self.resumed is None else self.resumed.step
 
@@ -115,11 +122,14 @@ class Session:
         return self
 
     def __exit__(self, *reason: Any) -> None:
-        """Give the folder back."""
+        """Save what is held, if an error ends the run; give the folder back."""
         self._progress.__exit__(*reason)
-        self._termination.__exit__(*reason)
+        self._timer.cancel()
         if self.checkpoints is not None:
+            if reason[1] is not None and self._held is not None:
+                self._rescue(reason[1])
             self.checkpoints.close()
+        self._termination.__exit__(*reason)
 
     def plan(self, hparams: Any, seeds: Any, num_steps: int) -> Planned:
         """Choose a plan, or take the one that the checkpoint was made with.
@@ -182,21 +192,71 @@ class Session:
         """
         if self.checkpoints is None:
             return
-        ends = said_by_the_first("ends" if self._termination.asked else "")
-        if ends or self.checkpoints.due():
-            kept = {"plan": list(self.planned.plan), "wave": self.planned.wave}
-            self.checkpoints.save(step, make(), {**kept, **notes})
-            self._step = step
+        holds = self._holds is not None and self._holds.due()
+        due = self.checkpoints.due()
+        asked, due, holds = said_by_each(self._termination.asked, due, holds).T
+        ends = asked.any()
+        if not (ends or due[0] or holds[0]):
+            return
+        kept = {"plan": list(self.planned.plan), "wave": self.planned.wave}
+        arrays, notes = make(), {**kept, **notes}
+        if self._holds is not None:
+            self._hold(step, arrays, notes)
+            self._holds.done()
+        self._step = step
+        if ends or due[0]:
+            self.checkpoints.save(step, arrays, notes)
+            self._held = None
         if ends:
             raise SystemExit(EXIT_CODE)
 
+    def _hold(
+        self, step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]
+    ) -> None:
+        """Keep what could be saved, in the process that would save it.
+
+        Where another process dies, this one gets an error or waits for it, until JAX
+        aborts it: so it is saved by a thread if nothing newer comes soon.
+        """
+        if jax.process_index() == 0:
+            copies = {name: np.array(array) for name, array in arrays.items()}
+            self._held = step, copies, notes
+            self._timer.cancel()
+            self._timer = threading.Timer(_HELD_SECONDS, self._rescue)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _rescue(self, error: BaseException | None = None) -> None:
+        """Save what is held; say so in the error that ends the run, if there is one."""
+        held, checkpoints = self._held, self.checkpoints
+        if held is None or checkpoints is None:
+            return
+        try:
+            checkpoints.rescue(*held)
+        except (OSError, ValueError) as failure:  # the next save of all raises it
+            told = f"The last state could not be saved: {failure}"
+        else:
+            told = (
+                f"{checkpoints.folder} has a checkpoint from before the error; the "
+                "same call goes on from it. If another process has ended, its log says "
+                "why."
+            )
+        if error is not None:
+            error.add_note(told)
+
     def finish(self, result: AnyResult) -> AnyResult:
-        """Save the result, so that the next run has it at once; return it."""
+        """Save the result, so that the next run has it at once; return it.
+
+        Raises:
+            SystemExit: After saving, where a SIGTERM asked for it.
+        """
         if self.checkpoints is not None:
             arrays, facts = result.record()
             arrays = prefixed("result", arrays)
             arrays |= prefixed("state", to_arrays(getattr(result, "state", None)))
             self.checkpoints.save(self._step + 1, arrays, {"finished": facts})
+            if said_by_each(self._termination.asked).any():
+                raise SystemExit(EXIT_CODE)
         return result
 
     def finished(self, kind: type[AnyResult]) -> AnyResult | None:

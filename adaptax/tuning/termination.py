@@ -54,6 +54,7 @@ def c_handler() -> int:
 
 
 def set_c_handler(address: int) -> None:
+    """Let the system call the function at an address, or 0 for the default."""
     put = ctypes.pythonapi.PyOS_setsig
     put.argtypes, put.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
     put(signal.SIGTERM, address)

@@ -1,10 +1,14 @@
-"""One of two processes with four devices each: `one_of_two.py PROCESS PORT FOLDER`."""
+"""One of two processes with four devices each: `one_of_two.py PROCESS PORT FOLDER`.
+
+The second one is killed in the end.
+"""
 
 import sys
 from pathlib import Path
 
 import jax
 from lines import line_trial
+from losing_one import lose_one
 
 import adaptax
 from adaptax.spaces import log_grid, log_uniform
@@ -42,4 +46,4 @@ if __name__ == "__main__":
     both = jax.make_mesh((8,), ("members",))
     halve(both).save(folder / f"halving-{process}.npz")
     evolve(both, folder / "checkpoints").save(folder / f"population-{process}.npz")
-    jax.distributed.shutdown()
+    lose_one(process, folder / "lost")

@@ -14,6 +14,7 @@ from test_digests import OPTIONS, TOOLS, made
 
 from adaptax.tuning.checkpoints import Checkpoints
 from adaptax.tuning.execution import Population
+from adaptax.tuning.sessions import Session
 
 SCRIPT = Path(__file__).with_name("killed_tool.py")
 
@@ -103,3 +104,30 @@ def test_a_sigterm_lets_every_tool_save_and_end(tool, tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert list(tmp_path.glob("*.npz"))
     assert run().about["resumed"]
+
+
+def test_an_error_saves_what_the_first_of_several_processes_holds(tmp_path):
+    options = {"key": 0, "mesh": None, "checkpoint": tmp_path, "strategy": "map"}
+    hparams = {"learning_rate": np.ones(1, np.float32)}
+
+    def begun():
+        return Session(
+            "tool", made(), hparams, **options, progress=False, total=9, about={}
+        )
+
+    session, array = begun(), np.ones(2)
+
+    def fail():
+        with session:
+            session._hold(5, {"x": array}, {})
+            array[:] = 2  # the next call writes into it
+            raise KeyError("a collective")
+
+    with pytest.raises(KeyError) as ended:
+        fail()
+    assert "has a checkpoint from before the error" in ended.value.__notes__[0]
+    with begun() as again:
+        found = again.resumed
+    assert found is not None
+    assert found.step == 5
+    np.testing.assert_array_equal(found.arrays["x"], 1)

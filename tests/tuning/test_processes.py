@@ -2,11 +2,13 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
+import losing_one
 import numpy as np
 import pytest
 from one_of_two import evolve, halve
@@ -17,8 +19,14 @@ import adaptax
 SCRIPT = Path(__file__).with_name("one_of_two.py")
 
 
-def run_both(script, folder):
-    """Run a script as two processes; return what each of them printed."""
+def run_both(script, folder, ends=(0, 0)):
+    """Run a script as two processes; return what each of them printed.
+
+    Args:
+        script: Its path.
+        folder: Its last argument.
+        ends: The codes with which they end.
+    """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     logs = [folder / f"log-{process}" for process in range(2)]
     started = []
@@ -38,7 +46,7 @@ def run_both(script, folder):
                 process.kill()
                 process.wait()
     told = [log.read_text() for log in logs]
-    assert codes == [0, 0], "\n".join(told)
+    assert codes == list(ends), "\n".join(told)
     return told
 
 
@@ -46,7 +54,7 @@ def run_both(script, folder):
 def folder(tmp_path_factory):
     """Give a folder with what each of the processes saved."""
     folder = tmp_path_factory.mktemp("processes")
-    run_both(SCRIPT, folder)
+    run_both(SCRIPT, folder, (0, -signal.SIGKILL))
     return folder
 
 
@@ -105,3 +113,17 @@ def test_a_population_copies_across_processes(folder, process, tmp_path):
     np.testing.assert_array_equal(there.losses, here.losses)
     assert (there.parents[1:] != np.arange(10)).any()
     assert list((folder / "checkpoints").glob("*.npz"))
+
+
+def test_processes_end_together_and_the_first_saves_when_the_other_dies(folder):
+    """A SIGTERM to one ends both; before the call with a death, the state is saved."""
+    first, second = ((folder / f"log-{process}").read_text() for process in range(2))
+    assert "ended 143 2 True" in first
+    assert "ended 143 2 True" in second
+    assert re.search("lost .*has a checkpoint from before the error", first)
+    steps = sorted(int(path.name[:12]) for path in (folder / "lost").glob("*.npz"))
+    assert steps == [losing_one.ENDED, losing_one.SAVED]
+    resumed = losing_one.sweep(None, folder / "lost")
+    assert resumed.about["resumed"]
+    whole = losing_one.sweep(None, None)
+    np.testing.assert_array_equal(resumed.losses, whole.losses)
