@@ -135,6 +135,9 @@ class Controller(Rate):
         return settled(opt_state, changed)
 
 
+UNNAMED = ("value", "observed", "gradient")
+"""What the states of methods are called by default."""
+
 OBSERVED = "observed_metric"
 """The extra argument by which `observe` hands a metric to a controller's `update`."""
 

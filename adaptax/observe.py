@@ -29,6 +29,7 @@ from adaptax.leaves import (
     is_number,
     is_trained,
 )
+from adaptax.naming import named_scalars
 from adaptax.rates import ConstantState
 from adaptax.states import (
     INJECTED,
@@ -134,21 +135,40 @@ def set_learning_rate(opt_state: _S, value: Scalar | dict[Any, Any]) -> _S:
 
 
 def telemetry(opt_state: Any) -> dict[str, jax.Array]:
-    """Collect every scalar of a state by its path, such as "1/0/learning_rate".
+    """Collect every scalar of a state, such as "reduce_on_plateau/learning_rate".
+
+    A scalar is called by its method and its field: "adam/step",
+    "cosine" and other schedules as "schedule/learning_rate", "constant/learning_rate".
+    What a controller counts stands beside the fields of its method. The states of Optax
+    have the names of their classes: "scale_by_adam/count". In front stand, where there
+    are some,
+
+    * "saved", for what `restore_best` goes back to;
+    * the `name` or `monitor` of a controller, unless that is "value":
+      "validation/reduce_on_plateau/best";
+    * where there are two of a kind, that by which their places differ: a label of
+      `optax.partition`, the key of a container, or an index in a chain:
+      "generator/adam/step", "0/schedule/step".
+
+    The names depend on the structure of the state alone, and so are the same from step
+    to step.
 
     Args:
-        opt_state: Any optimizer state. For a batch of them, use `jax.vmap(telemetry)`.
+        opt_state: Any optimizer state, a Flax `TrainState`, an `nnx.Optimizer` or a
+            container, as in `learning_rate`. For a batch of them, use
+            `jax.vmap(telemetry)`.
 
     Returns:
-        A dict from path to scalar. Parts of a path are joined by "/"; a "/" or "~"
+        A dict from name to scalar. Parts of a name are joined by "/"; a "/" or "~"
         within one is written "~1" or "~0", as in JSON pointers.
+
+    >>> import adaptax
+    >>> state = adaptax.adam([1e-3, adaptax.reduce_on_plateau()]).init({"w": 1.0})
+    >>> float(telemetry(state)["reduce_on_plateau/learning_rate"])
+    1.0
     """
     state = without_variables(optimizer_state(opt_state))
-    return {
-        "/".join(map(_escaped, path)): jnp.asarray(leaf)
-        for path, leaf in jax.tree.leaves_with_path(state)
-        if is_number(leaf) and jnp.ndim(leaf) == 0
-    }
+    return {name: jnp.asarray(leaf) for name, leaf in named_scalars(state).items()}
 
 
 class MonitorState(NamedTuple):
@@ -460,7 +480,3 @@ def _require_rates(value: Any) -> None:
             _require_rates(one)
     else:
         checks.rate("value", value)
-
-
-def _escaped(entry: Any) -> str:
-    return str(key_of(entry)).replace("~", "~0").replace("/", "~1")

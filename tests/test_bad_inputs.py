@@ -192,7 +192,7 @@ def a_schedule_of_bad_rates_is_clamped_and_counted():
     for bad in (jnp.nan, jnp.inf, -1.0):
         updates, state = update(adaptax.adam(lambda step, bad=bad: jnp.asarray(bad)))
         assert not np.any(updates["a"])
-        assert adaptax.telemetry(state)["1/0/invalid"] == 1 + 1  # init looks ahead
+        assert adaptax.telemetry(state)["schedule/invalid"] == 1 + 1  # init looks ahead
 
 
 def a_schedule_with_a_side_effect_is_traced_once():

@@ -228,7 +228,7 @@ def test_states_are_read_and_set_through_it():
     params = jnp.ones((64, 64))
     state = tx.init(params)
     assert float(adaptax.learning_rate(state)) == 0.25
-    assert float(adaptax.telemetry(state)["1/inner_state/1/0/learning_rate"]) == 0.25
+    assert float(adaptax.telemetry(state)["constant/learning_rate"]) == 0.25
     state = adaptax.set_learning_rate(state, 0.5)
     assert float(adaptax.learning_rate(tx.update(params, state)[1])) == 0.5
     plain = optax.chain(optax.clip_by_global_norm(1.0), inner).init(params)

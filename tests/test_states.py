@@ -165,8 +165,7 @@ def test_fields_of_other_states_are_no_answers(strange):
     assert float(found["rate"]) == 0.25
     assert float(adaptax.learning_rate(found["set"])) == 0.5
     assert not found["converged"]
-    expected = {f"1/{key}": one for key, one in adaptax.telemetry(state).items()}
-    assert expected.items() <= found["telemetry"].items()
+    assert adaptax.telemetry(state).items() <= found["telemetry"].items()
     assert adaptax.rates.as_rate(
         optax.GradientTransformation(
             lambda params: strange, lambda updates, state, params=None: (updates, state)

@@ -91,10 +91,10 @@ def test_what_has_converged_stays_as_it_is():
 def test_telemetry_says_when_the_best_was():
     _, state = run(adaptax.early_stop(patience=1), [3, 1, 2, 2, 0])
     told = adaptax.telemetry(state)
-    assert told["followed/value/best"] == 1
-    assert told["followed/value/best_at"] == 2
-    assert told["followed/value/evaluated"] == 4
-    assert told["followed/value/reason"] == StopReason.NO_IMPROVEMENT
+    assert told["early_stop/best"] == 1
+    assert told["early_stop/best_at"] == 2
+    assert told["early_stop/evaluated"] == 4
+    assert told["early_stop/reason"] == StopReason.NO_IMPROVEMENT
 
 
 def test_it_ends_a_while_loop_in_one_program():

@@ -69,7 +69,7 @@ def test_both_observes_reach_the_controller(outside):
         update, state = (steps_of if outside else jax.jit(steps_of))(optimizer.init(w))
         assert update == -1
         assert adaptax.learning_rate(state) == 1
-        assert int(adaptax.telemetry(state)["1/0/1/step"]) == 2
+        assert int(adaptax.telemetry(state)["phases/step"]) == 2
 
 
 def test_observing_during_the_warm_up_or_the_cool_down_is_not_heard():

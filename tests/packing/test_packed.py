@@ -192,7 +192,7 @@ def test_rates_are_read_and_set_through_it(packed):
     assert float(adaptax.learning_rate(state)) == np.float32(0.1)
     changed = adaptax.set_learning_rate(state, 0.5)
     assert float(adaptax.learning_rate(changed)) == 0.5
-    assert "inner_state/1/0/learning_rate" in adaptax.telemetry(state)
+    assert "constant/learning_rate" in adaptax.telemetry(state)
 
 
 def grouped(tx):
