@@ -1,12 +1,14 @@
 """Divergence: when a run has diverged, by one rule for every tool.
 
     start    the first loss that is finite and not 0
-    low      the least finite loss so far
+    low      the least value that two finite losses in a row were not above
     scale    max(|start|, start − low, 1)
-    bad      the loss is not finite, or loss − start > 10⁶ scale
+    bad      the loss is not finite, or |loss − start| > 10⁶ scale
     diverged bad for 20 steps in a row
 
-A single bad batch ends nothing, and a loss that begins at 10²⁰ is judged by itself.
+A single bad batch ends nothing, and a loss that begins at 10²⁰ is judged by itself. A
+single loss that is absurdly low is bad as well, and does not widen the scale; a second
+one confirms it, so that a log-likelihood may fall without bound.
 Optimizers that guard themselves against overflow can keep a diverged loss finite, such
 as 8·10²⁹, where others make it infinite; both are bad from the same step on.
 
@@ -26,35 +28,40 @@ ENDING = 3
 
 
 class Watch(NamedTuple):
-    """What is remembered of a run's losses: float32 `start`, `low` and int32 `bad`.
+    """What is remembered of a run's losses: float32 scalars, and int32 `bad`.
 
-    `start` is 0 until there is one; `bad` counts the bad steps in a row.
+    `start` is 0 until there is one, and `last`, the last finite loss, infinite; `bad`
+    counts the bad steps in a row.
     """
 
     start: jax.Array
     low: jax.Array
+    last: jax.Array
     bad: jax.Array
 
 
 def begin() -> Watch:
     """Return the watch of a run that has taken no step."""
-    return Watch(jnp.float32(0), jnp.float32(jnp.inf), jnp.int32(0))
+    none = jnp.float32(jnp.inf)
+    return Watch(jnp.float32(0), none, none, jnp.int32(0))
 
 
 def watched(watch: Watch, loss: jax.Array) -> Watch:
     """Return the watch after one more loss."""
     finite = jnp.isfinite(loss)
     start = jnp.where((watch.start == 0) & finite, loss, watch.start)
-    low = jnp.where(finite, jnp.minimum(watch.low, loss), watch.low)
+    confirmed = jnp.minimum(watch.low, jnp.maximum(watch.last, loss))
+    low = jnp.where(finite, confirmed, watch.low)
+    last = jnp.where(finite, loss, watch.last)
     bad = jnp.where(is_bad(loss, start, low), watch.bad + 1, 0)
-    return Watch(start, low, jnp.minimum(bad, PATIENCE))
+    return Watch(start, low, last, jnp.minimum(bad, PATIENCE))
 
 
 def is_bad(loss: jax.Array, start: jax.Array, low: jax.Array) -> jax.Array:
     """Return whether losses are bad, for a run that began and fell so far."""
     scale = jnp.maximum(jnp.maximum(jnp.abs(start), start - low), 1)
     rise = loss / scale - start / scale  # the difference itself could overflow
-    return ~jnp.isfinite(loss) | (rise > FACTOR)
+    return ~jnp.isfinite(loss) | (jnp.abs(rise) > FACTOR)
 
 
 def patience(steps: int) -> int:
@@ -78,8 +85,7 @@ def mean_of_good(losses: np.ndarray, good: np.ndarray, last: int) -> np.ndarray:
     def mean(count):
         kept = good[:, steps - count :]
         counted = np.where(kept, losses[:, steps - count :], 0)
-        with np.errstate(over="ignore"):
-            total = counted.sum(axis=1)
+        total = counted.sum(axis=1, dtype=float)
         return total / np.maximum(kept.sum(axis=1), 1), kept.any(axis=1)
 
     (found, some), (wider, any_good) = mean(last), mean(max(last, patience(steps)))

@@ -235,8 +235,9 @@ class Population:
 
     def good(self, losses: np.ndarray) -> np.ndarray:
         """Return which of the members' losses (members, steps) are not bad."""
-        start, low, _ = self._watch()
-        bad = divergence.is_bad(jnp.asarray(losses), start[:, None], low[:, None])
+        watch = self._watch()
+        start, low = watch.start[:, None], watch.low[:, None]
+        bad = divergence.is_bad(jnp.asarray(losses), start, low)
         return ~np.asarray(bad)
 
     def ended_badly(self, steps: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The rule of divergence: both libraries are judged alike, in every tool."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -17,9 +18,9 @@ EACH_LIBRARY = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPT
 DIVERGING = [0.5, 1e3, 3e17]
 
 
-def bowl(optimizer, scale=1.0, shift=0.0, first=1.0):
+def bowl(optimizer, scale=1.0, shift=0.0, first=1.0, dtype=jnp.float32):
     def loss(w, curvature):
-        return scale * 0.5 * jnp.sum(curvature[0] * w**2) + shift
+        return (scale * 0.5 * jnp.sum(curvature[0] * w**2) + shift).astype(dtype)
 
     data = jnp.array([[10.0, 5.0, 1.0]])
     return adaptax.trial(lambda key: jnp.full(3, float(first)), loss, optimizer, data)
@@ -154,31 +155,129 @@ def test_a_population_and_its_branches_survive_a_bad_example():
     assert branched.losses[np.isfinite(branched.losses)][-1] < 0.1
 
 
+LONGEST = 400  # of the losses below, so that one program judges them all
+
+
+@jax.jit
+def counts_of_bad(losses):
+    def after(watch, loss):
+        watch = divergence.watched(watch, loss)
+        return watch, watch
+
+    return jax.lax.scan(after, divergence.begin(), losses)[1]
+
+
+def watched(losses):
+    """Return the watch after each of the losses."""
+    padded = np.ones(LONGEST, np.float32)
+    padded[: len(losses)] = losses
+    return jax.tree.map(lambda x: np.asarray(x)[: len(losses)], counts_of_bad(padded))
+
+
 def judged(losses):
     """Return the step after which a run with these losses has diverged, or None."""
-    watch = divergence.begin()
-    for step, loss in enumerate(losses):
-        watch = divergence.watched(watch, jnp.float32(loss))
-        if watch.bad >= divergence.PATIENCE:
-            return step
-    return None
+    places = np.flatnonzero(watched(losses).bad >= divergence.PATIENCE)
+    return int(places[0]) if len(places) else None
+
+
+TIMES = np.arange(150)
+WELL = np.full(100, 2.0)  # losses of a run that trains
+GOOD_RUNS = {
+    "1e20": 1e20 * 0.9**TIMES,
+    "1e20 to 0": 1e20 * 0.5**TIMES,
+    "1e-30": 1e-30 * 0.9**TIMES,
+    "1e-30, then usual": [1e-30, *WELL],
+    "zeros": np.zeros(60),
+    "constant": np.full(60, -3.0),
+    "from 0": [0.0] + [3e4] * 40,
+    "from 0 far": [0.0] + [4e10] * 40,
+    "negative": [-5.0, *np.linspace(-5, -1e3, 50), *[1e4] * 30],
+    "crosses 0": 5 - 0.1 * TIMES,
+    "log-likelihood": -np.geomspace(1, 1e6, 150),
+    "and back": [*-np.geomspace(1, 1e6, 100), *[0.0] * 50],
+    "without bound": -(10.0 ** np.minimum(TIMES[:60], 37)),
+    "NaN first": [*[np.nan] * 19, *WELL],
+    "a high one first": [1e9, *WELL],
+    "a low one first": [-1e6, *WELL],
+    "bad batches": [1.0, *[np.nan, np.inf, 1.0] * 20],
+    "each eighth": np.where(TIMES % 8 == 7, np.nan, 2.0),
+    "each second": np.where(TIMES % 2, np.nan, 2.0),
+    "a spike": [*WELL, 3e6, *WELL],
+    "a wide spike": [1.0, *[1e9] * 15, *[0.5] * 40],
+    "infinite for a while": [*WELL, *[np.inf] * 19, *WELL],
+    "a plateau, then slow growth": [*WELL, *2 * 1.01**TIMES],
+    "two players": 3 * np.sin(TIMES),
+    "max": [3e38, *[1e38] * 40],
+}
+LOST_RUNS = {
+    "slow growth": (2 * 1.05 ** np.arange(LONGEST), 303),
+    "a plateau, then growth": ([*WELL, *2 * 1.2 ** np.arange(120)], 195),
+    "growth from zeros": ([0.0] * 3 + [1e-3 * 2.0**t for t in range(100)], None),
+    "up and down, growing": (2 * 1.3**TIMES * np.where(TIMES % 2, 1, 0.1), None),
+    "both signs, growing": (2 * 1.3**TIMES * np.where(TIMES % 2, 1, -1), None),
+    "a low one before": ([*WELL, -1e30, *WELL, *[8e29] * 20], None),
+    "a log-likelihood": ([*-np.geomspace(1, 1e6, 100), *[1e13] * 20], 119),
+    "NaN from the start": ([np.nan] * 30, 19),
+    "NaN later": ([*WELL, *[np.nan] * 30], 119),
+}
+
+
+@pytest.mark.parametrize("name", GOOD_RUNS)
+def test_these_have_not_diverged(name):
+    losses = GOOD_RUNS[name]
+    assert judged(losses) is None
+    watch = watched(losses)
+    assert watch.bad[-1] < divergence.ENDING
+
+
+@pytest.mark.parametrize("name", LOST_RUNS)
+def test_these_have_diverged_in_the_end(name):
+    losses, step = LOST_RUNS[name]
+    found = judged(losses)
+    assert found is not None
+    assert step is None or abs(found - step) <= 1
+
+
+@pytest.mark.parametrize("outlier", [-1e30, -3e7, 1e30, np.nan, np.inf, -np.inf])
+def test_a_single_absurd_loss_is_in_no_mean_and_sets_no_scale(outlier):
+    losses = np.array([*WELL, outlier, 2.0], np.float32)
+    watch = jax.tree.map(lambda x: x[-1:], watched(losses))
+    good = ~np.asarray(divergence.is_bad(losses, watch.start, watch.low))
+    assert good.sum() == len(losses) - 1
+    mean = divergence.mean_of_good(losses[None], good[None], 10)
+    np.testing.assert_array_equal(mean, [2.0])
+    assert watch.low[0] == 2
 
 
 @pytest.mark.parametrize(
-    "losses",
+    ("losses", "diverged"),
     [
-        [1e20 * 0.9**t for t in range(60)],
-        [0.0] + [3e4] * 40,
-        [0.0] + [4e10] * 40,
-        [-5.0, *np.linspace(-5, -1e3, 50), *[1e4] * 30],
-        [1.0, *[np.nan, np.inf, 1.0] * 20],
-        [1.0, *[1e9] * 15, *[0.5] * 40],
-        [3e38, *[1e38] * 40],
+        ([2], False),
+        ([np.nan], True),
+        ([2, 1], False),
+        ([np.nan, 2], False),
+        ([2, np.nan], True),
+        ([2, np.nan, 1], False),
+        ([2, 1, 1e9], True),
+        ([2, 1, 2, 1, 2, np.nan], False),
     ],
-    ids=["1e20", "from 0", "from 0 far", "negative", "bad batches", "a spike", "max"],
 )
-def test_these_have_not_diverged(losses):
-    assert judged(losses) is None
+def test_very_short_runs_are_judged_by_their_last_half(losses, diverged):
+    bad = watched(losses).bad[-1]
+    assert (bad >= divergence.patience(len(losses))) == diverged
+
+
+def test_means_of_very_large_losses_do_not_overflow():
+    losses = np.full((1, 40), 3e38, np.float32)
+    mean = divergence.mean_of_good(losses, np.full((1, 40), True), 40)
+    np.testing.assert_allclose(mean, 3e38, rtol=1e-6)
+
+
+@EACH_LIBRARY
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_losses_of_few_bits_are_judged_alike(optimizer, dtype):
+    found = swept(bowl(optimizer, dtype=dtype), [0.05, 0.5])
+    np.testing.assert_array_equal(np.isfinite(found.scores[:, 0]), [True, False])
 
 
 @pytest.mark.parametrize("lost", [np.nan, np.inf, 8e29, 5e35, -np.inf])
