@@ -6,6 +6,7 @@ and undone: one with the schedules' counts at 0, and one with them at a later st
 differ by the schedules alone.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -18,16 +19,25 @@ from adaptax.tuning.execution import Population
 
 _MOST = 1.25  # a change of the rate that does not mislead the finder
 
-_COUNTS = {
-    ScheduleState: "step",
-    optax.ScaleByScheduleState: "count",
-}
+_Injected = optax.schedules.InjectStatefulHyperparamsState
+
+
+@functools.cache
+def _counts() -> dict[type, str]:
+    """Return which field of a schedule's state has its step, by the type."""
+    wrapped = optax.schedules.WrappedSchedule(lambda count: count)  # of _Injected
+    return {
+        ScheduleState: "step",
+        optax.ScaleByScheduleState: "count",
+        type(jax.eval_shape(wrapped.init)): "count",
+    }
 
 
 class InnerSchedules(NamedTuple):
     """Which leaves of a state belong to schedules, by their names and in order.
 
-    `is_own` marks all that they keep, and `is_count` the steps that they are at.
+    `is_own` marks all that they keep, with the values that `optax.inject_hyperparams`
+    keeps of them, and `is_count` the steps that they are at.
     """
 
     names: list[str]
@@ -42,21 +52,30 @@ class InnerSchedules(NamedTuple):
 
 def inner_schedules(state: Any) -> InnerSchedules:
     """Find the schedules in the state of a trial, those of Optax too."""
-
-    def is_schedule(node):
-        return isinstance(node, tuple(_COUNTS))
+    counts = _counts()
 
     def marked(node, only_counts):
-        if not is_schedule(node):
+        if isinstance(node, _Injected):
+            return node._replace(
+                count=False,
+                hyperparams=jax.tree.map(lambda _: not only_counts, node.hyperparams),
+                hyperparams_states=nested(node.hyperparams_states, only_counts),
+                inner_state=nested(node.inner_state, only_counts),
+            )
+        if type(node) not in counts:
             return False
-        count = _COUNTS[type(node)]
+        count = counts[type(node)]
         return [name == count or not only_counts for name in node._fields]
 
-    def marks(only_counts):
-        found = jax.tree.map(
-            lambda node: marked(node, only_counts), state, is_leaf=is_schedule
+    def nested(tree, only_counts):
+        return jax.tree.map(
+            lambda node: marked(node, only_counts),
+            tree,
+            is_leaf=lambda node: isinstance(node, (_Injected, *counts)),
         )
-        return jax.tree.leaves(found)
+
+    def marks(only_counts):
+        return jax.tree.leaves(nested(state, only_counts))
 
     names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state)]
     return InnerSchedules(names, marks(False), marks(True))

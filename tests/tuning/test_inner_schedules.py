@@ -12,6 +12,15 @@ from tests.tuning.lines import line_trial
 from tests.tuning.test_acting import TOOLS
 
 RATE = "learning_rate"
+
+
+def injected(rate):
+    """Return SGD with a rate that falls to 0, in `optax.inject_hyperparams`."""
+    fall = optax.linear_schedule(1.0, 0.0, 10)
+    inject = optax.inject_hyperparams(optax.sgd)
+    return inject(learning_rate=lambda step: rate * fall(step))
+
+
 REFUSED = {
     "finder": lambda rate: adaptax.adam(adaptax.cosine(rate, 10)),
     "search": lambda rate: optax.sgd(optax.linear_schedule(rate, 0.0, 10)),
@@ -58,6 +67,21 @@ def test_a_population_may_vary_the_peak_of_a_schedule_that_goes_on():
         return adaptax.adam(adaptax.cosine(rate, 10))
 
     assert TOOLS["population"](line_trial(decaying), RATE).losses.shape == (3, 10)
+
+
+def test_a_schedule_within_injected_hyperparameters_is_refused():
+    with pytest.raises(ValueError, match="'learning_rate' is multiplied by a schedule"):
+        TOOLS["finder"](line_trial(injected), RATE)
+
+
+def test_an_injected_schedule_of_the_momentum_does_not_mislead_a_finder():
+    def optimizer(rate):
+        return optax.inject_hyperparams(optax.sgd)(
+            learning_rate=lambda step: rate,
+            momentum=optax.linear_schedule(0.95, 0.85, 10),
+        )
+
+    assert TOOLS["finder"](line_trial(optimizer), RATE).status
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
