@@ -10,6 +10,7 @@ import sys
 import time
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -457,6 +458,47 @@ for step in range(1, 10**6):
             process.kill()
             process.wait()
             process.stdout.close()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_ctrl_c_at_any_moment_of_a_save_leaves_a_whole_checkpoint(
+    again, tmp_path, monkeypatch
+):
+    """Once, or twice, the second time while the first one is handled."""
+    moments = []
+
+    def interrupting(function):
+        def moment():
+            moments.append(function)
+            if len(moments) == first or (again and len(moments) == first + 1):
+                raise KeyboardInterrupt
+
+        def called(*arguments, **options):
+            moment()
+            result = function(*arguments, **options)
+            moment()
+            return result
+
+        return called
+
+    for first in range(1, 30):
+        folder = tmp_path / str(first)
+        save(folder, 1, 2)
+        moments.clear()
+        with monkeypatch.context() as patched:
+            for place, name in ((os, "fsync"), (os, "replace"), (Path, "unlink")):
+                patched.setattr(place, name, interrupting(getattr(place, name)))
+            try:
+                save(folder, 3)
+            except KeyboardInterrupt:
+                pass
+            else:
+                break
+        found = latest(folder)
+        np.testing.assert_array_equal(found.arrays["x"], found.step)
+        assert found.step >= 2
+        assert len(steps_in(folder)) >= 2  # and no part of a file
+    assert 8 <= len(moments) < first
 
 
 def test_of_several_processes_the_first_one_writes_and_all_read(folder, monkeypatch):

@@ -106,19 +106,27 @@ def test_a_sigterm_lets_every_tool_save_and_end(tool, tmp_path, monkeypatch):
     assert run().about["resumed"]
 
 
+def begun(folder):
+    """Begin a run of no tool."""
+    return Session(
+        "tool",
+        made(),
+        {"learning_rate": np.ones(1, np.float32)},
+        key=0,
+        mesh=None,
+        checkpoint=folder,
+        strategy="map",
+        progress=False,
+        total=9,
+        about={},
+    )
+
+
 def test_an_error_saves_what_the_first_of_several_processes_holds(tmp_path):
-    options = {"key": 0, "mesh": None, "checkpoint": tmp_path, "strategy": "map"}
-    hparams = {"learning_rate": np.ones(1, np.float32)}
-
-    def begun():
-        return Session(
-            "tool", made(), hparams, **options, progress=False, total=9, about={}
-        )
-
-    session, array = begun(), np.ones(2)
+    array = np.ones(2)
 
     def fail():
-        with session:
+        with begun(tmp_path) as session:
             session._hold(5, {"x": array}, {})
             array[:] = 2  # the next call writes into it
             raise KeyError("a collective")
@@ -126,8 +134,21 @@ def test_an_error_saves_what_the_first_of_several_processes_holds(tmp_path):
     with pytest.raises(KeyError) as ended:
         fail()
     assert "has a checkpoint from before the error" in ended.value.__notes__[0]
-    with begun() as again:
+    with begun(tmp_path) as again:
         found = again.resumed
     assert found is not None
     assert found.step == 5
     np.testing.assert_array_equal(found.arrays["x"], 1)
+
+
+def test_a_sigterm_after_the_last_save_ends_with_143_and_the_result(tmp_path):
+    class Result:
+        def record(self):
+            return {"x": np.ones(2)}, {}
+
+    with begun(tmp_path) as session:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(SystemExit, match="143"):
+            session.finish(Result())
+    with begun(tmp_path) as again:
+        assert again.resumed.notes == {"finished": {}}
