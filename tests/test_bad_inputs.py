@@ -855,15 +855,15 @@ TOGETHER = {38: 37, 53: 51}
 """What is tried in the case of another number."""
 
 LEFT = {
-    61: "a loss that differs by host: what controllers read in a mesh is decided later",
+    61: "a loss that differs by host: what controllers read there is decided later",
     120: "a loss local to a process as `value` or in `observe`: with 61",
     121: "streams that end or change: the tools do not take streams yet",
 }
 """What is not tried yet, and why."""
 
 NOT_OURS = {
-    107: "a port that is taken: `jax.distributed.initialize` is the user's call of JAX; "
-    "the page on the tools says how it ends"
+    107: "a port that is taken is JAX's error in `jax.distributed.initialize`: the page "
+    "on the tools says how it ends"
 }
 """What never reaches this library."""
 
