@@ -862,8 +862,8 @@ LEFT = {
 """What is not tried yet, and why."""
 
 NOT_OURS = {
-    107: "a port that is taken is JAX's error in `jax.distributed.initialize`: the page "
-    "on the tools says how it ends"
+    107: "a port that is taken is JAX's error in `jax.distributed.initialize`: the "
+    "page on the tools says how it ends"
 }
 """What never reaches this library."""
 
