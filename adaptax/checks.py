@@ -5,6 +5,7 @@ known when the transformation is built. What is known, such as its type and its 
 is checked all the same.
 """
 
+import os
 from typing import Any, get_args
 
 import jax
@@ -156,7 +157,80 @@ def one_of(name: str, value: object, allowed: Any) -> None:
     """Check that a structural argument is one of some names, a `Literal` or tuple."""
     names = get_args(allowed) or allowed
     listed = ", ".join(repr(choice) for choice in names)
-    require(value in names, f"{name} must be one of {listed}, got {value!r}.")
+    known = any(isinstance(value, type(choice)) and value == choice for choice in names)
+    require(known, f"{name} must be one of {listed}, got {value!r}.")
+
+
+def flag(name: str, value: object) -> bool:
+    """Check that an argument says yes or no, and return it: a bool, or 0 or 1.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    is_bool = isinstance(value, bool | np.bool_)
+    if not is_bool and not (isinstance(value, int) and value in (0, 1)):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+    return bool(value)
+
+
+def key(name: str, value: Any) -> jax.Array:
+    """Return one typed key for a typed one, a raw one, or a whole number.
+
+    Raises:
+        TypeError: If it is none of these.
+        ValueError: If it is an array of several, or of another shape; or a number that
+            a key does not have room for.
+    """
+    if isinstance(value, jax.Array) and jnp.issubdtype(
+        value.dtype, jax.dtypes.prng_key
+    ):
+        require(value.shape == (), f"{name} must be one key, got shape {value.shape}.")
+        return value
+    is_array = isinstance(value, jax.Array | np.ndarray) and value.ndim > 0
+    if is_array and value.dtype == np.uint32:
+        shape = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape
+        require(
+            value.shape == shape, f"{name} must be one key, got shape {value.shape}."
+        )
+        return jax.random.wrap_key_data(jnp.asarray(value))
+    count(name, value)
+    seed = int(np.asarray(value))
+    require(seed < 2**32, f"{name} must be < 2**32, got {value}. Take a smaller one.")
+    return jax.random.key(seed)
+
+
+def text(name: str, value: object) -> None:
+    """Check that an argument is a text that is not empty, such as a name.
+
+    Raises:
+        TypeError: If it is no text.
+        ValueError: If it is empty.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text, got {value!r}.")
+    require(value != "", f"{name} must not be empty, got ''.")
+
+
+def path(name: str, value: Any, remedy: str = "") -> str:
+    """Check that an argument is the path of a file or a folder, and return it as text.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given.
+        remedy: A last sentence for the message.
+
+    Raises:
+        TypeError: If it is neither a text nor an `os.PathLike` of one.
+        ValueError: If no file can have that path: it is "", or has a null character.
+    """
+    found = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(found, str):
+        raise TypeError(f"{name} must be a path, got {value!r}.{remedy}")
+    require(
+        found != "" and "\0" not in found,
+        f"{name} must be the path of something, got {found!r}.{remedy}",
+    )
+    return found
 
 
 def given_params(params: Any, who: str, also: str = "") -> Any:
@@ -220,7 +294,10 @@ def _require_real(name: str, value: object, kind: str = "a number") -> None:
     is_number = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
     if not is_number or isinstance(value, bool):
         raise TypeError(f"{name} must be {kind}, got {value!r}.")
-    dtype = jnp.result_type(value)
+    try:
+        dtype = jnp.result_type(value)
+    except TypeError as error:  # an array of text or of objects
+        raise TypeError(f"{name} must be {kind}, got {value!r}.") from error
     if dtype == jnp.bool_ or jnp.issubdtype(dtype, jnp.complexfloating):
         raise TypeError(
             f"{name} must be a real number, got {value!r}. For complex parameters, "

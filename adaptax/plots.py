@@ -21,7 +21,8 @@ from adaptax.tuning import (
     SearchResult,
     SweepResult,
 )
-from adaptax.tuning.records import flatten_names
+from adaptax.tuning.records import leaf_named
+from adaptax.tuning.trials import require_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +42,7 @@ def finder(result: FinderResult) -> "Figure":
     Args:
         result: Of `find_learning_rate`.
     """
+    _require_result(result, FinderResult)
     figure = _figure(7, 4.2)
     axes = figure.subplots()
     rates, curves = result.learning_rates, result.smoothed
@@ -86,7 +88,8 @@ def sweep(result: SweepResult, name: str = "learning_rate") -> "Figure":
     Raises:
         ValueError: If there is no such hyperparameter.
     """
-    values, means = _values(result.hparams, name), result.scores.mean(axis=1)
+    _require_result(result, SweepResult)
+    values, means = leaf_named(result.hparams, name), result.scores.mean(axis=1)
     figure = _figure(9, 3.8)
     left, right = figure.subplots(1, 2)
     left.plot(values, result.scores, ".", color="0.6", markersize=4)
@@ -137,7 +140,8 @@ def halving(result: HalvingResult, name: str = "learning_rate") -> "Figure":
     Raises:
         ValueError: If there is no such hyperparameter.
     """
-    values = _values(result.hparams, name)
+    _require_result(result, HalvingResult)
+    values = leaf_named(result.hparams, name)
     figure = _figure(7, 4.2)
     axes = figure.subplots()
     logarithmic = bool(values.min() > 0)
@@ -177,7 +181,8 @@ def population(result: PopulationResult, name: str = "learning_rate") -> "Figure
     Raises:
         ValueError: If there is no such hyperparameter.
     """
-    values, path = _values(result.hparams, name), result.ancestry()
+    _require_result(result, PopulationResult)
+    values, path = leaf_named(result.hparams, name), result.ancestry()
     intervals = len(values)
     ends = np.minimum(
         np.arange(intervals + 1) * result.interval, result.losses.shape[1]
@@ -218,7 +223,8 @@ def branches(result: BranchResult, name: str = "learning_rate") -> "Figure":
     Raises:
         ValueError: If there is no such hyperparameter.
     """
-    values = _values(result.hparams, name)
+    _require_result(result, BranchResult)
+    values = leaf_named(result.hparams, name)
     stages, branches, explored = result.explored.shape
     figure = _figure(7, 6)
     above, below = figure.subplots(2, 1, sharex=True)
@@ -254,6 +260,7 @@ def search(result: SearchResult) -> "Figure":
     Args:
         result: Of `search_schedule`.
     """
+    _require_result(result, SearchResult)
     figure = _figure(10, 4)
     left, right = figure.subplots(1, 2)
     _draw_schedules(left, result)
@@ -277,6 +284,10 @@ def schedule(
         TypeError: If there is none, or one cannot be called.
     """
     total_steps = checks.length("total_steps", total_steps)
+    require(
+        total_steps < 2**31,
+        f"total_steps must be < 2**31, got {total_steps}: steps are int32.",
+    )
     named = _named(schedules)
     points = min(total_steps, _MOST_POINTS)
     steps = np.linspace(0, total_steps - 1, points).astype(np.int32)
@@ -304,6 +315,9 @@ def history(history: Mapping[str, Any]) -> "Figure":
     Raises:
         ValueError: If there is none, or one has another shape.
     """
+    if not isinstance(history, Mapping):
+        raise TypeError(f"history must be a dict of arrays, got {history!r}.")
+    require_arrays("history", dict(history))
     require(len(history) > 0, "history must have at least one array, got none.")
     columns = min(2, len(history))
     rows = -(-len(history) // columns)
@@ -389,10 +403,11 @@ def _spans_decades(values: np.ndarray) -> bool:
     return bool(high > 30 * low)
 
 
-def _values(hparams: Any, name: str) -> np.ndarray:
-    named = flatten_names(hparams)
-    require(name in named, f"name must be one of {list(named)}, got {name!r}.")
-    return named[name]
+def _require_result(result: Any, kind: type) -> None:
+    if not isinstance(result, kind):
+        raise TypeError(
+            f"result must be a {kind.__name__}, got {type(result).__name__}."
+        )
 
 
 def _smooth(curves: np.ndarray) -> np.ndarray:

@@ -26,9 +26,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax import checks
+from adaptax import checks, memory
 from adaptax.checks import require
-from adaptax.memory import count_of, require_room
 
 Numbers = Sequence[float] | np.ndarray | jax.Array
 """A list, tuple or 1-D array of numbers."""
@@ -142,7 +141,7 @@ def log_grid(low: float, high: float, num: int) -> Grid:
     array([0.001, 0.01 , 0.1  , 1.   ], dtype=float32)
     """
     num = checks.length("num", num, at_least=2)
-    require_room(f"num={num} values", 32 * num)
+    memory.require_room(f"num={num} values", 32 * num)
     low, high = _bounds(low, high, logarithmic=True)
     return Grid(np.geomspace(low, high, num).astype(np.float32))
 
@@ -180,6 +179,7 @@ def entries(space: dict[str, Any]) -> list[Any]:
 
     The order is that of `jax.tree.leaves` of the members' hyperparameters.
     """
+    _flattened(space)  # which refuses what is none
     return jax.tree.leaves(space, is_leaf=lambda entry: not isinstance(entry, dict))
 
 
@@ -215,10 +215,11 @@ def members(space: dict[str, Any], samples: int | None, key: jax.Array) -> Any:
     >>> made["b1"]
     array([0. , 0.9, 0. , 0.9, 0. , 0.9], dtype=float32)
     """
+    key = checks.key("key", key)
     found, points, axes, sizes = _laid_out(space, samples)
     count = math.prod(sizes.values())
     each = 8 * len(sizes) + 4 * len(found) + 40  # of the draws, in double precision
-    require_room(f"{count} members of space (samples={samples})", each * count)
+    memory.require_room(f"{count} members of space (samples={samples})", each * count)
     places = np.indices(tuple(sizes.values())).reshape(len(sizes), -1)
     place = dict(zip(sizes, places, strict=True))
     made = {path: points[path][place[axis]] for path, axis in axes.items()}
@@ -235,6 +236,29 @@ def count_members(space: dict[str, Any], samples: int | None) -> int:
     """
     *_, sizes = _laid_out(space, samples)
     return math.prod(sizes.values())
+
+
+def constants(given: dict[str, Any], name: str) -> Any:
+    """Return hyperparameters that are one number each, as arrays of shape (1,).
+
+    Args:
+        given: Like a space, but without random axes and lists of several values.
+        name: What messages call it.
+
+    Raises:
+        ValueError: If one is not finite, or has several values.
+        TypeError: If one is no number.
+    """
+    made = {}
+    for path, entry in _flattened(given, name=name).items():
+        place = _named(path, name)
+        made[path] = () if _is_random(entry) else _points(place, entry)
+        require(
+            len(made[path]) == 1,
+            f"{name} must be constants, got several values in {place}. Pass one of "
+            "them.",
+        )
+    return _nested(given, made)
 
 
 class _Layout(NamedTuple):
@@ -255,7 +279,7 @@ def _laid_out(space: dict[str, Any], samples: int | None) -> _Layout:
     random = [path for path, entry in found.items() if _is_random(entry)]
     _require_samples(samples, random)
     points = {
-        path: _points(path, entry)
+        path: _points(_named(path), entry)
         for path, entry in found.items()
         if path not in random
     }
@@ -273,17 +297,22 @@ def _laid_out(space: dict[str, Any], samples: int | None) -> _Layout:
     return _Layout(found, points, axes, sizes)
 
 
-def _flattened(space: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+def _flattened(
+    space: Any, path: tuple[str, ...] = (), name: str = "space"
+) -> dict[tuple[str, ...], Any]:
     """Give the entries of a space by their paths, in the order of its keys."""
     if not isinstance(space, dict):
-        raise TypeError(f"{_named(path)} must be a dict, got {space!r}.")
+        raise TypeError(f"{_named(path, name)} must be a dict, got {space!r}.")
     found = {}
     for key, entry in space.items():
         if not isinstance(key, str):
-            raise TypeError(f"the keys of {_named(path)} must be strings, got {key!r}.")
+            raise TypeError(
+                f"the keys of {_named(path, name)} must be strings, got {key!r}."
+            )
         here = (*path, key)
-        found |= _flattened(entry, here) if isinstance(entry, dict) else {here: entry}
-    require(bool(found), f"{_named(path)} must not be empty.")
+        is_dict = isinstance(entry, dict)
+        found |= _flattened(entry, here, name) if is_dict else {here: entry}
+    require(bool(found), f"{_named(path, name)} must not be empty.")
     return found
 
 
@@ -294,8 +323,8 @@ def _nested(space: Any, made: dict[tuple[str, ...], Any], path: tuple = ()) -> A
     return {key: _nested(entry, made, (*path, key)) for key, entry in space.items()}
 
 
-def _named(path: tuple[str, ...]) -> str:
-    return "space" + "".join(f"[{key!r}]" for key in path)
+def _named(path: tuple[str, ...], name: str = "space") -> str:
+    return name + "".join(f"[{key!r}]" for key in path)
 
 
 def _is_random(entry: Any) -> bool:
@@ -322,10 +351,10 @@ def _require_samples(samples: int | None, random: list[tuple[str, ...]]) -> None
     )
 
 
-def _points(path: tuple[str, ...], entry: Any) -> np.ndarray:
+def _points(name: str, entry: Any) -> np.ndarray:
     if is_axis(entry):
         return entry.values
-    return _numbers(_named(path), entry if _is_list(entry) else [entry])
+    return _numbers(name, entry if _is_list(entry) else [entry])
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
@@ -334,8 +363,8 @@ def _numbers(name: str, values: Any) -> np.ndarray:
         raise TypeError(
             f"{name} must be a list or a 1-D array of numbers, got {values!r}."
         )
-    count = count_of(values)
-    require_room(f"{count} values of {name}", 24 * count)
+    count = memory.count_of(values)
+    memory.require_room(f"{count} values of {name}", 24 * count)
     if isinstance(values, range):
         values = np.arange(values.start, values.stop, values.step)
     if isinstance(values, np.ndarray | jax.Array):
@@ -398,7 +427,8 @@ def _stream(key: jax.Array, path: tuple[str, ...]) -> jax.Array:
 
 def _shares(key: jax.Array, count: int) -> np.ndarray:
     """Draw from the uniform distribution between 0 and 1, both excluded."""
-    require_room(f"count={count} draws", 40 * count)
+    key, count = checks.key("key", key), checks.length("count", count, at_least=0)
+    memory.require_room(f"count={count} draws", 40 * count)
     bits = np.asarray(jax.random.bits(key, (count,), jnp.uint32))
     return (bits + 0.5) / 2.0**32
 

@@ -676,8 +676,8 @@ ELSEWHERE = {
         "test_a_model_with_state_is_left_as_it_was",
     ),
     74: (
-        "tuning/test_planning.py",
-        "test_where_not_even_one_member_fits_the_sizes_are_named",
+        "tuning/test_room.py",
+        "test_a_size_that_does_not_fit_is_refused_before_anything_is_made",
     ),
     75: (
         "tuning/test_planning.py",

@@ -22,7 +22,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from adaptax import checks, spaces
-from adaptax.checks import require
 from adaptax.rates import Schedule
 from adaptax.tuning.acting import differing
 from adaptax.tuning.checkpoints import Checkpoint
@@ -31,11 +30,17 @@ from adaptax.tuning.execution import Population
 from adaptax.tuning.inner_schedules import require_steady
 from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.rate_tables import held
-from adaptax.tuning.records import flatten_names, group, prefixed, unflatten_names
+from adaptax.tuning.records import (
+    flatten_names,
+    group,
+    leaf_named,
+    prefixed,
+    unflatten_names,
+)
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.sessions import Session, fit_together, stream
 from adaptax.tuning.sweep import best_so_far
-from adaptax.tuning.trials import Trial
+from adaptax.tuning.trials import Trial, require_trial
 
 _STAGE_BYTES = 1000  # of the dicts and arrays of a stage
 _MEANS = 20
@@ -88,9 +93,7 @@ class BranchResult(ToolResult):
 
     def schedule(self, name: str = "learning_rate") -> Schedule:
         """Give a hyperparameter of the run as a schedule, constant for each stage."""
-        values = flatten_names(self.best)
-        require(name in values, f"name must be one of {list(values)}, got {name!r}.")
-        return held(values[name], self.stage_steps)
+        return held(leaf_named(self.best, name), self.stage_steps)
 
     def record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the arrays, by name, and the facts that a file keeps."""
@@ -159,6 +162,7 @@ def branch(
         KeyError: If the trial reads a hyperparameter that is not there.
         OSError: If the folder cannot be written, or another process is using it.
     """
+    require_trial(trial)
     stages = checks.length("stages", stages)
     stage_steps = checks.length("stage_steps", stage_steps, at_least=2)
     if explore_steps is None:
@@ -166,6 +170,7 @@ def branch(
     explore_steps = checks.length("explore_steps", explore_steps)
     checks.at_most("explore_steps", explore_steps, "stage_steps", stage_steps)
     branches = checks.length("branches", branches)
+    forecast = checks.flag("forecast", forecast)
     samples = branches if spaces.is_random(space) else None
     count = spaces.count_members(space, samples)
     each = LOSS_BYTES * explore_steps + 8 * len(spaces.entries(space)) + 16

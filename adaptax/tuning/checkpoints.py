@@ -36,6 +36,11 @@ _LAYOUT = 2  # 1 did not say of what program it is
 _NAME = re.compile(r"(\d{12,})-([0-9a-f]{32})\.npz")
 
 
+def require_folder(folder: Any) -> str:
+    """Return the path of a folder as text; refuse what cannot be one, such as ""."""
+    return checks.path("checkpoint", folder, " None saves nothing.")
+
+
 class Checkpoint(NamedTuple):
     """What was saved after `step` steps: arrays by name, and notes as JSON has them."""
 
@@ -63,11 +68,7 @@ class Checkpoints:
             TypeError: If JSON has no such fact.
             ValueError: If the folder is "", which would be the one of the process.
         """
-        require(
-            os.fspath(folder) != "",
-            "checkpoint must be the path of a folder, got ''. None saves nothing.",
-        )
-        self.folder = Path(folder)
+        self.folder = Path(require_folder(folder))
         self._about = plain(about)
         self._writes = jax.process_index() == 0
         self._last, self._last_is_ours = "", False

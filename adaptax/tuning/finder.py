@@ -35,7 +35,7 @@ from adaptax.tuning.scheduled_trials import (
     scheduled,
 )
 from adaptax.tuning.sessions import Session, as_seeds, fit_together
-from adaptax.tuning.trials import Trial
+from adaptax.tuning.trials import Trial, require_trial
 
 Mode = Literal["exponential", "linear"]
 
@@ -188,6 +188,7 @@ def find_learning_rate(
     >>> found.status, 0.02 < found.suggestion < 0.2
     ('ok', True)
     """
+    require_trial(trial)
     num_steps = checks.length("num_steps", num_steps, at_least=10)
     checks.one_of("mode", mode, Mode)
     require_rates(low, high)

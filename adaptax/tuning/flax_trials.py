@@ -12,8 +12,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from adaptax import checks
 from adaptax.checks import require
-from adaptax.tuning.trials import Batches, Trial, require_callable, trial
+from adaptax.tuning.trials import (
+    Batches,
+    Trial,
+    require_arguments,
+    require_callable,
+    trial,
+)
 
 
 def nnx_trial(
@@ -76,9 +83,10 @@ def nnx_trial(
         raise ImportError(message) from error
 
     require_callable("make_model", make_model)
-    require_callable("loss", loss)
-    if evaluate is not None:
-        require_callable("evaluate", evaluate)
+    batch_size = require_arguments(
+        loss, optimizer, data, batch_size, evaluate, eval_data, batches
+    )
+    has_aux = checks.flag("has_aux", has_aux)
 
     def split(model):
         """Give what is fixed, the parameters and the other variables."""

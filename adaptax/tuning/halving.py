@@ -30,7 +30,7 @@ from adaptax.tuning.planning import Strategy
 from adaptax.tuning.records import group, prefixed
 from adaptax.tuning.sessions import Session, as_seeds, fit_together, stream
 from adaptax.tuning.sweep import SweepResult, best_so_far, require_room_for_runs
-from adaptax.tuning.trials import Trial
+from adaptax.tuning.trials import Trial, require_trial
 from adaptax.tuning.waves import scores_of
 
 
@@ -110,6 +110,7 @@ def successive_halving(
         KeyError: If the trial reads a hyperparameter that is not there.
         OSError: If the folder cannot be written, or another process is using it.
     """
+    require_trial(trial)
     num_steps = checks.length("num_steps", num_steps)
     eta = checks.length("eta", eta, at_least=2)
     seed_list = as_seeds(seeds)

@@ -55,6 +55,26 @@ def usable_lanes(mesh: Mesh | None) -> int:
     return os.cpu_count() or 1
 
 
+def require_strategy(strategy: Any, mesh: Mesh | None) -> None:
+    """Raise `ValueError` or `TypeError` unless this is a strategy for the mesh."""
+    if isinstance(strategy, Plan):
+        checks.length("width", strategy.width)
+        checks.length("lanes", strategy.lanes)
+        require(
+            mesh is None or strategy.lanes == mesh.size,
+            "a plan's lanes must be the devices of the mesh, "
+            f"{usable_lanes(mesh)}, got {strategy.lanes}.",
+        )
+    elif isinstance(strategy, int) and not isinstance(strategy, bool):
+        require(strategy >= 1, f"strategy must be >= 1 members, got {strategy}.")
+    else:
+        require(
+            isinstance(strategy, str) and strategy in ("auto", "vmap", "map"),
+            'strategy must be "auto", "vmap", "map" or a number of members, '
+            f"got {strategy!r}.",
+        )
+
+
 def make_plan(
     programs: Programs, strategy: Strategy, hparams: Any, seeds: Any, num_steps: int
 ) -> Planned:
@@ -73,6 +93,7 @@ def make_plan(
             not even one member fits into the memory.
     """
     members, mesh = len(seeds), programs.mesh
+    require_strategy(strategy, mesh)
     lanes = usable_lanes(mesh)
     fit = int(_agreed(members_that_fit(programs, hparams, seeds)))
     wave = min(members, fit)
@@ -80,22 +101,9 @@ def make_plan(
     share = -(-wave // lanes)
     side_by_side = Plan(wave, 1) if mesh is None else Plan(share, lanes)
     if isinstance(strategy, Plan):
-        checks.length("width", strategy.width)
-        checks.length("lanes", strategy.lanes)
-        require(
-            mesh is None or strategy.lanes == mesh.size,
-            f"a plan's lanes must be the devices of the mesh, {lanes}, got "
-            f"{strategy.lanes}.",
-        )
         return Planned(strategy, wave, {})
-    if isinstance(strategy, int) and not isinstance(strategy, bool):
-        require(strategy >= 1, f"strategy must be >= 1 members, got {strategy}.")
+    if isinstance(strategy, int):
         return Planned(Plan(strategy, lanes), wave, {})
-    require(
-        strategy in ("auto", "vmap", "map"),
-        'strategy must be "auto", "vmap", "map" or a number of members, '
-        f"got {strategy!r}.",
-    )
     if strategy == "vmap":
         return Planned(side_by_side, wave, {})
     if strategy == "map":

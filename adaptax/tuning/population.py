@@ -32,6 +32,7 @@ from adaptax.tuning.rate_tables import held
 from adaptax.tuning.records import (
     flatten_names,
     group,
+    leaf_named,
     named_like,
     prefixed,
     unflatten_names,
@@ -39,7 +40,7 @@ from adaptax.tuning.records import (
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.sessions import Session, fit_together, stream
 from adaptax.tuning.sweep import best_so_far
-from adaptax.tuning.trials import Trial
+from adaptax.tuning.trials import Trial, require_trial
 
 Exploit = Literal["truncation", "tournament"]
 
@@ -87,7 +88,12 @@ class PopulationResult(ToolResult):
         Args:
             member: One of the last interval; `None` for the best.
         """
-        path = [self.best_member if member is None else member]
+        members = self.scores.shape[1]
+        if member is None:
+            member = self.best_member
+        member = checks.length("member", member, at_least=0)
+        require(member < members, f"member must be < {members}, got {member}.")
+        path = [member]
         for parents in self.parents[:0:-1]:
             path.append(int(parents[path[-1]]))
         return np.array(path[::-1])
@@ -109,9 +115,7 @@ class PopulationResult(ToolResult):
         Returns:
             A schedule; after the last interval it stays where it is.
         """
-        values = flatten_names(self.lived(member))
-        require(name in values, f"name must be one of {list(values)}, got {name!r}.")
-        return held(values[name], self.interval)
+        return held(leaf_named(self.lived(member), name), self.interval)
 
     def curve(self, member: int | None = None) -> np.ndarray:
         """Give the losses of a run through all its ancestors, of shape (steps,)."""
@@ -226,14 +230,16 @@ def population_based_training(
         KeyError: If the trial reads a hyperparameter that is not there.
         OSError: If the folder cannot be written, or another process is using it.
     """
+    require_trial(trial)
     num_steps = checks.length("num_steps", num_steps)
     interval = checks.length("interval", interval)
     members = checks.length("members", members)
+    interval = min(interval, num_steps)
     checks.one_of("exploit", exploit, Exploit)
     checks.number("fraction", fraction, above=0, at_most=0.5)
     checks.number("resample", resample, at_least=0, at_most=1)
     require(
-        len(factors) == 2,
+        isinstance(factors, tuple | list | np.ndarray) and len(factors) == 2,
         f"factors must be two numbers, such as (0.8, 1.2), got {factors!r}.",
     )
     for factor in factors:

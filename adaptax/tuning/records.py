@@ -6,12 +6,15 @@ text, see `json_records`; any other is an .npz, see `archives`, which NumPy alon
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from adaptax import checks
 from adaptax.checks import require
 from adaptax.tuning import archives, json_records
 from adaptax.tuning.whole_files import fill_whole
@@ -37,7 +40,7 @@ def save_arrays(
         TypeError: If JSON has no such fact.
         ValueError: If an array is of objects, or a name cannot be kept.
     """
-    target = Path(os.path.realpath(path))  # a link stays one
+    target = Path(os.path.realpath(checks.path("path", path)))  # a link stays one
 
     def fill(file):
         if _is_json(path):
@@ -46,7 +49,8 @@ def save_arrays(
             archives.write(file, kind, arrays, about)
         return target.name
 
-    fill_whole(target.parent, fill)
+    with _naming(path, "written"):
+        fill_whole(target.parent, fill)
 
 
 def load_arrays(
@@ -58,10 +62,23 @@ def load_arrays(
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, no record, of another kind or another layout.
     """
-    with Path(path).open("rb") as file:
+    with _naming(checks.path("path", path), "read"), Path(path).open("rb") as file:
         if _is_json(path):
             return json_records.decode(file.read(), kind, os.fspath(path))
         return archives.read(file, kind, os.fspath(path))
+
+
+@contextmanager
+def _naming(path: str | os.PathLike, done: str) -> Iterator[None]:
+    """Name the file in the errors of the system."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"path {os.fspath(path)!r} cannot be {done}: {error.strerror}. Give that "
+            "of a file in a folder that you may use.",
+        ) from error
 
 
 def flatten_names(tree: Any) -> dict[str, np.ndarray]:
@@ -124,6 +141,20 @@ def _is_json(path: str | os.PathLike) -> bool:
 
 def _both(name: str) -> str:
     return f"{name!r} cannot be a leaf, or lie below one, and have others beside it."
+
+
+def leaf_named(tree: Any, name: Any) -> np.ndarray:
+    """Return the leaf of a pytree that has a path, as `flatten_names` names it.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    named = flatten_names(tree)
+    require(
+        isinstance(name, str) and name in named,
+        f"name must be one of {list(named)}, got {name!r}.",
+    )
+    return named[name]
 
 
 def prefixed(prefix: str, named: dict[str, Any]) -> dict[str, Any]:

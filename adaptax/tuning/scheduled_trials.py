@@ -14,7 +14,6 @@ import jax.numpy as jnp
 
 from adaptax import checks, spaces
 from adaptax.checks import require
-from adaptax.tuning.sessions import stream
 from adaptax.tuning.trials import Trial
 
 
@@ -91,20 +90,16 @@ def constants_beside(name: str, hparams: Mapping[str, Any] | None) -> dict[str, 
     Raises:
         ValueError: If they have that one, or several values.
     """
+    checks.text("name", name)
+    if not isinstance(hparams, Mapping | None):
+        raise TypeError(f"hparams must be a dict of constants, got {hparams!r}.")
     others = dict(hparams or {})
     require(
         name not in others,
         f"hparams must not have {name!r}, which changes from step to step. Leave it "
         "out, or say by name= which is to change.",
     )
-    if not others:
-        return {}
-    made = spaces.members(others, None, stream(0, "space"))
-    require(
-        len(jax.tree.leaves(made)[0]) == 1,
-        "hparams must be constants, got several values. Pass one of them.",
-    )
-    return made
+    return spaces.constants(others, "hparams") if others else {}
 
 
 def _given(shared: Any) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from adaptax.tuning.results import ToolResult
 from adaptax.tuning.schedule_runs import ScheduleRuns, along, following_tables
 from adaptax.tuning.scheduled_trials import constants_beside, require_rates
 from adaptax.tuning.sessions import Session, stream
-from adaptax.tuning.trials import Trial
+from adaptax.tuning.trials import Trial, require_trial
 
 _ARRAYS = ("log_rates", "losses", "scores", "history", "candidates")
 _LAST = 3  # generations whose best candidates are finalists
@@ -239,6 +239,7 @@ def search_schedule(
         FloatingPointError: If every constant rate diverges, or the strategy does.
         OSError: If the folder cannot be written, or another process is using it.
     """
+    require_trial(trial)
     num_steps = checks.length("num_steps", num_steps, at_least=2)
     knots = checks.length("knots", knots, at_least=2)
     checks.at_most("knots", knots, "num_steps", num_steps)
@@ -248,6 +249,7 @@ def search_schedule(
     fresh_seeds = checks.length("fresh_seeds", fresh_seeds, at_least=2)
     checks.one_of("algorithm", algorithm, Algorithm)
     require_rates(low, high)
+    baseline = checks.flag("baseline", baseline)
     settings = _Settings(
         num_steps=num_steps,
         knots=knots,

@@ -18,7 +18,7 @@ from adaptax.checks import require
 from adaptax.memory import count_of
 from adaptax.tuning import digests
 from adaptax.tuning.acting import require_acting
-from adaptax.tuning.checkpoints import Checkpoints
+from adaptax.tuning.checkpoints import Checkpoints, require_folder
 from adaptax.tuning.execution import Plan, Programs, from_arrays, to_arrays
 from adaptax.tuning.inner_schedules import InnerSchedules
 from adaptax.tuning.pacing import Pace
@@ -28,6 +28,7 @@ from adaptax.tuning.planning import (
     first_state,
     make_plan,
     require_room,
+    require_strategy,
     usable_lanes,
 )
 from adaptax.tuning.processes import require_alike, said_by_each
@@ -76,7 +77,12 @@ class Session:
             total: The steps of all members together.
             about: What decides the results, as arrays, numbers and text.
         """
-        key = as_key(key)
+        key = checks.key("key", key)
+        require_mesh(mesh)
+        require_strategy(strategy, mesh)
+        progress = checks.flag("progress", progress)
+        if checkpoint is not None:
+            require_folder(checkpoint)
         self.programs = Programs(trial, key, mesh)
         self._strategy: Strategy = strategy
         self.started = time.perf_counter()
@@ -305,15 +311,13 @@ class Session:
         }
 
 
-def as_key(key: Any) -> jax.Array:
-    """Give a typed key for a typed one, a raw one, or a whole number."""
-    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        require(key.shape == (), f"key must be one key, got shape {key.shape}.")
-        return key
-    if isinstance(key, jax.Array | np.ndarray) and key.dtype == np.uint32:
-        return jax.random.wrap_key_data(jnp.asarray(key))
-    checks.count("key", key)
-    return jax.random.key(key)
+def require_mesh(mesh: Any) -> None:
+    """Check that an argument is a mesh of devices, or `None`."""
+    if mesh is not None and not isinstance(mesh, Mesh):
+        raise TypeError(
+            f"mesh must be a jax.sharding.Mesh or None, got {mesh!r}. Make one with "
+            'jax.make_mesh((jax.device_count(),), ("members",)).'
+        )
 
 
 def fit_together(what: str, members: int, fitting: int) -> None:
@@ -331,13 +335,18 @@ def fit_together(what: str, members: int, fitting: int) -> None:
 
 def stream(key: Any, name: str) -> jax.Array:
     """Give the key for a use of its own, apart from those of the members."""
-    return jax.random.fold_in(as_key(key), zlib.crc32(name.encode()))
+    return jax.random.fold_in(checks.key("key", key), zlib.crc32(name.encode()))
 
 
 def as_seeds(seeds: int | Sequence[int]) -> np.ndarray:
     """Give the seeds for their number, or as they are listed, equal ones too."""
     if isinstance(seeds, int | np.integer):
         seeds = range(checks.length("seeds", seeds))
+    if isinstance(seeds, np.ndarray | jax.Array):
+        require(seeds.ndim == 1, f"seeds must be 1-D, got shape {seeds.shape}.")
+        seeds = seeds.tolist()
+    if not isinstance(seeds, list | tuple | range):
+        raise TypeError(f"seeds must be a number or a list of them, got {seeds!r}.")
     count = count_of(seeds)
     require_room(f"{count} seeds", 12 * count)
     require(count > 0, "seeds must be a number >= 1 or a list of them, got none.")

@@ -26,12 +26,13 @@ from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.records import (
     flatten_names,
     group,
+    leaf_named,
     prefixed,
     unflatten_names,
 )
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.sessions import Session, as_seeds, stream
-from adaptax.tuning.trials import Trial
+from adaptax.tuning.trials import Trial, require_trial
 from adaptax.tuning.waves import Waves
 
 
@@ -80,6 +81,9 @@ class SweepResult(ToolResult):
         Returns:
             low, median and high, each (members, steps); NaN where a seed has diverged.
         """
+        for quantile, value in (("low", low), ("high", high)):
+            checks.number(quantile, value, at_least=0, at_most=1)
+        checks.at_most("low", low, "high", high)
         losses = np.where(np.isfinite(self.losses), self.losses, np.nan)
         return tuple(np.quantile(losses, (low, 0.5, high), axis=1))
 
@@ -96,15 +100,15 @@ class SweepResult(ToolResult):
         Returns:
             `None` if every member diverged.
         """
-        values = flatten_names(self.hparams)
-        require(name in values, f"name must be one of {list(values)}, got {name!r}.")
-        rates = np.unique(values[name])
+        checks.number("within", within, at_least=0)
+        values = leaf_named(self.hparams, name)
+        rates = np.unique(values)
         require(
             bool(rates[0] > 0),
             f"name must be of a hyperparameter > 0, but {name} has {rates[0]}.",
         )
         means = self.scores.mean(axis=1)
-        best = [float(means[values[name] == rate].min()) for rate in rates]
+        best = [float(means[values == rate].min()) for rate in rates]
         return band(rates.tolist(), best, within)
 
     def to_records(self) -> list[dict[str, Any]]:
@@ -221,6 +225,7 @@ def sweep(
     >>> found.losses.shape, round(found.best["learning_rate"], 3)
     ((4, 1, 50), 1.0)
     """
+    require_trial(trial)
     num_steps = checks.length("num_steps", num_steps)
     seed_list = as_seeds(seeds)
     count = require_room_for_runs(space, samples, len(seed_list), num_steps)

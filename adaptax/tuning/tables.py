@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from adaptax import checks
+
 
 def text(columns: Mapping[str, Any], rows: int) -> str:
     """Lay out columns of numbers, flush right under their titles.
@@ -16,6 +18,7 @@ def text(columns: Mapping[str, Any], rows: int) -> str:
      0.1  12.35
     … and 1 more
     """
+    rows = checks.length("rows", rows, at_least=0)
     listed = list(zip(*columns.values(), strict=True))
     shown = [
         list(columns),

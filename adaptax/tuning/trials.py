@@ -9,7 +9,7 @@ for many hyperparameters and seeds in one program. `trial` makes one of plain fu
 `nnx_trial` of a Flax NNX model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -161,28 +161,14 @@ def trial(
             )
             return mean_loss(outputs, batch["y"]), changed["batch_stats"]
     """
-    for name, function in (
-        ("init_params", init_params),
-        ("loss", loss),
-        ("optimizer", optimizer),
-    ):
-        require_callable(name, function)
-    if evaluate is not None:
-        require_callable("evaluate", evaluate)
-        require(
-            eval_data is not None,
-            "evaluate needs eval_data, got None. Pass the held-out data, or () for a "
-            "function that needs none.",
-        )
-    checks.one_of("batches", batches, Batches)
+    require_callable("init_params", init_params)
+    batch_size = require_arguments(
+        loss, optimizer, data, batch_size, evaluate, eval_data, batches
+    )
     size = num_examples(data)
-    if batch_size is not None:
-        batch_size = checks.length("batch_size", batch_size)
-        require(
-            batch_size <= size,
-            f"batch_size must be <= the number of examples, got {batch_size} > {size}. "
-            "None takes them all.",
-        )
+    has_state = checks.flag("has_state", has_state)
+    has_key = checks.flag("has_key", has_key)
+    has_aux = checks.flag("has_aux", has_aux)
     if evaluate is None and eval_data is not None:
         require(
             not has_key,
@@ -302,6 +288,60 @@ def trial(
     return Trial(init, advance, judge if judged else None, everything)
 
 
+def require_arguments(
+    loss: Any,
+    optimizer: Any,
+    data: Any,
+    batch_size: Any,
+    evaluate: Any,
+    eval_data: Any,
+    batches: Any,
+) -> int | None:
+    """Check what `trial` and `nnx_trial` both take; return the size of a batch."""
+    require_callable("loss", loss)
+    require_callable("optimizer", optimizer)
+    require_arrays("data", data)
+    require_arrays("eval_data", eval_data)
+    size = num_examples(data)
+    if evaluate is not None:
+        require_callable("evaluate", evaluate)
+        require(
+            eval_data is not None,
+            "evaluate needs eval_data, got None. Pass the held-out data, or () for a "
+            "function that needs none.",
+        )
+    checks.one_of("batches", batches, Batches)
+    if batch_size is None:
+        return None
+    batch_size = checks.length("batch_size", batch_size)
+    require(
+        batch_size <= size,
+        f"batch_size must be <= the number of examples, got {batch_size} > {size}. "
+        "None takes them all.",
+    )
+    return batch_size
+
+
+def require_arrays(name: str, tree: Any) -> None:
+    """Check that all leaves of an argument are arrays or numbers.
+
+    Raises:
+        TypeError: If one is something else; the message has its place.
+    """
+    leaves = jax.tree.leaves_with_path(
+        tree,
+        is_leaf=lambda node: isinstance(node, Iterator),  # JAX warns of these
+    )
+    for path, leaf in leaves:
+        try:
+            jnp.result_type(leaf)
+        except TypeError as error:
+            raise TypeError(
+                f"{name}{jax.tree_util.keystr(path)} must be an array of numbers, got "
+                f"{getattr(leaf, 'dtype', type(leaf).__name__)}."
+            ) from error
+
+
 def num_examples(data: Any) -> int:
     """Count the examples of a pytree of arrays, and check that all agree."""
     sizes = {}
@@ -347,6 +387,15 @@ def _as_loss(value: Any) -> jax.Array:
 
 def _as_float32(value: Any) -> jax.Array:
     return jnp.asarray(value).astype(jnp.float32)
+
+
+def require_trial(trial: Any) -> None:
+    """Check that a tool was given a trial."""
+    if not isinstance(trial, Trial):
+        raise TypeError(
+            f"trial must be a Trial, got {type(trial).__name__}. Make one with "
+            "adaptax.trial(...) or adaptax.nnx_trial(...)."
+        )
 
 
 def require_callable(name: str, value: Any) -> None:
