@@ -79,7 +79,7 @@ class Session:
         """
         key = checks.key("key", key)
         require_mesh(mesh)
-        require_strategy(strategy, mesh)
+        require_strategy(strategy, None)  # a run that goes on takes another plan
         progress = checks.flag("progress", progress)
         if checkpoint is not None:
             require_folder(checkpoint)
