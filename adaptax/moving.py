@@ -25,6 +25,7 @@ from adaptax.leaves import (
 )
 from adaptax.observe import set_learning_rate
 from adaptax.rates import ConstantState, ScheduleState
+from adaptax.states import optimizer_state, without_variables
 from adaptax.weight_decay import WeightDecayState
 
 _RATES = (ConstantState, ScheduleState)
@@ -44,9 +45,11 @@ def from_optax(
     constant. Parts of `tx` that have no like in Optax, such as controllers, begin anew.
 
     Args:
-        opt_state: The state in Optax, or a Flax `TrainState` that has it.
+        opt_state: The state in Optax, or a Flax `TrainState` or `nnx.Optimizer` that
+            has it.
         tx: The optimizer to go on with.
-        params: The parameters at this point, or their shapes and dtypes.
+        params: The parameters at this point, or their shapes and dtypes; those of an
+            `nnx.Optimizer` are `nnx.state(model, nnx.Param)`.
 
     Returns:
         A state of `tx`. Averages have its dtypes: float32 for half precision.
@@ -62,7 +65,8 @@ def from_optax(
     >>> from_optax(state, adaptax.adam(0.1), params)[0].mean
     Array([1., 1., 1.], dtype=float32)
     """
-    theirs = list(_theirs(getattr(opt_state, "opt_state", opt_state)))
+    theirs = list(_theirs(without_variables(optimizer_state(opt_state))))
+    params = without_variables(params)
     with gathered() as offers:
         state = tx.init(params)
     takes = {id(own): taken for own, taken in offers}

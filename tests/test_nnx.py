@@ -67,7 +67,7 @@ def test_an_optimizer_of_nnx_trains_and_answers_as_a_bare_one(around):
         gradients = jax.tree.map(jnp.ones_like, params)
         optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
         given = jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param))
-        if "value_fn" in case.needs:  # a function of the parameters, which NNX wraps
+        if "value_fn" in case.needs:  # of the parameters, which NNX wraps: see below
             continue
         state = tx.init(params)
         for _ in range(2):
@@ -176,3 +176,55 @@ def test_parameters_of_another_model_are_refused_by_path():
         adaptax.eval_params(optimizer, Tied(nnx.Rngs(0)))
     with pytest.raises(ValueError, match=r"params\['bias'\] has shape \(4,\), where"):
         adaptax.eval_params(optimizer, nnx.Linear(2, 4, rngs=nnx.Rngs(0)))
+
+
+class Weights(nnx.Module):
+    def __init__(self):
+        self.w = nnx.Param(jnp.arange(6.0).reshape(2, 3) / 4)
+
+
+def loss_of(weights):
+    return jnp.sum((weights.w[...] - 1.0) ** 2)
+
+
+def test_a_line_search_evaluates_the_model_of_an_nnx_optimizer():
+    tx = adaptax.gradient_descent([1.0, adaptax.line_search()])
+    model = Weights()
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    graph, _ = nnx.split(model, nnx.Param)
+    value, grads = nnx.value_and_grad(loss_of)(model)
+    value_fn = lambda params: loss_of(nnx.merge(graph, params))  # noqa: E731
+    params = {"w": model.w[...]}
+    optimizer.update(model, grads, value=value, grad=grads, value_fn=value_fn)
+    updates, _ = tx.update(
+        {"w": grads.w[...]},
+        tx.init(params),
+        params,
+        value=value,
+        grad={"w": grads.w[...]},
+        value_fn=lambda params: jnp.sum((params["w"] - 1.0) ** 2),
+    )
+    chex.assert_trees_all_close(model.w[...], params["w"] + updates["w"], rtol=1e-6)
+    assert float(loss_of(model)) < float(value)
+
+
+def test_the_state_of_an_nnx_optimizer_moves_in_from_optax():
+    def trained(optimizer, model, steps):
+        for _ in range(steps):
+            optimizer.update(model, nnx.grad(loss_of)(model))
+        return model.w[...]
+
+    model, tx = Weights(), adaptax.adam(0.1)
+    before = nnx.Optimizer(model, optax.adam(0.1), wrt=nnx.Param)
+    with jax.numpy_dtype_promotion("standard"):
+        trained(before, model, 3)
+        moved = nnx.Optimizer(nnx.clone(model), tx, wrt=nnx.Param)
+        state = adaptax.from_optax(before, tx, nnx.state(model, nnx.Param))
+        jax.tree.map(
+            lambda variable, value: variable.set_value(value),
+            moved.opt_state,
+            state,
+            is_leaf=lambda node: isinstance(node, nnx.Variable),
+        )
+        ours = trained(moved, nnx.clone(model), 2)
+        chex.assert_trees_all_close(ours, trained(before, model, 2), rtol=1e-5)

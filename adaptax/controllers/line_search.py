@@ -88,6 +88,9 @@ def line_search(
     Put it behind all other rates: the step it tries is the updates that reach it times
     its own rate. Each trial costs one evaluation of the loss, without its gradient.
 
+    In an `nnx.Optimizer`, `value_fn` is given the state of the model's parameters:
+    `lambda params: loss(nnx.merge(graphdef, params))`.
+
     Args:
         initial: The rate > 0 at which the first search begins.
         c: The part of the fall that the gradient promises which must come true, in
