@@ -113,6 +113,22 @@ def test_an_update_that_is_too_large_for_float16_is_its_largest_number(entry):
         updates, state = optimizer.update(gradients, state, params, **told)
         assert updates["w"].dtype == dtype
         chex.assert_tree_all_finite(updates)
+        uphill = jnp.sign(updates["w"]) * jnp.sign(gradients["w"])
+        assert not np.any(uphill > 0)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_every_schedule_saturates_with_the_sign_of_the_update(dtype):
+    largest = float(jnp.finfo(dtype).max)
+    gradient = jnp.asarray([0.9, -0.9, 0.0], dtype) * jnp.asarray(largest, dtype)
+    for entry in catalog.ENTRIES:
+        if entry.family == "schedule":
+            rates = optax.chain(entry.make(), adaptax.constant(1e6))
+            state = rates.init(gradient)
+            for _ in range(2):  # a warm-up begins at 0
+                scaled, state = rates.update(gradient, state)
+            scaled = scaled.astype(jnp.float32).tolist()
+            assert scaled == [largest, -largest, 0], entry.name
 
 
 def test_a_rate_saturates_finite_updates_alone():
