@@ -127,7 +127,7 @@ def accumulate(
 def _added(updates, value, state) -> AccumulateState:
     """Count and add one micro-batch."""
     _, sums = by_coordinate(
-        lambda g, add, total: (g, add(total, g)), updates, state.gradient_sum
+        lambda g, total: (g, total + g), updates, state.gradient_sum
     )
     micro_step = counters.increment(state.micro_step)
     state = state._replace(micro_step=micro_step, gradient_sum=sums)

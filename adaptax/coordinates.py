@@ -5,10 +5,10 @@ what surrounds it:
 
 * it computes in float32 at least, whatever the dtype of the leaf, and hands updates
   back in the dtype they came in;
-* a coordinate whose gradient is not finite, or so large that a sum of squares might
-  overflow (above 1e15 in float32), keeps its state and does not move. The test is made
-  element by element, so that it fuses into the update; a complex coordinate is at fault
-  if either part is;
+* a gradient that is not finite, or so large that a sum of squares might overflow (above
+  1e15 in float32), counts as 0, coordinate by coordinate; a complex one if either part
+  is at fault. The rule sees a zero, and nothing else is special: averages decay, and
+  the coordinate moves on by the momentum that it has;
 * leaves that are not trained (see `adaptax.leaves`) pass through.
 """
 
@@ -112,18 +112,19 @@ def by_coordinate(
     """Apply a rule to every trained leaf of the updates and of the trees beside them.
 
     Args:
-        rule: `rule(g, add, *leaves, *reads, **scalars)` gives the update and each of
-            the state's new leaves, all shaped like g. Complex leaves come as complex
-            arrays, all else as real ones of their parts' dtype. A new leaf is
-            `add(leaf, change)`, which leaves it as it is where g is not to be used, and
-            rounds to the dtype that it is stored in. The update should follow from new
-            leaves alone, since XLA copies a donated leaf that is read again after its
-            new value is made (measured on CPU: 3 times the time of a step).
+        rule: `rule(g, *leaves, *reads, **scalars)` returns the update and each of the
+            state's new leaves, all shaped like g. Complex leaves come as complex
+            arrays, all else as real ones of their parts' dtype. The update should
+            follow from new leaves alone, since XLA copies a donated leaf that is read
+            again after its new value is made (measured on CPU: 3 times the time of a
+            step).
         updates: The gradients g.
         trees: The state's trees, as `accumulators` makes them.
         reads: Trees that the rule reads and does not return, such as the parameters.
-        where: A boolean scalar: whether this step counts. If not, every leaf keeps its
-            state and none moves; for methods with scalars that all leaves share.
+        where: A boolean scalar: whether this step counts; for methods with scalars that
+            all leaves share. If not, all scalars are 0, with which the rule must leave
+            its leaves as they are, and the updates are 0. (To choose between old and
+            new leaves would copy them.)
         scalars: The rule's scalars, cast to the dtype that each leaf is computed in.
 
     Returns:
@@ -178,10 +179,17 @@ def power(base: jax.Array, exponent: jax.Array) -> jax.Array:
 
 
 def usable(gradient: jax.Array) -> jax.Array:
-    """Tell by element whether a gradient, in float32 at least, may be used."""
+    """Return by element whether a gradient, in float32 at least, may be used."""
     if is_complex(gradient):
         return usable(gradient.real) & usable(gradient.imag)
     return jnp.abs(gradient) < _limit(gradient.dtype)  # false for NaN
+
+
+def cleaned(gradient: jax.Array) -> jax.Array:
+    """Return a gradient, in float32 at least, with 0 where it is not `usable`."""
+    if is_complex(gradient):
+        return jnp.where(usable(gradient), gradient, 0)
+    return _with_zeros(gradient)
 
 
 def average_weight(factor: Scalar, step: jax.Array) -> jax.Array:
@@ -223,15 +231,15 @@ def _on_leaf(rule, num_trees, where, scalars, gradient, *row):
     if not is_trained(gradient) or any(not is_trained(leaf) for leaf in row):
         return gradient, *row[:num_trees]
     given = rule, num_trees, where is not True, scalars, where, gradient, *row
-    guarded = _guarded if known(gradient, row) else _traced_once
+    computed = _computed if known(gradient, row) else _traced_once
     if not any(map(is_complex, (gradient, *row))):
-        return guarded(*given)
+        return computed(*given)
     # Rules multiply complex arrays by real ones and by the scalars, which are real.
     with jax.numpy_dtype_promotion("standard"):
-        return guarded(*given)
+        return computed(*given)
 
 
-def _guarded(rule, num_trees, conditional, scalars, where, gradient, *row):
+def _computed(rule, num_trees, conditional, scalars, where, gradient, *row):
     own = dtype_of(gradient)
     if any(map(is_complex, row)):
         own = kept_dtype(own, jnp.dtype(jnp.complex64))
@@ -241,39 +249,26 @@ def _guarded(rule, num_trees, conditional, scalars, where, gradient, *row):
         jnp.asarray(leaf).astype(computing_dtype(dtype, wide))
         for leaf, dtype in zip((gradient, *row), dtypes, strict=True)
     ]
-    used = usable(widened[0])
+    scalars = {name: jnp.asarray(value).astype(wide) for name, value in scalars.items()}
     if conditional:
-        used &= where
-    stored = {
-        id(leaf): dtype_of(old)
-        for leaf, old in zip(widened[1:], row[:num_trees], strict=False)
-    }
-
-    def add(leaf, change):
-        _require_real(change, leaf)
-        new = leaf + jnp.where(used, change, 0)
-        return narrowed(new, stored.get(id(leaf), leaf.dtype)).astype(leaf.dtype)
-
-    cleaned = _counted(widened[0], used)
-    update, *states = rule(
-        cleaned,
-        add,
-        *widened[1:],
-        **{name: jnp.asarray(value).astype(wide) for name, value in scalars.items()},
-    )
-    if conditional or update is not cleaned:  # which is 0 already
-        # Multiplied rather than chosen: LLVM would branch around a division, and then
-        # not vectorize the loop.
-        update = by_parts(lambda part: part * used.astype(wide), update)
-    # What `add` returned fits; to clip it again would take a buffer.
-    return narrowed(update, own), *(
-        new.astype(dtype_of(old))
-        for new, old in zip(states, row[:num_trees], strict=True)
-    )
+        scalars = {name: jnp.where(where, x, 0) for name, x in scalars.items()}
+    update, *states = rule(cleaned(widened[0]), *widened[1:], **scalars)
+    if conditional:
+        update = jnp.where(where, update, 0)
+    return narrowed(update, own), *map(_stored, states, row[:num_trees])
 
 
 # Of many leaves of one shape, the first alone is traced.
-_traced_once = jax.jit(_guarded, static_argnums=(0, 1, 2))
+_traced_once = jax.jit(_computed, static_argnums=(0, 1, 2))
+
+
+def _stored(new: jax.Array, old: jax.Array) -> jax.Array:
+    require(
+        is_complex(old) or not is_complex(new),
+        f"a gradient is complex where the optimizer keeps {dtype_of(old)}. Give init "
+        "the complex parameters, or update the real part of the gradient.",
+    )
+    return narrowed(new, dtype_of(old))
 
 
 def _limit(dtype: Any) -> float:
@@ -281,21 +276,9 @@ def _limit(dtype: Any) -> float:
     return float(jnp.finfo(dtype).max) ** 0.5 * 1e-4
 
 
-def _require_real(change: jax.Array, leaf: jax.Array) -> None:
-    require(
-        is_complex(leaf) or not is_complex(change),
-        f"a gradient is complex where the optimizer keeps {leaf.dtype}. Give init the "
-        "complex parameters, or update the real part of the gradient.",
-    )
-
-
-def _counted(gradient: jax.Array, used: jax.Array) -> jax.Array:
-    return jnp.where(used, gradient, 0) if is_complex(gradient) else _cleaned(gradient)
-
-
 @jax.custom_jvp
-def _cleaned(gradient: jax.Array) -> jax.Array:
-    """Put 0 where a gradient is not to be used.
+def _with_zeros(gradient: jax.Array) -> jax.Array:
+    """Return `cleaned` of a real gradient.
 
     It is `where(|g| < limit, g, 0)`, computed on the bits: XLA:CPU does not vectorize a
     loop in which that choice is divided or multiplied (measured: 2 times the time of an
@@ -311,8 +294,8 @@ def _cleaned(gradient: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(bits & all_ones_below, gradient.dtype)
 
 
-@_cleaned.defjvp
-def _cleaned_derivative(primals, tangents):
+@_with_zeros.defjvp
+def _with_zeros_derivative(primals, tangents):
     (gradient,), (tangent,) = primals, tangents
     usable = jnp.abs(gradient) < _limit(gradient.dtype)
-    return _cleaned(gradient), jnp.where(usable, tangent, 0)
+    return _with_zeros(gradient), jnp.where(usable, tangent, 0)

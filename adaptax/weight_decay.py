@@ -100,8 +100,6 @@ def with_weight_decay(
 ) -> optax.GradientTransformationExtraArgs:
     """Add the decayed weights to what a direction gives.
 
-    A coordinate whose gradient is not finite does not decay either: it does not move.
-
     Args:
         direction: The transformation that gives u. The state is its state, within a
             `WeightDecayState` if the decay is a function.
@@ -115,8 +113,7 @@ def with_weight_decay(
     decays, counted = decaying(weight_decay, mask), callable(weight_decay)
     direction = optax.with_extra_args_support(direction)
 
-    def rule(g, add, u, w, mask, decay):
-        del g, add
+    def rule(u, w, mask, decay):
         return (u + decay * mask * w,)
 
     def init(params):
@@ -127,8 +124,8 @@ def with_weight_decay(
         params = checks.given_params(params, "weight decay")
         step, inner = state if counted else (counters.zero(), state)
         directions, inner = direction.update(updates, inner, params, **extra_args)
-        reads = (directions, params, decays.mask(params))
-        (updates,) = by_coordinate(rule, updates, reads=reads, decay=decays.at(step))
+        reads = (params, decays.mask(params))
+        (updates,) = by_coordinate(rule, directions, reads=reads, decay=decays.at(step))
         step = counters.increment(step)
         return updates, WeightDecayState(step, inner) if counted else inner
 

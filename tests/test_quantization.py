@@ -79,13 +79,14 @@ def test_a_number_that_is_not_finite_is_not_kept_and_harms_no_other():
 
 
 def test_numbers_that_their_optimizer_keeps_do_not_drift():
-    tx = adaptax.quantized(adaptax.adam(0.1), BLOCK, smallest=1)
-    state = first = tx.update(jnp.asarray(NORMAL), tx.init(jnp.asarray(NORMAL)))[1]
-    nothing, step = jnp.full_like(NORMAL, jnp.nan), jax.jit(tx.update)
+    tx = adaptax.quantized(adaptax.momo_adam(0.1), BLOCK, smallest=1)  # skips bad steps
+    params = jnp.asarray(NORMAL)
+    step = jax.jit(lambda g, state: tx.update(g, state, params, value=1.0)[1])
+    state = first = step(params, tx.init(params))
     for _ in range(20):
-        state = step(nothing, state)[1]
-    assert is_coded(state.inner_state[0].mean_sq)
-    chex.assert_trees_all_equal(state.inner_state[0][1:3], first.inner_state[0][1:3])
+        state = step(jnp.full_like(NORMAL, jnp.nan), state)
+    assert is_coded(state.inner_state.mean_sq)
+    chex.assert_trees_all_equal(state.inner_state[1:], first.inner_state[1:])
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

@@ -95,10 +95,10 @@ def adamg(
     checks.number("q", q, above=0)
     held = seat(learning_rate)
 
-    def rule(g, add, mean, mean_sq, numerator, w1, w2, w3, seen, p, q, eps, rate):
-        mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
-        numerator = add(numerator, w3 * (p * power(seen * mean_sq, q) - numerator))
-        mean = add(mean, w1 * (numerator * g - mean))
+    def rule(g, mean, mean_sq, numerator, w1, w2, w3, seen, p, q, eps, rate):
+        mean_sq = mean_sq + w2 * (abs_sq(g) - mean_sq)
+        numerator = numerator + w3 * (p * power(seen * mean_sq, q) - numerator)
+        mean = mean + w1 * (numerator * g - mean)
         update = -rate * divide(mean, root(mean_sq) + eps)
         return update, mean, mean_sq, numerator
 

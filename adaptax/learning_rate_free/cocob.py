@@ -71,13 +71,12 @@ def cocob(
     checks.number("alpha", alpha, above=0)
     checks.number("eps", eps, at_least=0)
 
-    def rule(g, add, largest, sum_abs, theta, reward, origin, w, first, alpha):
-        # Taken though g be bad: that coordinate, too, must know where it started.
+    def rule(g, largest, sum_abs, theta, reward, origin, w, first, alpha):
         origin = jnp.where(first > 0, w, origin)
         size = jnp.abs(g)
-        largest = add(largest, jnp.maximum(size - largest, 0))
-        sum_abs, theta = add(sum_abs, size), add(theta, -g)
-        reward = add(reward, jnp.maximum(inner(-g, w - origin), -reward))
+        largest = jnp.maximum(largest, size)
+        sum_abs, theta = sum_abs + size, theta - g
+        reward = jnp.maximum(reward - inner(g, w - origin), 0)
         bound = jnp.maximum(sum_abs + largest, alpha * largest)
         bet = divide(theta, largest) * divide(reward + largest, bound)
         return bet - (w - origin), largest, sum_abs, theta, reward, origin

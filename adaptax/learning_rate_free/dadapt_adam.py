@@ -122,10 +122,10 @@ def dadapt_adam(
     def lost():  # 1 − √β₂, rounded once
         return precise(lambda xp, b2: 1 - xp.sqrt(b2), b2)
 
-    def move(g, add, sums, mean, mean_sq, w, mask, lost, w1, w2, rate, eps, decay):
-        sums = add(sums, lost * (rate * g - sums))
-        mean = add(mean, w1 * (rate * g - mean))
-        mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
+    def move(g, sums, mean, mean_sq, w, mask, lost, w1, w2, rate, eps, decay):
+        sums = sums + lost * (rate * g - sums)
+        mean = mean + w1 * (rate * g - mean)
+        mean_sq = mean_sq + w2 * (abs_sq(g) - mean_sq)
         update = -divide(mean, root(mean_sq) + eps) - rate * decay * mask * w
         return update, sums, mean, mean_sq
 

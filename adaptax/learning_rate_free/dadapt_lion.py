@@ -115,10 +115,10 @@ def dadapt_lion(
         weight = jnp.asarray(b1)
         return unit(times(mean, weight) + times(g.astype(mean.dtype), 1 - weight))
 
-    def move(g, add, sums, mean, w, mask, lost, w2, rate, decay):
+    def move(g, sums, mean, w, mask, lost, w2, rate, decay):
         u = direction(g, mean)
-        sums = add(sums, lost * (rate * u - sums))
-        mean = add(mean, w2 * (rate * g - mean))
+        sums = sums + lost * (rate * u - sums)
+        mean = mean + w2 * (rate * g - mean)
         return -rate * (u + decay * mask * w), sums, mean
 
     def directions(updates, means):

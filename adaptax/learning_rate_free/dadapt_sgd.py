@@ -96,8 +96,8 @@ def dadapt_sgd(
         checks.number("growth", growth, at_least=1)
     held = seat(learning_rate)
 
-    def move(g, add, sums, origin, w, rate, part):
-        sums = add(sums, rate * g)
+    def move(g, sums, origin, w, rate, part):
+        sums = sums + rate * g
         return part * ((origin - w) - sums), sums
 
     def init(params):

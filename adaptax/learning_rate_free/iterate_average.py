@@ -22,7 +22,7 @@ import optax
 
 from adaptax import checks, counters, snapshots
 from adaptax.checks import Scalar
-from adaptax.coordinates import accumulators, average_weight, by_coordinate
+from adaptax.coordinates import accumulators, average_weight, by_coordinate, usable
 from adaptax.guards import guarded
 from adaptax.learning_rate_free.evaluation import averaged
 from adaptax.words import translating
@@ -90,6 +90,9 @@ def iterate_average(
         order, step = jnp.asarray(gamma).astype(real), step.astype(real)
         return (1 + order) / (step + order)
 
+    def rule(u, mean, w, weight):
+        return u, mean + weight * jnp.where(usable(w), w - mean, 0)
+
     def update(updates, state, params=None, **extra_args):
         params = checks.given_params(params, "iterate_average")
         updates, inner_state = inner.update(
@@ -97,9 +100,10 @@ def iterate_average(
         )
         step = counters.increment(state.step)
         _, average = by_coordinate(
-            lambda w, add, mean, weight: (w, add(mean, weight * (w - mean))),
-            snapshots.landing(params, updates),
+            rule,
+            updates,
             state.average,
+            reads=(snapshots.landing(params, updates),),
             weight=weight(step),
         )
         return updates, IterateAverageState(step, average, inner_state)

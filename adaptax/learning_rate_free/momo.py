@@ -95,11 +95,11 @@ def momo(
         later = 1 - jnp.asarray(b).astype(jnp.result_type(float))
         return jnp.where(step == 1, 1, later)
 
-    def average(g, add, mean, weight):
-        return g, add(mean, weight * (g - mean))
+    def average(g, mean, weight):
+        return g, mean + weight * (g - mean)
 
-    def move(g, add, mean, w, mask, step_size, decayed):
-        del g, add
+    def move(g, mean, w, mask, step_size, decayed):
+        del g
         decayed *= mask
         return (-(step_size * mean + decayed * w) / (1 + decayed),)
 

@@ -94,11 +94,11 @@ def momo_adam(
     checks.number("lower_bound", lower_bound)
     decays, held = decaying(weight_decay, mask), seat(learning_rate)
 
-    def average(g, add, mean, mean_sq, w1, w2):
-        return g, add(mean, w1 * (g - mean)), add(mean_sq, w2 * (abs_sq(g) - mean_sq))
+    def average(g, mean, mean_sq, w1, w2):
+        return g, mean + w1 * (g - mean), mean_sq + w2 * (abs_sq(g) - mean_sq)
 
-    def move(g, add, mean, mean_sq, w, mask, step_size, eps, decayed):
-        del g, add
+    def move(g, mean, mean_sq, w, mask, step_size, eps, decayed):
+        del g
         decayed *= mask
         direction = divide(mean, root(mean_sq) + eps)
         return (-(step_size * direction + decayed * w) / (1 + decayed),)

@@ -161,12 +161,12 @@ def prodigy(
             return precise(lambda xp, b2: 1 - xp.sqrt(b2), b2)
         return precise(lambda xp, b3: 1 - b3, b3)
 
-    def add_up(g, add, sums, lost, weight):
-        return g, add(sums, weight * g - lost * sums)
+    def add_up(g, sums, lost, weight):
+        return g, sums + weight * g - lost * sums
 
-    def move(g, add, mean, mean_sq, w, mask, w1, w2, d, rate, eps, decay):
-        mean = add(mean, w1 * (d * g - mean))
-        mean_sq = add(mean_sq, w2 * (abs_sq(d * g) - mean_sq))
+    def move(g, mean, mean_sq, w, mask, w1, w2, d, rate, eps, decay):
+        mean = mean + w1 * (d * g - mean)
+        mean_sq = mean_sq + w2 * (abs_sq(d * g) - mean_sq)
         direction = divide(mean, root(mean_sq) + eps) + decay * mask * w
         return -rate * direction, mean, mean_sq
 

@@ -34,7 +34,7 @@ from adaptax.coordinates import (
 )
 from adaptax.guards import guarded
 from adaptax.learning_rate_free.evaluation import averaged
-from adaptax.leaves import abs_sq, is_trained
+from adaptax.leaves import abs_sq
 from adaptax.rates import LearningRate, Seat, as_rate, as_schedule, negate, seat
 from adaptax.rectification import rectification
 from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
@@ -78,7 +78,7 @@ def schedule_free(
     1: `schedule_free(optax.sgd(1.0), 0.1)`. In `optax.contrib.schedule_free` it only
     weighs the average, and stands in `inner` as well.
 
-    An element whose gradient or whose inner update is not finite does not move.
+    An element of an inner update that is not finite counts as 0.
 
     Args:
         inner: The optimizer, best without momentum. Its own rate, if it has one,
@@ -114,9 +114,9 @@ def _schedule_free(
     checks.number("step_power", step_power, at_least=0)
     inner = optax.with_extra_args_support(inner)
 
-    def rule(u, add, fast, average, y, rate, c, b1):
-        fast = add(fast, rate * u)
-        average = add(average, c * (fast - average))
+    def rule(u, fast, average, y, rate, c, b1):
+        fast = fast + rate * u
+        average = average + c * (fast - average)
         return average + (1 - b1) * (fast - average) - y, fast, average
 
     def init(params):
@@ -144,7 +144,7 @@ def _schedule_free(
         first = state.step == 0
         updates, fast, average = by_coordinate(
             rule,
-            _usable(stepped, updates),
+            stepped,
             snapshots.take(first, params, state.fast),
             snapshots.take(first, params, state.average),
             reads=(params,),
@@ -325,8 +325,8 @@ def _scale_by_mean_square(b2, eps, accumulator_dtype):
     checks.averaging_factor("b2", b2)
     checks.number("eps", eps, at_least=0)
 
-    def rule(g, add, mean_sq, w2, eps):
-        mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
+    def rule(g, mean_sq, w2, eps):
+        mean_sq = mean_sq + w2 * (abs_sq(g) - mean_sq)
         return divide(g, root(mean_sq) + eps), mean_sq
 
     def init(params):
@@ -341,14 +341,3 @@ def _scale_by_mean_square(b2, eps, accumulator_dtype):
         return updates, _MeanSquareState(step, mean_sq)
 
     return guarded(optax.GradientTransformation(init, update))
-
-
-def _usable(updates: optax.Updates, gradients: optax.Updates) -> optax.Updates:
-    """Mark an inner update as unusable where the gradient is not finite."""
-
-    def leaf(update, gradient):
-        if not (is_trained(update) and is_trained(gradient)):
-            return update
-        return jnp.where(jnp.isfinite(gradient), update, jnp.inf)
-
-    return jax.tree.map(leaf, updates, gradients)

@@ -120,12 +120,12 @@ def schedule_free_polyak(
     checks.number("least_norm_sq", least_norm_sq, above=0)
     held = seat(learning_rate)
 
-    def measure(g, add, mean_sq, weight):
-        return g, add(mean_sq, weight * (abs_sq(g) - mean_sq))
+    def measure(g, mean_sq, weight):
+        return g, mean_sq + weight * (abs_sq(g) - mean_sq)
 
-    def move(g, add, fast, average, mean_sq, y, gamma, c, b1, eps):
-        fast = add(fast, -gamma * divide(g, root(mean_sq) + eps))
-        average = add(average, c * (fast - average))
+    def move(g, fast, average, mean_sq, y, gamma, c, b1, eps):
+        fast = fast - gamma * divide(g, root(mean_sq) + eps)
+        average = average + c * (fast - average)
         return average + (1 - b1) * (fast - average) - y, fast, average
 
     def init(params):

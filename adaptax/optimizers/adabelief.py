@@ -74,10 +74,10 @@ def scale_by_adabelief(
     checks.number("eps", eps, at_least=0)
     checks.number("eps_root", eps_root, at_least=0)
 
-    def rule(g, add, mean, mean_sq_error, w1, w2, bias, floor, eps):
-        mean = add(mean, w1 * (g - mean))
+    def rule(g, mean, mean_sq_error, w1, w2, bias, floor, eps):
+        mean = mean + w1 * (g - mean)
         error = g - bias * mean
-        mean_sq_error = add(mean_sq_error, w2 * (abs_sq(error) - mean_sq_error) + floor)
+        mean_sq_error = mean_sq_error + w2 * (abs_sq(error) - mean_sq_error) + floor
         return divide(mean, root(mean_sq_error) + eps), mean, mean_sq_error
 
     def init(params):

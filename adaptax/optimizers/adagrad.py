@@ -49,8 +49,8 @@ def scale_by_adagrad(
     checks.number("eps", eps, at_least=0)
     checks.number("eps_root", eps_root, at_least=0)
 
-    def rule(g, add, sum_sq, eps, eps_root):
-        sum_sq = add(sum_sq, abs_sq(g))
+    def rule(g, sum_sq, eps, eps_root):
+        sum_sq = sum_sq + abs_sq(g)
         return divide(g, root(sum_sq + eps_root) + eps), sum_sq
 
     def init(params):

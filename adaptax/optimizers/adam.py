@@ -5,10 +5,9 @@
     w ← w − α m̂ / (√(v̂ + ε₀) + ε)
 
 The state keeps m̂ and v̂ themselves (see `average_weight`), which is the same step by
-step and stays right when β is changed in mid-run, when a coordinate skips a step, and
-when a β rounds to 1 in bfloat16. With Nesterov momentum, m̂ is one step ahead,
-β₁ m / (1 − β₁ᵗ⁺¹) + (1 − β₁) g / (1 − β₁ᵗ); with AMSGrad, the largest v̂ so far stands
-for v̂.
+step and stays right when β is changed in mid-run and when a β rounds to 1 in bfloat16.
+With Nesterov momentum, m̂ is one step ahead, β₁ m / (1 − β₁ᵗ⁺¹) + (1 − β₁) g /
+(1 − β₁ᵗ); with AMSGrad, the largest v̂ so far stands for v̂.
 
 Source: Kingma & Ba (2015), "Adam: A Method for Stochastic Optimization", ICLR, Alg. 1;
 Dozat (2016), "Incorporating Nesterov Momentum into Adam"; Reddi, Kale & Kumar (2018),
@@ -81,10 +80,10 @@ def scale_by_adam(
     checks.number("eps", eps, at_least=0)
     checks.number("eps_root", eps_root, at_least=0)
 
-    def rule(g, add, mean, mean_sq, *max_sq, w1, w2, ahead, eps, eps_root):
-        mean = add(mean, w1 * (g - mean))
-        mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
-        max_sq = [add(top, jnp.maximum(mean_sq - top, 0)) for top in max_sq]
+    def rule(g, mean, mean_sq, *max_sq, w1, w2, ahead, eps, eps_root):
+        mean = mean + w1 * (g - mean)
+        mean_sq = mean_sq + w2 * (abs_sq(g) - mean_sq)
+        max_sq = [jnp.maximum(top, mean_sq) for top in max_sq]
         direction = ahead * mean + w1 * g if nesterov else mean
         divisor = root((*max_sq, mean_sq)[0] + eps_root) + eps
         return divide(direction, divisor), mean, mean_sq, *max_sq

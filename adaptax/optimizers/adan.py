@@ -61,7 +61,7 @@ def scale_by_adan(
 ) -> optax.GradientTransformation:
     """Add the averaged change of the gradient to its average, and divide by the size.
 
-    A first gradient that is not finite counts as 0 in the change after it.
+    A gradient that is not finite counts as 0, in the change after it too.
 
     Args:
         b1: β₁, the averaging factor of the gradient, 0 <= β₁ < 1.
@@ -79,15 +79,15 @@ def scale_by_adan(
     checks.number("eps", eps, at_least=0)
     checks.number("eps_root", eps_root, at_least=0)
 
-    def rule(g, add, mean, mean_change, mean_sq, before, **scalars):
+    def rule(g, mean, mean_change, mean_sq, before, **scalars):
         w1, w2, w3, b2 = (scalars[name] for name in ("w1", "w2", "w3", "b2"))
         change = scalars["later"] * (g - before)
-        mean = add(mean, w1 * (g - mean))
-        mean_change = add(mean_change, w2 * (change - mean_change))
-        mean_sq = add(mean_sq, w3 * (abs_sq(g + b2 * change) - mean_sq))
+        mean = mean + w1 * (g - mean)
+        mean_change = mean_change + w2 * (change - mean_change)
+        mean_sq = mean_sq + w3 * (abs_sq(g + b2 * change) - mean_sq)
         divisor = root(mean_sq + scalars["eps_root"]) + scalars["eps"]
         direction = divide(mean + b2 * mean_change, divisor)
-        return direction, mean, mean_change, mean_sq, add(before, g - before)
+        return direction, mean, mean_change, mean_sq, g
 
     def init(params):
         def zeros():

@@ -86,10 +86,10 @@ def scale_by_ademamix(
     checks.number("eps_root", eps_root, at_least=0)
     checks.steps("warmup_steps", warmup_steps)
 
-    def rule(g, add, mean, slow, mean_sq, w1, w2, w3, alpha, eps, eps_root):
-        mean = add(mean, w1 * (g - mean))
-        slow = add(slow, w3 * (g - slow))
-        mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
+    def rule(g, mean, slow, mean_sq, w1, w2, w3, alpha, eps, eps_root):
+        mean = mean + w1 * (g - mean)
+        slow = slow + w3 * (g - slow)
+        mean_sq = mean_sq + w2 * (abs_sq(g) - mean_sq)
         direction = divide(mean + alpha * slow, root(mean_sq + eps_root) + eps)
         return direction, mean, slow, mean_sq
 

@@ -62,10 +62,10 @@ def scale_by_adopt(
     checks.averaging_factor("b2", b2)
     checks.number("eps", eps, at_least=0)
 
-    def rule(g, add, mean, mean_sq, b1, w2, clip, eps):
+    def rule(g, mean, mean_sq, b1, w2, clip, eps):
         divided = divide(g, jnp.maximum(root(mean_sq), eps))
-        mean = add(mean, (1 - b1) * (_clipped(divided, clip) - mean))
-        return mean, mean, add(mean_sq, w2 * (abs_sq(g) - mean_sq))
+        mean = mean + (1 - b1) * (_clipped(divided, clip) - mean)
+        return mean, mean, mean_sq + w2 * (abs_sq(g) - mean_sq)
 
     def init(params):
         mean = accumulators(params, dtype=accumulator_dtype)

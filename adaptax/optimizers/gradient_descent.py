@@ -3,8 +3,7 @@
     w ← w − α g
 
 Source: Robbins & Monro (1951), "A Stochastic Approximation Method", Ann. Math. Stat.
-22. `optax.sgd` is the same; here a coordinate whose gradient is not finite does not
-move.
+22. `optax.sgd` is the same; here a gradient that is not finite counts as 0.
 """
 
 import optax
@@ -25,7 +24,7 @@ def scale_by_gradient_descent() -> optax.GradientTransformation:
 
     def update(updates, state, params=None):
         del params
-        (updates,) = by_coordinate(lambda g, add: (g,), updates)
+        (updates,) = by_coordinate(lambda g: (g,), updates)
         return updates, state
 
     return guarded(optax.GradientTransformation(init, update))

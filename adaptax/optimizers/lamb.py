@@ -19,6 +19,7 @@ import optax
 
 from adaptax.checks import Scalar
 from adaptax.coordinates import root
+from adaptax.coordinates import usable as is_usable
 from adaptax.guards import guarded
 from adaptax.leaves import (
     abs_sq,
@@ -49,7 +50,8 @@ def scale_by_lamb(
     """Give AdamW's direction, in each leaf as long as the weights; needs `params`.
 
     A leaf whose weights, or whose direction, are all 0 takes the direction as it is, or
-    it would never move; so does one with a norm that is not finite.
+    it would never move; so does one with a norm that is not finite. One without any
+    finite gradient does not move.
 
     Args:
         b1: See `scale_by_adam`.
@@ -64,9 +66,11 @@ def scale_by_lamb(
     direction = with_weight_decay(adam, weight_decay, mask)
 
     def update(updates, state, params=None, **extra_args):
-        updates, state = direction.update(updates, state, params, **extra_args)
-        updates = jax.tree.map(_as_long, updates, params, is_leaf=is_placeholder)
-        return updates, state
+        directions, state = direction.update(updates, state, params, **extra_args)
+        directions = jax.tree.map(
+            _as_long, directions, params, updates, is_leaf=is_placeholder
+        )
+        return directions, state
 
     return guarded(optax.GradientTransformationExtraArgs(direction.init, update))
 
@@ -103,8 +107,12 @@ def lamb(
     return optax.chain(direction, descend(learning_rate))
 
 
-def _as_long(update: Any, param: Any) -> Any:
-    """Scale an update to the length of a parameter, if both lengths are usable."""
+def _as_long(update: Any, param: Any, gradient: Any) -> Any:
+    """Scale an update to the length of a parameter, if both lengths are usable.
+
+    It is 0 where no element of the gradient is: the momentum alone, scaled, would not
+    shrink.
+    """
     if not is_trained(update) or not is_trained(param):
         return update
     wide = computing_dtype(dtype_of(update), dtype_of(param))
@@ -112,4 +120,6 @@ def _as_long(update: Any, param: Any) -> Any:
     ours, theirs = root(jnp.sum(abs_sq(u))), root(jnp.sum(abs_sq(w)))
     usable = (ours > 0) & (theirs > 0) & jnp.isfinite(ours) & jnp.isfinite(theirs)
     ratio = jnp.where(usable, theirs, 1) / jnp.where(usable, ours, 1)
+    moves = is_usable(jnp.asarray(gradient).astype(wide)).any()
+    ratio = jnp.where(moves, ratio, 0)
     return narrowed(times(u, ratio), dtype_of(update))

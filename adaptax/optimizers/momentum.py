@@ -55,9 +55,9 @@ def scale_by_momentum(
     dampening = b if dampening is None else dampening
     checks.number("dampening", dampening, at_most=1)
 
-    def rule(g, add, v, b, dampening):
+    def rule(g, v, b, dampening):
         scaled = (1 - dampening) * g
-        v = add(v, scaled - (1 - b) * v)
+        v = b * v + scaled
         return b * v + scaled if nesterov else v, v
 
     def init(params):

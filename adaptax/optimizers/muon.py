@@ -117,12 +117,11 @@ def scale_by_muon(
         checks.number("consistent_rms", consistent_rms, above=0)
     adam = scale_by_adam(b1, b2, eps, eps_root, accumulator_dtype=accumulator_dtype)
 
-    def rule(g, add, mean, w, ahead):
-        mean = add(mean, w * (g - mean))
+    def rule(g, mean, w, ahead):
+        mean = mean + w * (g - mean)
         return ahead * mean + w * g, mean
 
-    def scaled(g, add, scale):
-        del add
+    def scaled(g, scale):
         return (scale * g,)
 
     def init(params):
@@ -140,9 +139,11 @@ def scale_by_muon(
         step = counters.increment(state.step)
         w, next_w = average_weight(b, step), average_weight(b, step + 1)
         ahead = jnp.asarray(b).astype(w.dtype) * next_w / w
-        whole = jax.tree.map(_all_or_none, ours)
-        directions, mean = by_coordinate(rule, whole, state.mean, w=w, ahead=ahead)
-        turned = jax.tree.map(turn, directions, ours)
+        wide = jax.tree.map(_widened, ours)
+        whole = jax.tree.map(lambda matrix: usable(matrix).all(), wide)
+        directions, mean = by_coordinate(rule, wide, state.mean, w=w, ahead=ahead)
+        mean = jax.tree.map(_chosen_mean, whole, mean, state.mean)
+        turned = jax.tree.map(turn, directions, ours, whole)
         others, adam_state = adam.update(others, state.adam)
         (others,) = by_coordinate(scaled, others, scale=other_scale)
         updates = jax.tree.map(
@@ -151,10 +152,10 @@ def scale_by_muon(
             turned,
             others,
         )
-        skipped = counters.increment(state.skipped, where=~_finite(whole))
+        skipped = counters.increment(state.skipped, where=~_all(whole))
         return updates, MuonState(step, skipped, mean, adam_state)
 
-    def turn(direction, update):
+    def turn(direction, update, is_usable):
         rows, columns = _shape(direction)
 
         def orthogonal(direction, eps):
@@ -169,7 +170,7 @@ def scale_by_muon(
         else:
             scale = jnp.asarray(consistent_rms) * max(rows, columns) ** 0.5
         turned = times(turned.astype(direction.dtype), scale)
-        return narrowed(turned, dtype_of(update))
+        return narrowed(jnp.where(is_usable, turned, 0), dtype_of(update))
 
     return guarded(optax.GradientTransformation(init, update), whole=True)
 
@@ -197,7 +198,7 @@ def muon(
     Leaves that are no matrices take AdamW's step. In `optax.contrib.muon` they take
     NAdamW's; PyTorch's Muon refuses them, and decays weights by 0.1 by default, not 0.
 
-    A matrix that is left as it is still decays, but for the elements at fault.
+    A matrix that is left as it is still decays.
 
     Args:
         learning_rate: α, anything that `adaptax.descend` takes; for matrices it is
@@ -260,15 +261,16 @@ def _is_masked(node: Any) -> bool:
     return isinstance(node, optax.MaskedNode)
 
 
-def _all_or_none(gradient: Any) -> jax.Array:
-    """Widen a matrix; where an element is not to be used, let none of them be."""
-    gradient = jnp.asarray(gradient).astype(computing_dtype(dtype_of(gradient)))
-    return jnp.where(usable(gradient).all(), gradient, jnp.inf)
+def _widened(gradient: Any) -> jax.Array:
+    return jnp.asarray(gradient).astype(computing_dtype(dtype_of(gradient)))
 
 
-def _finite(tree: Any) -> jax.Array:
-    flags = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
-    return jnp.stack([*flags, jnp.ones((), bool)]).all()
+def _chosen_mean(is_usable: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    return jnp.where(is_usable, new, old)
+
+
+def _all(flags: Any) -> jax.Array:
+    return jnp.stack([*jax.tree.leaves(flags), jnp.ones((), bool)]).all()
 
 
 def _shape(array: jax.Array) -> tuple[int, int]:

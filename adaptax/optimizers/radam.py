@@ -64,9 +64,9 @@ def scale_by_radam(
     checks.number("eps_root", eps_root, at_least=0)
     checks.number("threshold", threshold, at_least=4)
 
-    def rule(g, add, mean, mean_sq, w1, w2, trusted, r, eps, eps_root):
-        mean = add(mean, w1 * (g - mean))
-        mean_sq = add(mean_sq, w2 * (abs_sq(g) - mean_sq))
+    def rule(g, mean, mean_sq, w1, w2, trusted, r, eps, eps_root):
+        mean = mean + w1 * (g - mean)
+        mean_sq = mean_sq + w2 * (abs_sq(g) - mean_sq)
         divisor = jnp.where(trusted > 0, root(mean_sq + eps_root) + eps, 1)
         return r * divide(mean, divisor), mean, mean_sq
 

@@ -81,14 +81,14 @@ def scale_by_rmsprop(
     if momentum is not None:
         checks.averaging_factor("momentum", momentum)
 
-    def rule(g, add, mean_sq, *averages, weight, momentum_weight, eps, eps_root):
-        kept = [add(mean_sq, weight * (abs_sq(g) - mean_sq))]
+    def rule(g, mean_sq, *averages, weight, momentum_weight, eps, eps_root):
+        kept = [mean_sq + weight * (abs_sq(g) - mean_sq)]
         direction, spread = g, kept[0]
         if momentum is not None:
-            kept.append(add(averages[0], momentum_weight * (g - averages[0])))
+            kept.append(averages[0] + momentum_weight * (g - averages[0]))
             direction = kept[-1]
         if centered:
-            kept.append(add(averages[-1], weight * (g - averages[-1])))
+            kept.append(averages[-1] + weight * (g - averages[-1]))
             spread = jnp.maximum(spread - abs_sq(kept[-1]), 0)
         return divide(direction, root(spread + eps_root) + eps), *kept
 

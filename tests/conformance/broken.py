@@ -84,6 +84,38 @@ def of_hyperparameter(function: Callable) -> Callable:
     return factory
 
 
+def pushed(*arguments, **named):
+    """Momentum that goes on by itself where a gradient is not finite."""
+    inner = optimizers.momentum(*arguments, **named)
+
+    def update(updates, state, params=None, **extra_args):
+        directions, state = inner.update(updates, state, params, **extra_args)
+        directions = jax.tree.map(
+            lambda g, u: jnp.where(jnp.isfinite(g), u, 2 * u), updates, directions
+        )
+        return directions, state
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
+def drifting(*arguments, **named):
+    """Momentum that takes its most recent step anew where no gradient is finite."""
+    inner = optimizers.momentum(*arguments, **named)
+
+    def init(params):
+        return inner.init(params), jax.tree.map(jnp.zeros_like, params)
+
+    def update(updates, state, params=None, **extra_args):
+        directions, kept = inner.update(updates, state[0], params, **extra_args)
+        finite = jnp.isfinite(updates["scalar"])
+        directions = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old), directions, state[1]
+        )
+        return directions, (kept, directions)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
 def followed(init: Callable, update: Callable) -> Callable:
     """A controller with its own `init(params)` and `update(state, extra_args)`."""
 
@@ -537,8 +569,14 @@ BROKEN = [
     broken(
         "a step where the gradient is bad",
         "nonfinite",
-        "a bad gradient moved something",
-        with_updates(lambda x: x + 1e-3),
+        "a bad gradient moved further than a zero",
+        pushed,
+    ),
+    broken(
+        "a step that goes on without any gradient",
+        "nonfinite",
+        "it moves on without any gradient",
+        drifting,
     ),
     broken(
         "an end to training once a loss was bad",

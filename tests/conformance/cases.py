@@ -297,7 +297,7 @@ def plane() -> Plane:
 
     "line" is the real run, each coordinate turned in its plane; "free" goes anywhere,
     and "turned" is its mirror image, turned. "bad" is the free one with NaN or infinity
-    in either part, and at "rest" all gradients are 0.
+    in either part, "zeros" has zeros there, and at "rest" all gradients are 0.
     """
     feed, random = given_feed(), np.random.default_rng(11)
     # A product of phases of rows and of columns, for the methods that turn matrices.
@@ -326,6 +326,7 @@ def plane() -> Plane:
         "free": free,
         "turned": turned(jax.tree.map(np.conj, free)),
         "bad": {**free, "matrix": bad},
+        "zeros": {**free, "matrix": np.where(np.isfinite(bad), bad, 0)},
         "rest": jax.tree.map(np.zeros_like, free),
     }
     starts = dict.fromkeys(gradients, first_free) | {
