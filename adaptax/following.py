@@ -73,13 +73,6 @@ class Controller(Rate):
 
     __slots__ = ()
 
-    def __repr__(self) -> str:
-        """Name the state of the method and what it listens to."""
-        try:
-            return f"<controller with {_describe(jax.eval_shape(self.init, ()))}>"
-        except Exception:  # its state cannot be had without the user's parameters
-            return "<controller>"
-
     def observe(self, opt_state: _S, metric: Any) -> _S:
         """Tell the controller a metric, such as a validation loss, between updates.
 

@@ -24,7 +24,7 @@ from adaptax.checks import Scalar, require
 from adaptax.guards import require_like
 from adaptax.handover import offer
 from adaptax.leaves import computing_dtype, dtype_of, narrowed, require_trainable, times
-from adaptax.words import translating
+from adaptax.words import translating, written
 
 OneRate: TypeAlias = Scalar | Callable[..., Any] | optax.GradientTransformation
 """A number, a traced scalar, a function `step -> rate`, or a transformation."""
@@ -68,6 +68,10 @@ class Rate(optax.GradientTransformationExtraArgs):
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        """Return the call that made it."""
+        return written(self) or "<rate>"
+
     def __mul__(self, other: Any) -> NoReturn:
         """Refuse to be multiplied, as Optax does with what it takes for a number."""
         raise TypeError(
@@ -95,6 +99,10 @@ class Schedule(optax.GradientTransformationExtraArgs):
     """
 
     __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Return the call that made it."""
+        return written(self) or "<schedule>"
 
     def __call__(self, step: Any, **extra_args: Any) -> jax.Array:
         """Give the rate at a step, or the one that a state applies next.

@@ -1,7 +1,8 @@
 """Words: what other libraries call an argument, and what it is called here.
 
 A call in the words of Optax, PyTorch or Keras is refused, and the error says ours:
-`adam(mu_dtype=...)`: "adam got mu_dtype, which is accumulator_dtype here."
+`adam(mu_dtype=...)`: "adam got mu_dtype, which is accumulator_dtype here." A call that
+is taken is remembered, so that a schedule or a controller can print it.
 """
 
 import functools
@@ -9,6 +10,8 @@ import inspect
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar, cast
+
+from jax.core import Tracer
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -154,22 +157,63 @@ def ours(word: str, factory: Callable[..., Any]) -> str | None:
 def translating(factory: Factory) -> Factory:
     """Let a factory's errors about its arguments say their names, and how to give them.
 
-    Its signature, documentation and type stay as they are. Nothing is done in a call
-    that does not fail.
+    Its signature, documentation and type stay as they are. What it makes remembers the
+    call, for `written`.
     """
-    explain = _explain
+    explain, remember = _explain, _remember
 
     def call(*arguments, **named):
         try:
-            return factory(*arguments, **named)
+            made = factory(*arguments, **named)
         except TypeError:
             explain(factory, arguments, named)
             raise
+        remember(made, factory.__name__, arguments, named)
+        return made
 
     # Doctest runs the examples of a function only if its globals are its module's.
     function = cast(FunctionType, factory)
     own = FunctionType(call.__code__, function.__globals__, closure=call.__closure__)
     return cast(Factory, functools.wraps(factory)(own))
+
+
+def written(made: Any) -> str | None:
+    """Return the call that made a transformation, as in code; `None` if not known.
+
+    >>> import adaptax
+    >>> written(adaptax.cosine(1e-3, total_steps=100))
+    'cosine(0.001, total_steps=100)'
+    """
+    call = getattr(made.init, "made_by", None)
+    if call is None:
+        return None
+    name, arguments, named = call
+    shown = [_shown(value) for value in arguments]
+    shown += [f"{key}={_shown(value)}" for key, value in named.items()]
+    return f"{name}({', '.join(shown)})"
+
+
+def _remember(made: Any, *call: Any) -> None:
+    init = getattr(made, "init", None)
+    if isinstance(init, FunctionType) and init.__closure__:  # made by this call
+        init.made_by = call  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def _shown(value: Any) -> str:
+    """Return an argument in a few characters, and a traced one without its value."""
+    if isinstance(value, tuple) and hasattr(value, "init"):
+        return written(value) or type(value).__name__
+    if isinstance(value, list | tuple):
+        few = [*map(_shown, value[:6]), *(["..."] if len(value) > 6 else [])]
+        inner = ", ".join(few)
+        return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        kind = f"{value.dtype}{list(value.shape)}"
+        concrete = value.shape == () and not isinstance(value, Tracer)
+        return f"{value.item()!r}" if concrete else kind
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
+    return repr(value)
 
 
 def _explain(factory: FunctionType, arguments: Any, named: Any) -> None:

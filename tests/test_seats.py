@@ -290,14 +290,29 @@ def test_optax_says_why_it_takes_no_rate_that_follows_training(make, entry):
         make(entry.make())
 
 
-def test_a_controller_says_what_it_is():
-    assert repr(adaptax.reduce_on_plateau()) == (
-        "<controller with PlateauState that listens to 'value'>"
+def test_a_rate_shows_the_call_that_made_it():
+    assert repr(adaptax.reduce_on_plateau(patience=2, monitor=None)) == (
+        "reduce_on_plateau(patience=2, monitor=None)"
     )
     for entry in ENTRIES:
-        if entry.family == "controller":
-            assert repr(entry.make()).startswith("<controller with ")
-            assert len(repr(entry.make())) < 100
+        if entry.family in ("schedule", "controller", "estimate"):
+            shown = repr(entry.make())
+            assert shown.startswith(f"{entry.name}("), shown
+            assert " at 0x" not in shown, shown
+            assert len(shown) < 250, shown
+
+
+def test_what_a_rate_shows_has_no_values_of_arrays_or_tracers():
+    shown = []
+    jax.jit(lambda peak: shown.append(repr(adaptax.cosine(peak, total_steps=9))))(1.0)
+    schedule = adaptax.piecewise(0.1, (2, 4), jnp.ones(2))
+    multiplied = adaptax.schedules.multiply(schedule, lambda step: 1.0)
+    shown += [repr(schedule), repr(multiplied)]
+    assert shown == [
+        "cosine(float32[], total_steps=9)",
+        "piecewise(0.1, (2, 4), float32[2])",
+        "<schedule>",
+    ]
 
 
 def test_no_closure_contains_itself():
