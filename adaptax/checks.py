@@ -228,7 +228,7 @@ def path(name: str, value: Any, remedy: str = "") -> str:
         raise TypeError(f"{name} must be a path, got {value!r}.{remedy}")
     require(
         found != "" and "\0" not in found,
-        f"{name} must be the path of something, got {found!r}.{remedy}",
+        f"{name} must be the path of a file or a folder, got {found!r}.{remedy}",
     )
     return found
 

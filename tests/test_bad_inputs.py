@@ -408,14 +408,15 @@ def a_constant_loss_reduces_after_the_patience():
     assert scales == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
 
 
-def a_bad_element_stops_that_element_alone():
+def a_bad_element_counts_as_0():
     for bad in (np.nan, np.inf, -np.inf):
         gradients = {"a": jnp.ones((2, 3)).at[0, 1].set(bad), "b": jnp.ones(())}
         for factory in (adaptax.adam, adaptax.adamw, adaptax.lion, adaptax.rmsprop):
             optimizer = factory(0.1)
             updates, state = update(optimizer, gradients)
-            assert updates["a"][0, 1] == 0
-            assert np.count_nonzero(updates["a"]) == 5
+            zero = {**gradients, "a": gradients["a"].at[0, 1].set(0)}
+            expected, _ = update(optimizer, zero)
+            np.testing.assert_array_equal(updates["a"], expected["a"])
             assert all(np.isfinite(x).all() for x in jax.tree.leaves(state))
 
 
@@ -443,7 +444,7 @@ def a_thousand_bad_steps_change_nothing():
     direction = state.inner_state[0]
     for leaf in jax.tree.leaves((direction.mean, direction.mean_sq)):
         assert not np.any(leaf)
-    assert adaptax.telemetry(state)["invalid"] == 1000
+    assert adaptax.telemetry(state)["monitor/invalid"] == 1000
 
 
 def without_jit_it_is_the_same():
@@ -560,7 +561,7 @@ SAFE = {
     54: values_that_are_not_finite_are_counted_and_not_stored,
     57: losses_below_zero_can_improve,
     58: a_constant_loss_reduces_after_the_patience,
-    62: a_bad_element_stops_that_element_alone,
+    62: a_bad_element_counts_as_0,
     64: squares_that_overflow_do_no_harm,
     66: denormal_gradients_give_finite_steps,
     67: a_thousand_bad_steps_change_nothing,

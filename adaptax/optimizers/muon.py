@@ -39,6 +39,7 @@ from adaptax.leaves import (
     computing_dtype,
     dtype_of,
     is_complex,
+    is_placeholder,
     is_trained,
     kept_dtype,
     narrowed,
@@ -140,9 +141,11 @@ def scale_by_muon(
         w, next_w = average_weight(b, step), average_weight(b, step + 1)
         ahead = jnp.asarray(b).astype(w.dtype) * next_w / w
         wide = jax.tree.map(_widened, ours)
-        whole = jax.tree.map(lambda matrix: usable(matrix).all(), wide)
+        whole = jax.tree.map(_is_whole, wide)
         directions, mean = by_coordinate(rule, wide, state.mean, w=w, ahead=ahead)
-        mean = jax.tree.map(_chosen_mean, whole, mean, state.mean)
+        mean = jax.tree.map(
+            _chosen_mean, whole, mean, state.mean, is_leaf=is_placeholder
+        )
         turned = jax.tree.map(turn, directions, ours, whole)
         others, adam_state = adam.update(others, state.adam)
         (others,) = by_coordinate(scaled, others, scale=other_scale)
@@ -155,7 +158,7 @@ def scale_by_muon(
         skipped = counters.increment(state.skipped, where=~_all(whole))
         return updates, MuonState(step, skipped, mean, adam_state)
 
-    def turn(direction, update, is_usable):
+    def turn(direction, update, is_whole):
         rows, columns = _shape(direction)
 
         def orthogonal(direction, eps):
@@ -170,7 +173,7 @@ def scale_by_muon(
         else:
             scale = jnp.asarray(consistent_rms) * max(rows, columns) ** 0.5
         turned = times(turned.astype(direction.dtype), scale)
-        return narrowed(jnp.where(is_usable, turned, 0), dtype_of(update))
+        return narrowed(jnp.where(is_whole, turned, 0), dtype_of(update))
 
     return guarded(optax.GradientTransformation(init, update), whole=True)
 
@@ -265,8 +268,12 @@ def _widened(gradient: Any) -> jax.Array:
     return jnp.asarray(gradient).astype(computing_dtype(dtype_of(gradient)))
 
 
-def _chosen_mean(is_usable: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
-    return jnp.where(is_usable, new, old)
+def _is_whole(matrix: jax.Array) -> jax.Array:
+    return usable(matrix).all()
+
+
+def _chosen_mean(is_whole: Any, new: jax.Array, old: jax.Array) -> jax.Array:
+    return old if is_placeholder(is_whole) else jnp.where(is_whole, new, old)
 
 
 def _all(flags: Any) -> jax.Array:

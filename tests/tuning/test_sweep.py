@@ -41,7 +41,7 @@ def test_each_run_equals_the_trial_run_by_hand(found):
 
 
 def test_the_score_is_the_mean_loss_of_the_last_tenth(found):
-    last = found.losses[:, :, -3:].mean(axis=2)
+    last = found.losses[:, :, -3:].mean(axis=2, dtype=float).astype(np.float32)
     kept = np.isfinite(last)
     np.testing.assert_array_equal(found.scores[kept], last[kept])
     assert (found.scores[~kept] == np.inf).all()
