@@ -55,10 +55,12 @@ def made(done):
 def test_the_newest_is_checked_and_tested_and_the_oldest_tested(machine, tmp_path):
     done = machine(on_path=["3.11", "3.12", "3.14"])
     places = tmp_path / "bin"
-    assert made(done) == [
-        f"VENV=.venv-3.14 PYTHON={places}/python3.14 check test",
-        f"VENV=.venv-3.11 PYTHON={places}/python3.11 test",
-    ]
+    newest, oldest = made(done)
+    assert newest == f"VENV=.venv-3.14 PYTHON={places}/python3.14 check test"
+    before, _, chosen = oldest.partition(" ARGS=")
+    assert before == f"VENV=.venv-3.11 PYTHON={places}/python3.11 test"
+    assert "tests/conformance" in chosen.split()
+    assert all((ROOT / path).exists() for path in chosen.split())
     assert f"Found Python 3.14, the newest of 3.14 3.13 3.12 3.11: {places}" in (
         done.stdout
     )
