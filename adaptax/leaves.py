@@ -72,6 +72,11 @@ def computing_dtype(*dtypes: jnp.dtype) -> jnp.dtype:
     return widest
 
 
+def widened(leaf: Any, *others: jnp.dtype) -> jax.Array:
+    """Return a leaf in the dtype that it is computed in beside others."""
+    return jnp.asarray(leaf).astype(computing_dtype(dtype_of(leaf), *others))
+
+
 def kept_dtype(dtype: Any, own: jnp.dtype) -> jnp.dtype:
     """Return the dtype asked for, complex where a leaf's own is and real elsewhere.
 
@@ -170,7 +175,7 @@ def global_norm(tree: optax.Updates, *, computed: bool = False) -> jax.Array:
     add = _sum if computed else jnp.sum
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
     wide = _widest_part(leaves)
-    squares = [add(abs_sq(_widened(leaf, wide))) for leaf in leaves]
+    squares = [add(abs_sq(widened(leaf, wide))) for leaf in leaves]
     total = _total(squares, wide)
     root = jnp.sqrt(jnp.where(total == 0, 1, total))
     return jnp.where(total == 0, 0, root).astype(jnp.float32)
@@ -191,7 +196,7 @@ def inner_product(
         if not is_trained(leaf) or not is_trained(other_leaf):
             return jnp.zeros((), jnp.float32)
         wide = _widest_part((leaf, other_leaf))
-        return add(inner(_widened(leaf, wide), _widened(other_leaf, wide)))
+        return add(inner(widened(leaf, wide), widened(other_leaf, wide)))
 
     products = jax.tree.leaves(
         jax.tree.map(product, one, other, is_leaf=is_placeholder)
@@ -207,16 +212,12 @@ def absolute_sum(tree: optax.Updates) -> jax.Array:
     """
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
     wide = _widest_part(leaves)
-    sums = [jnp.sum(jnp.abs(_widened(leaf, wide))) for leaf in leaves]
+    sums = [jnp.sum(jnp.abs(widened(leaf, wide))) for leaf in leaves]
     return _total(sums, wide).astype(jnp.float32)
 
 
 def _widest_part(leaves: Sequence[Any]) -> jnp.dtype:
     return real_dtype(computing_dtype(*map(dtype_of, leaves)))
-
-
-def _widened(leaf: Any, wide: jnp.dtype) -> jax.Array:
-    return jnp.asarray(leaf).astype(computing_dtype(dtype_of(leaf), wide))
 
 
 @jax.jit

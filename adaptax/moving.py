@@ -17,11 +17,11 @@ from jax.core import Tracer
 from adaptax.checks import require
 from adaptax.handover import Takes, gathered
 from adaptax.leaves import (
-    computing_dtype,
     dtype_of,
     is_complex,
     is_placeholder,
     is_trained,
+    widened,
 )
 from adaptax.observe import set_learning_rate
 from adaptax.rates import ConstantState, ScheduleState
@@ -274,16 +274,14 @@ def _made(part: Any, own: Any, takes: dict[int, Takes]) -> Any:
 def _widened(part: Any) -> Any:
     """Return Optax's averages in float32 at least, without leaves not trained."""
 
-    def widened(leaf):
-        if not is_trained(leaf):
-            return optax.MaskedNode()
-        return jnp.asarray(leaf).astype(computing_dtype(dtype_of(leaf)))
+    def average(leaf):
+        return widened(leaf) if is_trained(leaf) else optax.MaskedNode()
 
     return type(part)(
         **{
             name: jnp.asarray(field)
             if name == "count"
-            else jax.tree.map(widened, field)
+            else jax.tree.map(average, field)
             for name, field in part._asdict().items()
         }
     )

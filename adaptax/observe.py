@@ -22,12 +22,11 @@ from adaptax.following import ControllerState
 from adaptax.fusion import once
 from adaptax.guards import guarded
 from adaptax.leaves import (
-    computing_dtype,
-    dtype_of,
     global_norm,
     is_complex,
     is_number,
     is_trained,
+    widened,
 )
 from adaptax.naming import named_scalars
 from adaptax.rates import ConstantState
@@ -242,12 +241,8 @@ def monitor(
 
 def _none_usable(updates: optax.Updates) -> jax.Array:
     """Tell whether no element of gradients can be used, though there are some."""
-
-    def some(leaf):
-        return usable(jnp.asarray(leaf).astype(computing_dtype(dtype_of(leaf)))).any()
-
     leaves = [leaf for leaf in jax.tree.leaves(updates) if is_trained(leaf)]
-    found = [some(leaf) for leaf in leaves if jnp.size(leaf)]
+    found = [usable(widened(leaf)).any() for leaf in leaves if jnp.size(leaf)]
     return ~jnp.stack(found).any() if found else jnp.zeros((), bool)
 
 

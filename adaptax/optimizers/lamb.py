@@ -18,8 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from adaptax.checks import Scalar
-from adaptax.coordinates import root
-from adaptax.coordinates import usable as is_usable
+from adaptax.coordinates import root, usable
 from adaptax.guards import guarded
 from adaptax.leaves import (
     abs_sq,
@@ -29,6 +28,7 @@ from adaptax.leaves import (
     is_trained,
     narrowed,
     times,
+    widened,
 )
 from adaptax.optimizers.adam import scale_by_adam
 from adaptax.rates import LearningRate, descend
@@ -118,8 +118,7 @@ def _as_long(update: Any, param: Any, gradient: Any) -> Any:
     wide = computing_dtype(dtype_of(update), dtype_of(param))
     u, w = jnp.asarray(update).astype(wide), jnp.asarray(param).astype(wide)
     ours, theirs = root(jnp.sum(abs_sq(u))), root(jnp.sum(abs_sq(w)))
-    usable = (ours > 0) & (theirs > 0) & jnp.isfinite(ours) & jnp.isfinite(theirs)
-    ratio = jnp.where(usable, theirs, 1) / jnp.where(usable, ours, 1)
-    moves = is_usable(jnp.asarray(gradient).astype(wide)).any()
-    ratio = jnp.where(moves, ratio, 0)
+    both = (ours > 0) & (theirs > 0) & jnp.isfinite(ours) & jnp.isfinite(theirs)
+    ratio = jnp.where(both, theirs, 1) / jnp.where(both, ours, 1)
+    ratio = jnp.where(usable(widened(gradient)).any(), ratio, 0)
     return narrowed(times(u, ratio), dtype_of(update))

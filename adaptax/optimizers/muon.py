@@ -36,7 +36,6 @@ from adaptax.coordinates import (
 from adaptax.guards import flattened, guarded, require_matching
 from adaptax.leaves import (
     abs_sq,
-    computing_dtype,
     dtype_of,
     is_complex,
     is_placeholder,
@@ -44,6 +43,7 @@ from adaptax.leaves import (
     kept_dtype,
     narrowed,
     times,
+    widened,
 )
 from adaptax.meshes import by_compiler
 from adaptax.optimizers.adam import scale_by_adam
@@ -140,7 +140,7 @@ def scale_by_muon(
         step = counters.increment(state.step)
         w, next_w = average_weight(b, step), average_weight(b, step + 1)
         ahead = jnp.asarray(b).astype(w.dtype) * next_w / w
-        wide = jax.tree.map(_widened, ours)
+        wide = jax.tree.map(widened, ours)
         whole = jax.tree.map(_is_whole, wide)
         directions, mean = by_coordinate(rule, wide, state.mean, w=w, ahead=ahead)
         mean = jax.tree.map(
@@ -262,10 +262,6 @@ def _where(chosen: Any, tree: Any, kind: bool) -> Any:
 
 def _is_masked(node: Any) -> bool:
     return isinstance(node, optax.MaskedNode)
-
-
-def _widened(gradient: Any) -> jax.Array:
-    return jnp.asarray(gradient).astype(computing_dtype(dtype_of(gradient)))
 
 
 def _is_whole(matrix: jax.Array) -> jax.Array:
