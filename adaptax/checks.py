@@ -211,12 +211,13 @@ def text(name: str, value: object) -> None:
     require(value != "", f"{name} must not be empty, got ''.")
 
 
-def path(name: str, value: Any, remedy: str = "") -> str:
+def path(name: str, value: Any, kind: str = "a file", remedy: str = "") -> str:
     """Check that an argument is the path of a file or a folder, and return it as text.
 
     Args:
         name: The argument's name, for the message.
         value: What was given.
+        kind: What it is the path of, for the message.
         remedy: A last sentence for the message.
 
     Raises:
@@ -228,7 +229,7 @@ def path(name: str, value: Any, remedy: str = "") -> str:
         raise TypeError(f"{name} must be a path, got {value!r}.{remedy}")
     require(
         found != "" and "\0" not in found,
-        f"{name} must be the path of a file or a folder, got {found!r}.{remedy}",
+        f"{name} must be the path of {kind}, got {found!r}.{remedy}",
     )
     return found
 

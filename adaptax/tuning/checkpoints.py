@@ -38,7 +38,7 @@ _NAME = re.compile(r"(\d{12,})-([0-9a-f]{32})\.npz")
 
 def require_folder(folder: Any) -> str:
     """Return the path of a folder as text; refuse what cannot be one, such as ""."""
-    return checks.path("checkpoint", folder, " None saves nothing.")
+    return checks.path("checkpoint", folder, "a folder", " None saves nothing.")
 
 
 class Checkpoint(NamedTuple):

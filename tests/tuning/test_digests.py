@@ -166,7 +166,7 @@ def test_another_trial_is_refused_by_what_differs(tool, difference):
 
 
 def test_a_folder_without_a_name_is_refused(tool):
-    with pytest.raises(ValueError, match="checkpoint must be the path of a file or"):
+    with pytest.raises(ValueError, match="checkpoint must be the path of a folder"):
         tool(made(), checkpoint="")
 
 
