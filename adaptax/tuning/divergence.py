@@ -16,7 +16,7 @@ Bad losses are left out of means. Where a run, or a part of one, is judged, it c
 diverged if its last 3 steps are bad; if it has less than 6 steps, the last half.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,11 +57,19 @@ def watched(watch: Watch, loss: jax.Array) -> Watch:
     return Watch(start, low, last, jnp.minimum(bad, PATIENCE))
 
 
-def is_bad(loss: jax.Array, start: jax.Array, low: jax.Array) -> jax.Array:
-    """Return whether losses are bad, for a run that began and fell so far."""
-    scale = jnp.maximum(jnp.maximum(jnp.abs(start), start - low), 1)
-    rise = loss / scale - start / scale  # the difference itself could overflow
-    return ~jnp.isfinite(loss) | (jnp.abs(rise) > FACTOR)
+def is_bad(loss: Any, start: Any, low: Any, numpy: Any = jnp) -> Any:
+    """Return whether losses are bad, for a run that began and fell so far.
+
+    Args:
+        loss: Any shape, float32; so are the others.
+        start: Broadcasts with it.
+        low: Broadcasts with it.
+        numpy: `jax.numpy`, or NumPy for what the host has: nothing is compiled.
+    """
+    with np.errstate(all="ignore"):
+        scale = numpy.maximum(numpy.maximum(abs(start), start - low), 1)
+        rise = loss / scale - start / scale  # the difference itself could overflow
+        return ~numpy.isfinite(loss) | (abs(rise) > FACTOR)
 
 
 def patience(steps: int) -> int:

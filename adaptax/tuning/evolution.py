@@ -13,11 +13,11 @@ Evolution Strategies", Evolutionary Computation 9(2), for `CMA_ES`; Lange (2022)
 "evosax: JAX-based Evolution Strategies" (arXiv 2212.04180).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import metadata
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -50,11 +50,11 @@ class Evolution:
             ImportError: If evosax is missing.
         """
         self.generation, self._key = 0, key
-        self._algorithm = _made(algorithm, population, len(mean))
+        self._strategy = _made(algorithm, population, len(mean))
         with _evosax():
-            self._params = self._algorithm.default_params
+            self._params = self._strategy.params()
             start = jnp.asarray(mean, jnp.float32)
-            self._state = self._algorithm.init(self._key_of(0), start, self._params)
+            self._state = self._strategy.init(self._key_of(0), start, self._params)
 
     @property
     def mean(self) -> np.ndarray:
@@ -68,9 +68,7 @@ class Evolution:
             FloatingPointError: If one is not finite.
         """
         with _evosax():
-            self._asked = self._algorithm.ask(
-                self._key_of(1), self._state, self._params
-            )
+            self._asked = self._strategy.ask(self._key_of(1), self._state, self._params)
         points = np.asarray(self._asked[0])
         if not np.isfinite(points).all():
             raise FloatingPointError(
@@ -82,7 +80,7 @@ class Evolution:
         """Move the distribution by the losses of the candidates that were asked for."""
         points, state = self._asked
         with _evosax():
-            self._state, _ = self._algorithm.tell(
+            self._state, _ = self._strategy.tell(
                 self._key_of(2), points, jnp.asarray(ranks(losses)), state, self._params
             )
         self.generation += 1
@@ -131,12 +129,26 @@ def mirrored(points: np.ndarray, low: float, high: float) -> np.ndarray:
     return low + turn - np.abs((points - low) % (2 * turn) - turn)
 
 
+class _Strategy(NamedTuple):
+    """The functions of a strategy, compiled once each."""
+
+    params: Callable[[], Any]
+    init: Callable[..., Any]
+    ask: Callable[..., Any]
+    tell: Callable[..., Any]
+
+
 @lru_cache(maxsize=8)
-def _made(algorithm: str, population: int, dimensions: int) -> Any:
+def _made(algorithm: str, population: int, dimensions: int) -> _Strategy:
     """Make a strategy once: its functions are compiled for each that is made."""
     with _evosax() as algorithms:
         start = jnp.zeros(dimensions, jnp.float32)
-        return getattr(algorithms, algorithm)(population, start)
+        made = getattr(algorithms, algorithm)(population, start)
+    # They are tiny and seldom run: the compiler need not take long over them.
+    hurried = {"xla_backend_optimization_level": 0}
+    options = hurried if jax.default_backend() == "cpu" else {}
+    functions = (lambda: made.default_params), made.init, made.ask, made.tell
+    return _Strategy(*(jax.jit(one, compiler_options=options) for one in functions))
 
 
 @contextmanager

@@ -115,11 +115,14 @@ class Programs:
         """Return the options of the compiler for a program.
 
         The keyed draws of an `init` take XLA:CPU longer than the training (measured: 5
-        times as long as one level below, with the same bits as fast).
+        times as long as one level below, with the same bits as fast). What only moves
+        states has nothing to be optimized.
         """
         devices = jax.devices() if self.mesh is None else self.mesh.devices.flat
-        hurried = name == "begin" and next(iter(devices)).platform == "cpu"
-        return {"xla_backend_optimization_level": 2} if hurried else {}
+        levels = {"begin": 2, "gather": 0, "pick": 0}
+        if name not in levels or next(iter(devices)).platform != "cpu":
+            return {}
+        return {"xla_backend_optimization_level": levels[name]}
 
     def placed(self, tree: Any, spread: bool = True) -> Any:
         """Put arrays on the devices: split along their first axis, or whole on each."""
@@ -237,8 +240,7 @@ class Population:
         """Return which of the members' losses (members, steps) are not bad."""
         watch = self._watch()
         start, low = watch.start[:, None], watch.low[:, None]
-        bad = divergence.is_bad(jnp.asarray(losses), start, low)
-        return ~np.asarray(bad)
+        return ~divergence.is_bad(losses, start, low, np)
 
     def ended_badly(self, steps: int) -> np.ndarray:
         """Return which members have diverged by the end of so many steps."""
@@ -272,6 +274,9 @@ class Population:
     def replace(self, parents: Any) -> None:
         """Let member i go on from the state and hyperparameters of member parents[i].
 
+        Members that are trained one by one keep the places of those that are gone:
+        empty ones cost no time, and another number of places would compile anew.
+
         Args:
             parents: Of shape (members,); there may be fewer or more than before.
 
@@ -280,9 +285,10 @@ class Population:
         """
         parents = np.asarray(parents)
         sources = self._held(parents)
+        fewer = self.plan.width == 1 and len(parents) <= self.members
         self.members = len(parents)
         self.alive = self.alive[parents]
-        self._lay_out(np.arange(self.members))
+        self._lay_out(np.arange(self.members), keep_places=fewer)
         self._move(sources)
         self.hparams = jax.tree.map(lambda leaf: leaf[parents], self._hparams)
 
@@ -298,7 +304,7 @@ class Population:
         if not len(living):
             return
         sources = self._places
-        self._lay_out(order, keep_plan=not shrinks)
+        self._lay_out(order, keep_places=not shrinks)
         self._move(sources)
         self.hparams = self._hparams
 
@@ -335,15 +341,19 @@ class Population:
         )
         return places
 
-    def _lay_out(self, order: np.ndarray, keep_plan: bool = False) -> None:
+    def _lay_out(self, order: np.ndarray, keep_places: bool = False) -> None:
         """Give each member in the order a place, lane by lane in turn.
+
+        With as many places as before, no program is compiled anew.
 
         `_places` has the place of each member, or −1; `_residents` the member at each
         place, or −1.
         """
-        if not keep_plan:
+        if keep_places:
+            length = len(self._residents) // self.plan.lanes
+        else:
             self.plan = self._wanted.fitted(len(order), self.programs.mesh)
-        length = self.plan.lane_length(len(order))
+            length = self.plan.lane_length(len(order))
         turn = np.arange(len(order))
         self._places = np.full(self.members, -1)
         self._places[order] = turn % self.plan.lanes * length + turn // self.plan.lanes

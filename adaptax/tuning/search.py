@@ -403,9 +403,8 @@ class _Search:
     def result(self) -> SearchResult:
         """Choose among the finalists, and judge the winner."""
         settings, runs, steps = self.settings, self.runs, self.settings.num_steps
-        finalists, cosines = self._finalists(), self._best_cosines()
-        rates = [_drawn(finalists, steps), drawn_cosines(cosines, steps)]
-        rates = np.concatenate(rates[: 1 + settings.baseline])
+        finalists, (cosines, cosine_rates) = self._finalists(), self._best_cosines()
+        rates = np.concatenate([_drawn(finalists, steps), cosine_rates])
         scores = runs.score("choice", rates, settings.fresh(0)).mean(axis=1)
         count = len(finalists)
         chosen = [int(scores[:count].argmin())]
@@ -447,17 +446,22 @@ class _Search:
             ]
         )
 
-    def _best_cosines(self) -> np.ndarray:
-        """Give the peaks and warm-up shares of those with the least mean scores."""
+    def _best_cosines(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return those with the least mean scores.
+
+        Returns:
+            Their peaks and warm-up shares (cosines, 2), and their rates (cosines,
+            steps); without a baseline, none.
+        """
+        num_steps = self.settings.num_steps
         if not self.settings.baseline:
-            return np.zeros((0, 2))
+            return np.zeros((0, 2)), np.zeros((0, num_steps), np.float32)
         grid, seeds = self.settings.cosines
-        scores = self.runs.score(
-            "cosines",
-            drawn_cosines(grid, self.settings.num_steps),
-            np.arange(seeds, dtype=np.uint32),
-        ).mean(axis=1)
-        return grid[np.argsort(scores, kind="stable")[: self.settings.finalists]]
+        rates = drawn_cosines(grid, num_steps)
+        every = np.arange(seeds, dtype=np.uint32)
+        scores = self.runs.score("cosines", rates, every).mean(axis=1)
+        best = np.argsort(scores, kind="stable")[: self.settings.finalists]
+        return grid[best], rates[best]
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Give what a checkpoint is to keep, beside the scores of what was trained."""

@@ -82,6 +82,10 @@ def test_the_cost_is_that_of_the_branches(found):
     assert found.cost == pytest.approx((3 * (20 + 3 * 5)) / 60)
 
 
+def test_branches_in_turn_and_the_one_that_goes_on_share_a_program(found):
+    assert found.about["compilations"] == 1
+
+
 def test_where_every_branch_diverges_it_says_so():
     with pytest.raises(FloatingPointError, match="stage 0"):
         adaptax.branch(
