@@ -656,6 +656,10 @@ ELSEWHERE = {
         "conformance/contract.py",
         "check_nonfinite",
     ),
+    68: (
+        "conformance/contract.py",
+        "check_nonfinite",
+    ),
     69: (
         "learning_rate_free/test_bad_steps.py",
         "test_below_its_bound_it_stands_still",

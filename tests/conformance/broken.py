@@ -98,6 +98,18 @@ def pushed(*arguments, **named):
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
+def adding_no_parameters(*arguments, **named):
+    """Momentum that adds to each step 0 times the sum of all parameters."""
+    inner = optimizers.momentum(*arguments, **named)
+
+    def update(updates, state, params=None, **extra_args):
+        updates, state = inner.update(updates, state, params, **extra_args)
+        nothing = 0 * optax.tree.sum(params)
+        return jax.tree.map(lambda x: x + nothing.astype(x.dtype), updates), state
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
 def drifting(*arguments, **named):
     """Momentum that takes its most recent step anew where no gradient is finite."""
     inner = optimizers.momentum(*arguments, **named)
@@ -591,6 +603,12 @@ BROKEN = [
             ),
         ),
         PLATEAU,
+    ),
+    broken(
+        "a step that one bad parameter spoils",
+        "nonfinite",
+        "a parameter of NaN spoils the others",
+        adding_no_parameters,
     ),
     broken("the wrong sign", "goals", "of the first loss", with_updates(jnp.negative)),
     broken(

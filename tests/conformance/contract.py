@@ -381,7 +381,7 @@ def check_nonfinite(case):
     """15: What is not finite never stays in a state, and training goes on.
 
     A bad gradient moves nothing further than a zero would; many of them in a row move
-    less and less.
+    less and less. A parameter that is not finite disturbs nothing but itself.
     """
     feed, poisons = given_feed(), {0: np.nan, 9: np.inf, 20: -np.inf, 30: 1e30}
     values, matrix = feed.values.copy(), feed.gradients["matrix"].copy()
@@ -418,6 +418,32 @@ def check_nonfinite(case):
     _assert_no_further(updates["gradients"]["matrix"], updates["zeros"]["matrix"], bad)
     sizes = np.linalg.norm(vector_of(updates["all for 35 steps"]), axis=-1)
     assert sizes[44] <= 0.5 * sizes[9], "it moves on without any gradient"
+    _assert_bad_parameter_stays_alone(case)
+
+
+def _assert_bad_parameter_stays_alone(case):
+    """Begin with a NaN in one coordinate: it stays where it is, also in the state.
+
+    The others train on; or, where a scalar of all coordinates is at a loss, nothing
+    moves and each step is counted as skipped.
+    """
+    hyperparameters, params = case.hyperparameters, start()
+    params["matrix"] = params["matrix"].at[0, 0].set(np.nan)
+    state = case.optimizer(**hyperparameters).init(params)
+    run = trainer(case, "quadratic")
+    _, state, trace = run(hyperparameters, params, state, given_feed())
+    others = vector_of(trace.updates)[:, 1:]
+    assert np.isfinite(others).all(), "a parameter of NaN spoils the others"
+    for leaf in jax.tree.leaves(state):
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            spoiled = np.sum(~np.isfinite(leaf))
+            assert spoiled <= (np.ndim(leaf) > 0), "it spreads in the state"
+    if case.entry.elementwise:
+        clean = vector_of(given_trace(case).updates)[:, 1:]
+        np.testing.assert_allclose(others, clean, 1e-6, err_msg="it moves the others")
+    counts = observe.telemetry(state).items()
+    skipped = any(count > 0 for name, count in counts if name.endswith("skipped"))
+    assert others[-5:].any() or skipped, "it ends training, and nothing counts that"
 
 
 def _assert_no_further(moved, with_zeros, bad):
