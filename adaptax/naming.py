@@ -7,6 +7,7 @@ the parts of their paths by which they differ stand in front: of all paths to th
 taken as a tree, the turn that each takes where the tree forks.
 """
 
+import functools
 import re
 import sys
 from collections import Counter
@@ -95,13 +96,21 @@ def method_name(state: Any) -> str:
 
     The state that `mechanic` and `trac` share is called by its tuner.
     """
-    kind = type(state.tuner if "tuner" in fields_of(state) else state)
-    words = re.sub("(State|Tuner)$", "", kind.__name__)
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", words).lower()
-    module = kind.__module__
-    last = module.rpartition(".")[2]
+    return _method_of(type(state.tuner if "tuner" in fields_of(state) else state))
+
+
+@functools.cache
+def _method_of(kind: type) -> str:
+    """Find the function by its name, or by that of the module: LDogState, l_dog."""
+    words, module = re.sub("(State|Tuner)$", "", kind.__name__), kind.__module__
     known = vars(sys.modules[module]) if module.startswith("adaptax.") else {}
-    return last if name not in known and callable(known.get(last)) else name
+    functions = [name for name, it in known.items() if name[0] != "_" and callable(it)]
+    for name in functions:
+        if name.replace("_", "") == words.lower():
+            return name
+    last = module.rpartition(".")[2]
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", words).lower()
+    return last if last in functions else snake
 
 
 def _turns(owners: set[_Owner]) -> dict[_Owner, tuple[Any, ...]]:

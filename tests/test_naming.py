@@ -1,5 +1,8 @@
 """The names of a state's scalars are short, of one meaning, and stay as they are."""
 
+import inspect
+import sys
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -32,6 +35,42 @@ def test_every_scalar_of_a_method_has_a_name_without_numbers(entry):
             first, *rest = name.split("/")
             assert rest, name
             assert not any(part.isdigit() for part in (first, *rest)), name
+
+
+SEATS = {"constant", "schedule"}
+"""What a number, and a function of the step, is called in the seat of a rate."""
+
+PARTS = {
+    "adamw": {"adam"},
+    "nadam": {"adam"},
+    "lamb": {"adam"},
+    "muon": {"adam"},
+    "schedule_free_sgd": {"schedule_free"},
+    "schedule_free_adamw": {"schedule_free"},
+    "schedule_free_radam": {"schedule_free"},
+    "phases": {"reduce_on_plateau"},
+    "restore_best": {"reduce_on_plateau"},
+}
+"""The other methods that a method is made of, which its docstrings name."""
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: f"{e.family}-{e.name}")
+def test_a_scalar_is_named_by_the_method_that_was_called_or_a_part_of_it(entry):
+    parts = PARTS.get(entry.name, set())
+    module = sys.modules[entry.factory.__module__]
+    docstrings = f"{module.__doc__} {inspect.getdoc(entry.factory)}".lower()
+    assert all(part in docstrings for part in parts)
+    allowed = {entry.name, *SEATS, *parts}
+    for variant in ({}, *entry.variants):
+        state = jax.eval_shape(entry.optimizer(**variant).init, PARAMS)
+        for name in named_scalars(state):
+            methods = [part for part in name.split("/") if part in METHODS]
+            first = name.removeprefix("saved/").removeprefix("inner_state/")
+            assert set(methods) <= allowed, name
+            assert first.split("/")[0] in allowed, name
+
+
+METHODS = {entry.name for entry in ENTRIES}
 
 
 def test_controllers_and_wrappers_have_their_own_names():

@@ -12,6 +12,7 @@ Estimates, such as `dog`, are rates that go behind any direction; the wrappers
 """
 
 from adaptax.learning_rate_free.adamg import adamg as adamg
+from adaptax.learning_rate_free.adgd import Adgd2State as Adgd2State
 from adaptax.learning_rate_free.adgd import AdgdState as AdgdState
 from adaptax.learning_rate_free.adgd import adgd as adgd
 from adaptax.learning_rate_free.adgd import adgd2 as adgd2

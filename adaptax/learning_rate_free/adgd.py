@@ -33,7 +33,7 @@ from adaptax.words import translating
 
 
 class AdgdState(NamedTuple):
-    """The state of `adgd` and `adgd2`.
+    """The state of `adgd`, and of `adgd2` as `Adgd2State`.
 
     `learning_rate` is λ, the rate applied (before the first step: will be), and
     `growth` is θ. `params` and `gradients` are those of the step before, in their own
@@ -51,6 +51,12 @@ class AdgdState(NamedTuple):
     def has_unit(self) -> bool:
         """Return True: a rate by itself; see `adaptax.seats`."""
         return True
+
+
+class Adgd2State(AdgdState):
+    """The state of `adgd2`: the fields of `AdgdState`."""
+
+    __slots__ = ()
 
 
 @translating
@@ -89,7 +95,7 @@ def adgd(
         square -= 4 * inner_product(updates, state.gradients)
         return _divide(moved, root(square))
 
-    return _follow_curvature("adgd", initial, 1e9, 1.0, bound)
+    return _follow_curvature("adgd", AdgdState, initial, 1e9, 1.0, bound)
 
 
 @translating
@@ -113,15 +119,15 @@ def adgd2(initial: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
         product = before * divide(changed, moved)
         return _divide(before, root(2 * product**2 - 1))
 
-    return _follow_curvature("adgd2", initial, 1 / 3, 2 / 3, bound)
+    return _follow_curvature("adgd2", Adgd2State, initial, 1 / 3, 2 / 3, bound)
 
 
-def _follow_curvature(who, initial, first_growth, slack, bound):
+def _follow_curvature(who, kind, initial, first_growth, slack, bound):
     """Make an estimate: `bound(state, updates, ‖Δw‖, ‖Δg‖)` is the second rule."""
     checks.number("initial", initial, above=0)
 
     def init(params):
-        return AdgdState(
+        return kind(
             learning_rate=real(initial),
             growth=real(first_growth),
             step=counters.zero(),
@@ -139,7 +145,7 @@ def _follow_curvature(who, initial, first_growth, slack, bound):
         rate = jnp.minimum(grown, bound(state, updates, moved, changed))
         told = (state.step > 0) & (moved > 0) & (rate > 0) & jnp.isfinite(rate)
         rate = jnp.where(told, rate, before)
-        after = AdgdState(
+        after = kind(
             learning_rate=rate,
             growth=jnp.where(told, rate / before, growth),
             step=counters.increment(state.step),

@@ -25,7 +25,7 @@ from adaptax.checks import Scalar
 from adaptax.coordinates import accumulators, average_weight, by_coordinate
 from adaptax.guards import guarded
 from adaptax.learning_rate_free import truncated_model
-from adaptax.learning_rate_free.truncated_model import ModelState, Split
+from adaptax.learning_rate_free.truncated_model import Split, TruncatedModel
 from adaptax.learning_rate_free.whole_steps import is_usable
 from adaptax.leaves import inner_product
 from adaptax.plausibility import judged
@@ -38,7 +38,7 @@ from adaptax.words import translating
 class MomoState(NamedTuple):
     """The state of `momo`: `model` has its scalars, and `mean` is d."""
 
-    model: ModelState
+    model: TruncatedModel
     mean: optax.Updates
 
 

@@ -31,7 +31,7 @@ from adaptax.coordinates import (
 )
 from adaptax.guards import guarded
 from adaptax.learning_rate_free import truncated_model
-from adaptax.learning_rate_free.truncated_model import ModelState, Split
+from adaptax.learning_rate_free.truncated_model import Split, TruncatedModel
 from adaptax.learning_rate_free.whole_steps import is_usable, preconditioned
 from adaptax.leaves import abs_sq, inner_product
 from adaptax.plausibility import judged
@@ -44,7 +44,7 @@ from adaptax.words import translating
 class MomoAdamState(NamedTuple):
     """The state: `model` has its scalars, `mean` is m̂ and `mean_sq` v̂."""
 
-    model: ModelState
+    model: TruncatedModel
     mean: optax.Updates
     mean_sq: optax.Updates
 

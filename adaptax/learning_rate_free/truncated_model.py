@@ -39,7 +39,7 @@ class Split(NamedTuple):
         return self.decaying / (1 + decayed) + (self.whole - self.decaying)
 
 
-class ModelState(NamedTuple):
+class TruncatedModel(NamedTuple):
     """The scalars of the model.
 
     `step` counts the steps and `skipped` the losses and gradients that were not finite,
@@ -59,9 +59,9 @@ class ModelState(NamedTuple):
     usual: Usual
 
 
-def initial(lower_bound: Any, rate: Any) -> ModelState:
+def initial(lower_bound: Any, rate: Any) -> TruncatedModel:
     """Give the model before the first step."""
-    return ModelState(
+    return TruncatedModel(
         step=counters.zero(),
         skipped=counters.zero(),
         learning_rate=real(1.0),
@@ -83,12 +83,12 @@ def read_loss(extra_args: dict[str, Any]) -> jax.Array:
 
 
 def averaged(
-    model: ModelState,
+    model: TruncatedModel,
     weight: jax.Array,
     value: jax.Array,
     product: jax.Array,
     anew: jax.Array,
-) -> ModelState:
+) -> TruncatedModel:
     """Let a loss and a product ⟨g, x⟩ into the averages, with the newest's weight.
 
     That of the losses starts `anew` where the one in it was absurd.
@@ -102,14 +102,14 @@ def averaged(
 
 
 def truncated(
-    model: ModelState,
+    model: TruncatedModel,
     product: Split,
     norm_sq: Split,
     alpha: jax.Array,
     decayed: jax.Array,
     least: jax.Array,
     estimated: bool,
-) -> tuple[jax.Array, ModelState]:
+) -> tuple[jax.Array, TruncatedModel]:
     """Give the step τ that reaches the bound, and the model with its new bound.
 
     Args:
@@ -135,7 +135,9 @@ def truncated(
     return step_size, model._replace(learning_rate=factor, lower_bound=bound)
 
 
-def chosen(counts: jax.Array, new: ModelState, old: ModelState) -> ModelState:
+def chosen(
+    counts: jax.Array, new: TruncatedModel, old: TruncatedModel
+) -> TruncatedModel:
     """Keep the old model where a step does not count, and count which it is."""
 
     def one(name):

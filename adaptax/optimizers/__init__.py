@@ -37,6 +37,7 @@ from adaptax.optimizers.muon import muon as muon
 from adaptax.optimizers.muon import scale_by_muon as scale_by_muon
 from adaptax.optimizers.nadam import nadam as nadam
 from adaptax.optimizers.nadam import scale_by_nadam as scale_by_nadam
+from adaptax.optimizers.radam import RadamState as RadamState
 from adaptax.optimizers.radam import radam as radam
 from adaptax.optimizers.radam import scale_by_radam as scale_by_radam
 from adaptax.optimizers.rmsprop import RmspropState as RmspropState

@@ -14,8 +14,9 @@ in the authors' code, Optax and PyTorch. With β₂ <= 0.6, ρ stays below 4 and
 used.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -32,10 +33,17 @@ from adaptax.coordinates import (
 )
 from adaptax.guards import guarded
 from adaptax.leaves import abs_sq
-from adaptax.optimizers.adam import AdamState
 from adaptax.rates import LearningRate, descend
 from adaptax.rectification import rectification
 from adaptax.words import translating
+
+
+class RadamState(NamedTuple):
+    """m and v, bias-corrected; `step` counts the updates so far."""
+
+    step: jax.Array
+    mean: optax.Updates
+    mean_sq: optax.Updates
 
 
 @translating
@@ -73,7 +81,7 @@ def scale_by_radam(
     def init(params):
         mean = accumulators(params, dtype=accumulator_dtype)
         mean_sq = magnitudes(params, dtype=accumulator_dtype)
-        return AdamState(counters.zero(), mean, mean_sq, ())
+        return RadamState(counters.zero(), mean, mean_sq)
 
     def update(updates, state, params=None):
         del params
@@ -92,12 +100,12 @@ def scale_by_radam(
             eps=eps,
             eps_root=eps_root,
         )
-        return updates, AdamState(step, mean, mean_sq, ())
+        return updates, RadamState(step, mean, mean_sq)
 
     def taken(theirs):
         mean = without_bias(theirs.mu, b1, theirs.count)
         mean_sq = without_bias(theirs.nu, b2, theirs.count)
-        return AdamState(theirs.count, mean, mean_sq, ())
+        return RadamState(theirs.count, mean, mean_sq)
 
     takes = {"ScaleByAdamState": taken}
     return guarded(optax.GradientTransformation(init, update), takes=takes)
