@@ -268,9 +268,11 @@ def read_extra(extra_args: dict[str, Any], name: str) -> Any:
     if extra_args.get(name) is None:
         raise TypeError(
             f"the extra argument `{name}` is missing: call "
-            f"tx.update(grads, state, params, {name}=...). Flax's own "
-            "TrainState.apply_gradients drops it, that of adaptax.flax.TrainState does "
-            "not."
+            f"tx.update(grads, state, params, {name}=...). If you do, something drops "
+            "it on the way: in a chain, optax.lookahead, split_real_and_imaginary and "
+            "MultiSteps(...).gradient_transformation() do, so put what needs it outside "
+            "of them, or tell a controller by `observe`; and Flax's own "
+            "TrainState.apply_gradients does, that of adaptax.flax.TrainState does not."
         )
     return extra_args[name]
 

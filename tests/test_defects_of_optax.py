@@ -236,6 +236,54 @@ def test_a_controller_is_told_by_observe_where_a_wrapper_rejects_the_loss(wrap):
     assert float(adaptax.learning_rate(state)) == 0.5
 
 
+TRAINED = {"w": True}
+IN_A_CHAIN = {
+    "chain": (optax.chain, True),
+    "named_chain": (lambda inner: optax.named_chain(("inner", inner)), True),
+    "masked": (lambda inner: optax.masked(inner, TRAINED), True),
+    "partition": (lambda inner: optax.partition({True: inner}, TRAINED), True),
+    "flatten": (optax.flatten, True),
+    "apply_if_finite": (lambda inner: optax.apply_if_finite(inner, 3), True),
+    "conditionally_mask": (
+        lambda inner: optax.conditionally_mask(inner, lambda step: step >= 0),
+        True,
+    ),
+    "inject_hyperparams": (
+        lambda inner: optax.inject_hyperparams(
+            lambda factor: optax.chain(inner, optax.scale(factor))
+        )(1.0),
+        True,
+    ),
+    "MultiSteps": (
+        lambda inner: optax.MultiSteps(inner, 1).gradient_transformation(),
+        False,
+    ),
+    "lookahead": (REJECTING["lookahead"], False),
+    "split_real_and_imaginary": (REJECTING["split_real_and_imaginary"], False),
+}
+"""Wrappers of Optax, and whether they hand the loss on where they stand in a chain."""
+
+
+@pytest.mark.parametrize("name", IN_A_CHAIN)
+def test_a_wrapper_that_drops_the_loss_in_a_chain_is_named(name):
+    wrap, hands_on = IN_A_CHAIN[name]
+    plateau = adaptax.reduce_on_plateau()
+    optimizer = optax.chain(wrap(adaptax.gradient_descent([1.0, plateau])))
+    gradient = params = {"w": jnp.ones(2)}
+    if name == "lookahead":
+        params = optax.LookaheadParams.init_synced(params)
+    shapes = jax.eval_shape(optimizer.init, params)
+
+    def update(state):
+        return optimizer.update(gradient, state, params, value=jnp.float32(1))
+
+    if hands_on:
+        jax.eval_shape(update, shapes)
+    else:
+        with pytest.raises(TypeError, match=f"drops it on the way: .*{name}.*observe"):
+            jax.eval_shape(update, shapes)
+
+
 # Steps, and what a rate may be
 
 
