@@ -270,9 +270,9 @@ def read_extra(extra_args: dict[str, Any], name: str) -> Any:
             f"the extra argument `{name}` is missing: call "
             f"tx.update(grads, state, params, {name}=...). If you do, something drops "
             "it on the way: in a chain, optax.lookahead, split_real_and_imaginary and "
-            "MultiSteps(...).gradient_transformation() do, so put what needs it outside "
-            "of them, or tell a controller by `observe`; and Flax's own "
-            "TrainState.apply_gradients does, that of adaptax.flax.TrainState does not."
+            "MultiSteps(...).gradient_transformation() do; put what needs it outside "
+            "of them, or tell a controller by `observe`. Flax's own TrainState does, "
+            "that of adaptax.flax does not."
         )
     return extra_args[name]
 
