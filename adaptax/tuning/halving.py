@@ -57,8 +57,12 @@ class HalvingResult(SweepResult):
 
     @property
     def ranking(self) -> np.ndarray:
-        """The members from best to worst: first by rungs, then by score, then index."""
-        return np.lexsort((self.scores.mean(axis=1), -self.reached))
+        """The members from best to worst: first by rungs, then by score, then index.
+
+        Those that have diverged, on whatever rung, are the last.
+        """
+        means = self.scores.mean(axis=1)
+        return np.lexsort((means, -self.reached, ~np.isfinite(means)))
 
     @property
     def cost(self) -> float:

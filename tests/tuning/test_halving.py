@@ -1,5 +1,7 @@
 """Successive halving: who goes on, what it costs, and that survivors are unharmed."""
 
+import dataclasses
+
 import numpy as np
 import optax
 import pytest
@@ -82,6 +84,14 @@ def test_those_who_go_on_were_the_best_of_their_rung(found, full):
     at_first_rung = full.losses[:, :, 3].mean(axis=1)  # a tenth of 4 steps is 1
     at_first_rung = np.where(np.isfinite(at_first_rung), at_first_rung, np.inf)
     assert at_first_rung[entered].max() <= at_first_rung[~entered].min()
+
+
+def test_a_member_that_has_diverged_is_never_the_best_however_far_it_came(found):
+    scores, last = found.scores.copy(), found.reached == len(found.rungs)
+    scores[last] = np.inf
+    lost = dataclasses.replace(found, scores=scores)
+    assert lost.best is not None
+    assert not last[lost.ranking[0]]
 
 
 def test_the_ranking_is_by_rungs_and_then_by_score(found):
