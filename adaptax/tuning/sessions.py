@@ -128,14 +128,20 @@ class Session:
         return self
 
     def __exit__(self, *reason: Any) -> None:
-        """Save what is held, if an error ends the run; give the folder back."""
-        self._progress.__exit__(*reason)
-        self._timer.cancel()
-        if self.checkpoints is not None:
-            if reason[1] is not None and self._held is not None:
-                self._rescue(reason[1])
-            self.checkpoints.close()
-        self._termination.__exit__(*reason)
+        """Save what is held, if an error ends the run; give the folder back.
+
+        Raises:
+            SystemExit: Where a SIGTERM asked for it after the last save.
+        """
+        try:
+            self._progress.__exit__(*reason)
+            self._timer.cancel()
+            if self.checkpoints is not None:
+                if reason[1] is not None and self._held is not None:
+                    self._rescue(reason[1])
+                self.checkpoints.close()
+        finally:
+            self._termination.__exit__(*reason)
 
     def plan(self, hparams: Any, seeds: Any, num_steps: int) -> Planned:
         """Choose a plan, or take the one that the checkpoint was made with.

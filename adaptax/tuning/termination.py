@@ -34,11 +34,24 @@ class Termination:
             signal.signal(signal.SIGTERM, self._note)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Put back what was there."""
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: object,
+    ) -> None:
+        """Put back what was there.
+
+        Raises:
+            SystemExit: Where nothing has ended the process after a SIGTERM: the run
+                ended before it could, with an error that a caller may catch or without.
+        """
+        del kind, traceback
         if self._listens:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             set_c_handler(self._beneath)
+        if self.asked and (error is None or isinstance(error, Exception)):
+            raise SystemExit(EXIT_CODE) from error
 
     def _note(self, *_: Any) -> None:
         if self.asked:

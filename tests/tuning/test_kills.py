@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -146,9 +147,35 @@ def test_a_sigterm_after_the_last_save_ends_with_143_and_the_result(tmp_path):
         def record(self):
             return {"x": np.ones(2)}, {}
 
-    with begun(tmp_path) as session:
-        os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(SystemExit, match="143"):
+    def finished():
+        with begun(tmp_path) as session:
+            os.kill(os.getpid(), signal.SIGTERM)
             session.finish(Result())
+
+    with pytest.raises(SystemExit, match="143"):
+        finished()
     with begun(tmp_path) as again:
         assert again.resumed.notes == {"finished": {}}
+
+
+def ended(folder, error):
+    """End a run by an error, or without one, just after a SIGTERM."""
+    with begun(folder):
+        os.kill(os.getpid(), signal.SIGTERM)
+        if error is not None:
+            raise error
+
+
+@pytest.mark.parametrize("error", [None, ValueError("lost")])
+def test_a_sigterm_before_an_error_that_is_caught_still_ends_the_process(
+    error, tmp_path
+):
+    with pytest.raises(SystemExit, match="143") as found, suppress(ValueError):
+        ended(tmp_path, error)
+    assert found.value.__cause__ is error
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_ctrl_c_after_a_sigterm_is_still_ctrl_c(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        ended(tmp_path, KeyboardInterrupt())
