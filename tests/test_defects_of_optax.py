@@ -284,6 +284,18 @@ def test_a_wrapper_that_drops_the_loss_in_a_chain_is_named(name):
             jax.eval_shape(update, shapes)
 
 
+def test_a_gradient_that_would_broadcast_is_not_spread_over_its_parameter():
+    params, gradient = {"w": jnp.ones(3)}, {"w": jnp.ones(1)}
+
+    def update(accumulated):
+        return accumulated.update(gradient, accumulated.init(params), params)
+
+    theirs = optax.MultiSteps(adaptax.gradient_descent(0.1), 1)
+    assert update(theirs)[0]["w"].shape == (3,)
+    with pytest.raises(ValueError, match=r"\['w'\] has shape \(1,\)"):
+        update(adaptax.accumulate(adaptax.gradient_descent(0.1), 1))
+
+
 # Steps, and what a rate may be
 
 

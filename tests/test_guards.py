@@ -113,6 +113,30 @@ def test_a_wrapper_refuses_gradients_by_the_path_that_the_user_knows(wrap):
         assert "pytree" not in str(refused.value)
 
 
+LABELS = jax.tree.map(lambda leaf: "all", TREE)
+OF_OPTAX = {
+    "chain": lambda inner: optax.chain(optax.clip_by_global_norm(1.0), inner),
+    "apply_if_finite": lambda inner: optax.apply_if_finite(inner, 3),
+    "inject_hyperparams": lambda inner: optax.inject_hyperparams(
+        lambda factor: optax.chain(inner, optax.scale(factor))
+    )(1.0),
+    "masked": lambda inner: optax.masked(inner, jax.tree.map(bool, LABELS)),
+    "partition": lambda inner: optax.partition({"all": inner}, LABELS),
+}
+
+
+@pytest.mark.parametrize("name", OF_OPTAX)
+def test_within_wrappers_of_optax_a_misfit_is_named_by_its_path(name):
+    """Two of them map over the trees first, and find other structures themselves."""
+    optimizer = OF_OPTAX[name](adaptax.adam(0.1))
+    state = jax.eval_shape(optimizer.init, TREE)
+    for what, (gradients, path) in UNFIT.items():
+        theirs = name in ("masked", "partition") and "shape" not in what
+        said = f"{path}|pytree structure error" if theirs else path
+        with pytest.raises(ValueError, match=said):
+            jax.eval_shape(optimizer.update, gradients, state, TREE)
+
+
 FROZEN = {**TREE, "frozen": jnp.ones((8, 2)), "tail": (jnp.ones(3), jnp.ones(()))}
 GRADIENTS = {**TREE, "frozen": None, "tail": (None, jnp.ones(()))}
 
