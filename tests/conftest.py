@@ -1,7 +1,9 @@
 """The conditions under which every test runs: 8 virtual CPU devices, no promotion."""
 
 import os
+import shutil
 import sys
+import tempfile
 
 # Environment variables, so that the processes that tests start inherit them. The
 # workers of pytest-xdist already use all cores: no threads for BLAS beside them.
@@ -28,7 +30,15 @@ if sys.version_info < (3, 12):  # where JAX counts the levels of a tree by this 
     sys.setrecursionlimit(5000)
 
 jax.config.update("jax_num_cpu_devices", 8)
-jax.config.update("jax_enable_compilation_cache", False)
+
+# The workers, and the processes that tests start, compile the same programs again and
+# again: whichever compiles one first leaves it to the others of this run.
+_OWNS_PROGRAMS = "PYTEST_XDIST_WORKER" not in os.environ
+if _OWNS_PROGRAMS:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="adaptax-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 # How long an example takes to be drawn or tried is no failure, on a busy machine.
@@ -36,6 +46,13 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+
+
+def pytest_unconfigure():
+    """Remove the compiled programs of this run."""
+    if _OWNS_PROGRAMS:
+        folder = os.environ["JAX_COMPILATION_CACHE_DIR"]
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_report_header():
