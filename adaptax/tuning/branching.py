@@ -13,6 +13,7 @@ and the stage begins anew with the best rate; here the rates are tried at once, 
 is to means of the losses, and the best branch itself goes on.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, ClassVar, Self
@@ -23,10 +24,8 @@ from jax.sharding import Mesh
 
 from adaptax import checks, spaces
 from adaptax.rates import Schedule
+from adaptax.tuning import divergence
 from adaptax.tuning.acting import differing
-from adaptax.tuning.checkpoints import Checkpoint
-from adaptax.tuning.divergence import mean_of_good
-from adaptax.tuning.execution import Population
 from adaptax.tuning.inner_schedules import require_steady
 from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.rate_tables import held
@@ -38,8 +37,8 @@ from adaptax.tuning.records import (
     unflatten_names,
 )
 from adaptax.tuning.results import ToolResult
-from adaptax.tuning.sessions import Session, fit_together, stream
-from adaptax.tuning.sweep import best_so_far
+from adaptax.tuning.rounds import Outcome, Played, Round, curves, play
+from adaptax.tuning.sessions import Session, stream
 from adaptax.tuning.trials import Trial, require_trial
 
 _STAGE_BYTES = 1000  # of the dicts and arrays of a stage
@@ -205,18 +204,21 @@ def branch(
             return done
         varied = differing(jax.tree.map(lambda *rows: np.stack(rows), *hparams))
         inner = session.require_acting(hparams[0], varied, within_run=stages > 1)
-        seeds = np.zeros(count, np.uint32)
-        planned = session.plan(hparams[0], seeds, stages * explore_steps)
-        fit_together("branches", count, planned.wave)
-        population = Population(session.programs, planned.plan, hparams[0], seeds)
         last = (stages - 1) * stage_steps
-        if last and varied:
-            name = ", ".join(varied)
-            require_steady(population, inner, name, last, may_change=True)
-        run = _Run(session, population, hparams, explore_steps, stage_steps, forecast)
-        while run.stage < stages:
-            run.train_stage()
-        return session.finish(run.result())
+        rule = _Branching(hparams, explore_steps, stage_steps, forecast)
+        played = play(
+            session,
+            rule,
+            horizon=stages * explore_steps,
+            together="branches",
+            check=lambda members: (
+                require_steady(members, inner, ", ".join(varied), last, may_change=True)
+                if last and varied
+                else None
+            ),
+            keep_state=True,
+        )
+        return session.finish(rule.result(played, session.about()))
 
 
 def forecasts_of(losses: np.ndarray, horizon: int) -> np.ndarray:
@@ -266,103 +268,81 @@ def _forecast(
     return found
 
 
-class _Run:
-    """The run so far, and the population that is all branches or one."""
+class _Branching:
+    """The rule: the branches of a stage, then the best of them to the stage's end."""
 
     def __init__(
-        self,
-        session: Session,
-        population: Population,
-        hparams: list[Any],
-        explore_steps: int,
-        stage_steps: int,
-        forecast: bool,
+        self, hparams: list[Any], explore_steps: int, stage_steps: int, forecast: bool
     ):
-        self.session, self.population, self.hparams = session, population, hparams
+        """Keep the hyperparameters of each stage's branches, and the arguments."""
+        self.hparams, self.forecast = hparams, forecast
         self.explore_steps, self.stage_steps = explore_steps, stage_steps
-        self.forecast, self.stage = forecast, 0
-        shape = (len(hparams), population.members)
-        self.explored = np.full((*shape, explore_steps), np.nan, np.float32)
-        self.forecasts = np.full(shape, np.inf, np.float32)
-        self.chosen = np.zeros(len(hparams), np.int32)
-        self.losses = np.full(len(hparams) * stage_steps, np.nan, np.float32)
-        if session.resumed is not None:
-            self._resume(session.resumed)
+        self._forecasts: list[np.ndarray] = []
 
-    def train_stage(self) -> None:
-        """Branch, choose, and train the chosen one to the end of the stage."""
-        population, stage = self.population, self.stage
-        population.hparams = self.hparams[stage]
-        explored = self.explored[stage]
-        begun = population.step
-        for losses in population.run(self.explore_steps):
-            done = slice(
-                population.step - begun - losses.shape[1], population.step - begun
+    def __call__(self, history: Sequence[Outcome]) -> Round | None:
+        """Return the next round.
+
+        Raises:
+            FloatingPointError: If every branch has diverged, or the chosen one later.
+        """
+        stage, explored = divmod(len(history), 2)
+        if explored:
+            promised = self.forecasts(history)[stage]
+            chosen = int(np.argmin(promised))
+            if not np.isfinite(promised[chosen]):
+                raise FloatingPointError(
+                    f"every branch of stage {stage} diverged: lower the bounds of "
+                    "space."
+                )
+            hparams = jax.tree.map(lambda leaf: leaf[[chosen]], self.hparams[stage])
+            return Round(
+                self.stage_steps - self.explore_steps,
+                np.array([chosen]),
+                hparams,
+                part=self.stage_steps,
+                evaluate=False,
             )
-            explored[:, done] = losses
-            best = best_so_far(losses, population.hparams)
-            self.session.report(losses.size, best)
-        self.forecasts[stage] = self._promises(explored)
-        chosen = int(np.argmin(self.forecasts[stage]))
-        if not np.isfinite(self.forecasts[stage, chosen]):
+        if history and not np.isfinite(history[-1].scores[0]):
             raise FloatingPointError(
-                f"every branch of stage {stage} diverged: lower the bounds of space."
+                f"the branch chosen in stage {stage - 1} diverged later: lower the "
+                "bounds of space, or raise explore_steps."
             )
-        self.chosen[stage] = chosen
-        self.losses[begun : begun + self.explore_steps] = explored[chosen]
-        branches = population.members
-        population.replace([chosen])
-        for losses in population.run(self.stage_steps - self.explore_steps):
-            self.losses[population.step - losses.shape[1] : population.step] = losses[0]
-            best = best_so_far(losses, population.hparams)
-            self.session.report(losses.size, best)
-        if population.ended_badly(self.stage_steps)[0]:
-            raise FloatingPointError(
-                f"the branch chosen in stage {stage} diverged later: lower the bounds "
-                "of space, or raise explore_steps."
-            )
-        population.replace([0] * branches)
-        self.stage += 1
-        self.session.save(self.stage, self._arrays, {"step": population.step})
+        if stage == len(self.hparams):
+            return None
+        hparams = self.hparams[stage]
+        new = np.zeros(len(jax.tree.leaves(hparams)[0]), np.int32)
+        seeds, parents = (None, new) if history else (new.astype(np.uint32), None)
+        steps = self.explore_steps
+        return Round(steps, parents, hparams, seeds, part=steps, evaluate=False)
 
-    def _promises(self, explored: np.ndarray) -> np.ndarray:
-        good = self.population.good(explored)
-        if self.forecast:
-            found = forecasts_of(np.where(good, explored, np.nan), self.stage_steps)
-        else:
-            found = mean_of_good(explored, good, -(-self.explore_steps // 10))
-        failed = self.population.ended_badly(self.explore_steps)
-        return np.where(failed, np.inf, found)
+    def forecasts(self, history: Sequence[Outcome]) -> list[np.ndarray]:
+        """Return the losses that the branches promise, (branches,) for each stage."""
+        for stage in range(len(self._forecasts), -(-len(history) // 2)):
+            self._forecasts.append(self._promised(history[: 2 * stage + 1]))
+        return self._forecasts
 
-    def result(self) -> BranchResult:
-        """Give what was found."""
+    def _promised(self, history: Sequence[Outcome]) -> np.ndarray:
+        _, _, explored, scores, _ = history[-1]
+        if not self.forecast:
+            return scores
+        good, _ = divergence.judged(curves(history))
+        good = good[:, -self.explore_steps :]
+        found = forecasts_of(np.where(good, explored, np.nan), self.stage_steps)
+        return np.where(np.isfinite(scores), found, np.inf).astype(np.float32)
+
+    def result(self, played: Played, about: dict[str, Any]) -> BranchResult:
+        """Return what was found."""
+        history = played.history
+        branches, trained = history[::2], history[1::2]
+        forecasts = np.stack(self.forecasts(history))
+        chosen = np.stack([one.parents for one in trained])[:, 0].astype(np.int32)
         return BranchResult(
             jax.tree.map(lambda *rows: np.stack(rows), *self.hparams),
-            self.explored,
-            self.forecasts,
-            self.chosen,
-            self.losses,
+            np.stack([one.losses for one in branches]),
+            forecasts,
+            chosen,
+            curves(history)[0],
             self.stage_steps,
-            self.session.about(),
-            self.population.state(0),
+            about,
+            played.state,
         )
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return {
-            "explored": self.explored,
-            "forecasts": self.forecasts,
-            "chosen": self.chosen,
-            "losses": self.losses,
-            **prefixed("states", self.population.saved()),
-        }
-
-    def _resume(self, checkpoint: Checkpoint) -> None:
-        arrays, self.stage = checkpoint.arrays, checkpoint.step
-        self.explored = arrays["explored"].copy()
-        self.forecasts = arrays["forecasts"].copy()
-        self.chosen, self.losses = arrays["chosen"].copy(), arrays["losses"].copy()
-        self.population.restore(group(arrays, "states"), checkpoint.notes["step"])
-        done = np.isfinite(self.explored).sum() + self.stage * (
-            self.stage_steps - self.explore_steps
-        )
-        self.session.report(int(done))

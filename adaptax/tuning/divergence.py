@@ -72,6 +72,31 @@ def is_bad(loss: Any, start: Any, low: Any, numpy: Any = jnp) -> Any:
         return ~numpy.isfinite(loss) | (abs(rise) > FACTOR)
 
 
+def judged(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Judge whole runs, on the host; as `watched` does, step by step.
+
+    Args:
+        losses: float32 (runs, steps), from the first step on.
+
+    Returns:
+        Which of the losses are good, seen from the end, (runs, steps); and how many bad
+        steps in a row each run ends with, (runs,).
+    """
+    finite = np.isfinite(losses)
+    newest = np.maximum.accumulate(np.where(finite, np.arange(losses.shape[1]), -1), 1)
+    filled = np.take_along_axis(losses, np.maximum(newest, 0), axis=1)
+    filled = np.where(newest < 0, np.float32(np.inf), filled)
+    last = np.pad(filled[:, :-1], ((0, 0), (1, 0)), constant_values=np.inf)
+    confirmed = np.where(finite, np.maximum(last, losses), np.float32(np.inf))
+    low = np.minimum.accumulate(confirmed, axis=1)
+    begins = finite & (losses != 0)
+    first = np.take_along_axis(losses, begins.argmax(axis=1)[:, None], axis=1)
+    start = np.where(np.logical_or.accumulate(begins, axis=1), first, np.float32(0))
+    fine = ~is_bad(losses, start, low, np)
+    since = np.where(fine.any(axis=1), fine[:, ::-1].argmax(axis=1), losses.shape[1])
+    return ~is_bad(losses, start[:, -1:], low[:, -1:], np), since
+
+
 def patience(steps: int) -> int:
     """Return how many bad steps at its end make a part of a run count as diverged."""
     return min(ENDING, max(1, steps // 2))

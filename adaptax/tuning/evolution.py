@@ -23,8 +23,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax.tuning.execution import from_arrays, to_arrays
-
 Algorithm = Literal[
     "CMA_ES", "Sep_CMA_ES", "SNES", "xNES", "MA_ES", "CR_FM_NES", "SimpleES"
 ]
@@ -84,14 +82,6 @@ class Evolution:
                 self._key_of(2), points, jnp.asarray(ranks(losses)), state, self._params
             )
         self.generation += 1
-
-    def saved(self) -> dict[str, np.ndarray]:
-        """Give the arrays, by name, of the state after the latest `tell`."""
-        return {name: np.asarray(leaf) for name, leaf in to_arrays(self._state).items()}
-
-    def restore(self, arrays: dict[str, np.ndarray], generation: int) -> None:
-        """Put back what `saved` gave after some generations were told of."""
-        self._state, self.generation = from_arrays(self._state, arrays), generation
 
     def _key_of(self, use: int) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(self._key, use), self.generation)

@@ -24,7 +24,6 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from adaptax.checks import require
 from adaptax.tuning import divergence
 from adaptax.tuning.trials import Shared, Trial
 
@@ -189,7 +188,7 @@ class Population:
         self.members, self.step = len(seeds), 0
         self.alive = np.ones(self.members, bool)
         self._wanted = plan
-        self._lay_out(np.arange(self.members))
+        self._lay_out()
         self.hparams = hparams
         seeds = self._lanes(np.asarray(seeds, np.uint32))
         fixed = (programs.key_data, programs.data)
@@ -232,24 +231,10 @@ class Population:
         results = self._at_once("train", arguments)
         self._states = [states for states, _ in results]
         losses = self._joined([losses for _, losses in results])[:, :steps]
-        self.alive = self.alive & ~(self._watch().bad >= divergence.PATIENCE)
+        bad = self._joined([watch.bad for _, watch in self._states])
+        self.alive = self.alive & (bad < divergence.PATIENCE)
         self.step += steps
         return losses
-
-    def good(self, losses: np.ndarray) -> np.ndarray:
-        """Return which of the members' losses (members, steps) are not bad."""
-        watch = self._watch()
-        start, low = watch.start[:, None], watch.low[:, None]
-        return ~divergence.is_bad(losses, start, low, np)
-
-    def ended_badly(self, steps: int) -> np.ndarray:
-        """Return which members have diverged by the end of so many steps."""
-        return ~self.alive | (self._watch().bad >= divergence.patience(steps))
-
-    def _watch(self) -> divergence.Watch:
-        """Return what is remembered of the members' losses, on the host."""
-        watches = [watch for _, watch in self._states]
-        return jax.tree.map(lambda *lanes: self._joined(lanes), *watches)
 
     def scratch_bytes(self) -> int:
         """Give the memory that a step takes beside the states, in all lanes."""
@@ -274,49 +259,32 @@ class Population:
     def replace(self, parents: Any) -> None:
         """Let member i go on from the state and hyperparameters of member parents[i].
 
-        Members that are trained one by one keep the places of those that are gone:
-        empty ones cost no time, and another number of places would compile anew.
-
         Args:
             parents: Of shape (members,); there may be fewer or more than before.
-
-        Raises:
-            ValueError: If a parent was lost by `pack`.
         """
         parents = np.asarray(parents)
-        sources = self._held(parents)
-        fewer = self.plan.width == 1 and len(parents) <= self.members
-        self.members = len(parents)
-        self.alive = self.alive[parents]
-        self._lay_out(np.arange(self.members), keep_places=fewer)
+        sources, alive = self._places[parents], self.alive[parents]
+        self.resize(len(parents))
+        self.alive = alive
         self._move(sources)
         self.hparams = jax.tree.map(lambda leaf: leaf[parents], self._hparams)
 
-    def pack(self) -> None:
-        """Put the members that are alive together, so that the others cost nothing.
+    def resize(self, members: int) -> None:
+        """Hold another number of members, whose states `restore` has yet to put back.
 
-        Those are lost, unless it is the same program that trains the rest.
+        Where they follow each other in groups, fewer ones keep the places of all: empty
+        groups cost no time, and another number of places would compile anew.
         """
-        living = np.flatnonzero(self.alive)
-        held = int(np.sum(self._places >= 0))
-        shrinks = self.plan.width == self.plan.lane_length(held)
-        order = living if shrinks else np.argsort(~self.alive, kind="stable")
-        if not len(living):
-            return
-        sources = self._places
-        self._lay_out(order, keep_places=not shrinks)
-        self._move(sources)
-        self.hparams = self._hparams
+        keeps = members <= len(self._residents) and self.plan.width < self._length
+        self.members = members
+        self.alive = np.ones(members, bool)
+        self._lay_out(keeps)
 
     def state(self, member: int) -> Any:
-        """Give a copy of the state of one member.
-
-        Raises:
-            ValueError: If it was lost by `pack`.
-        """
-        lane, row = 0, int(self._held(member))
+        """Return a copy of the state of one member."""
+        lane, row = 0, int(self._places[member])
         if self.programs.mesh is None:
-            lane, row = divmod(row, len(self._residents) // self.plan.lanes)
+            lane, row = divmod(row, self._length)
         arguments = (self._states[lane][0], np.int32(row))
         return self.programs.get("pick", 0, *arguments)(*arguments)
 
@@ -331,34 +299,19 @@ class Population:
         self._states = [from_arrays(like, lane) for lane in self._lanes(arrays)]
         self.step = step
 
-    def _held(self, members: Any) -> np.ndarray:
-        """Give the places of members."""
-        places = self._places[members]
-        require(
-            np.all(places >= 0),
-            f"members must be held, got {members}, of which `pack` gave some up. "
-            "Take the states that you need before.",
-        )
-        return places
+    def _lay_out(self, keep_places: bool = False) -> None:
+        """Give each member a place, lane by lane in turn.
 
-    def _lay_out(self, order: np.ndarray, keep_places: bool = False) -> None:
-        """Give each member in the order a place, lane by lane in turn.
-
-        With as many places as before, no program is compiled anew.
-
-        `_places` has the place of each member, or −1; `_residents` the member at each
-        place, or −1.
+        `_places` has the place of each member; `_residents` the member at each place,
+        or −1; `_length` is how many places a lane has.
         """
-        if keep_places:
-            length = len(self._residents) // self.plan.lanes
-        else:
-            self.plan = self._wanted.fitted(len(order), self.programs.mesh)
-            length = self.plan.lane_length(len(order))
-        turn = np.arange(len(order))
-        self._places = np.full(self.members, -1)
-        self._places[order] = turn % self.plan.lanes * length + turn // self.plan.lanes
-        self._residents = np.full(length * self.plan.lanes, -1)
-        self._residents[self._places[order]] = order
+        if not keep_places:
+            self.plan = self._wanted.fitted(self.members, self.programs.mesh)
+            self._length = self.plan.lane_length(self.members)
+        turn = np.arange(self.members)
+        self._places = turn % self.plan.lanes * self._length + turn // self.plan.lanes
+        self._residents = np.full(self._length * self.plan.lanes, -1)
+        self._residents[self._places] = turn
 
     def _move(self, sources: np.ndarray) -> None:
         """Fill the places: member i's state comes from the old place sources[i]."""
@@ -386,15 +339,10 @@ class Population:
         ]
 
     def _joined(self, lanes: Any) -> np.ndarray:
-        """Give an array with an axis of members, on the host; NaN or 0 for the lost."""
+        """Return an array with an axis of members, on the host."""
         if jax.process_count() > 1:
             lanes = [multihost_utils.process_allgather(x, tiled=True) for x in lanes]
-        whole = np.concatenate([np.asarray(lane) for lane in lanes])
-        found = whole[self._places]
-        lost = self._places < 0
-        if lost.any():
-            found[lost] = np.nan if np.issubdtype(found.dtype, np.floating) else 0
-        return found
+        return np.concatenate([np.asarray(lane) for lane in lanes])[self._places]
 
     def _to_train(self, steps: int) -> list[Any]:
         """Give the arguments of the training program, lane by lane."""

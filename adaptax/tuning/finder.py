@@ -23,18 +23,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from adaptax import checks
-from adaptax.tuning.execution import Population
 from adaptax.tuning.inner_schedules import require_steady
 from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.range_tests import agreement, read
-from adaptax.tuning.records import group, prefixed
 from adaptax.tuning.results import ToolResult
+from adaptax.tuning.rounds import Round, once, play
 from adaptax.tuning.scheduled_trials import (
     constants_beside,
     require_rates,
     scheduled,
 )
-from adaptax.tuning.sessions import Session, as_seeds, fit_together
+from adaptax.tuning.sessions import Session, as_seeds
 from adaptax.tuning.trials import Trial, require_trial
 
 Mode = Literal["exponential", "linear"]
@@ -220,13 +219,17 @@ def find_learning_rate(
         if done := session.finished(FinderResult):
             return done
         inner = session.require_acting(constants, [name], within_run=True, trial=trial)
-        planned = session.plan(constants, chosen, num_steps)
-        fit_together("seeds", len(chosen), planned.wave)
-        population = Population(session.programs, planned.plan, constants, chosen)
-        require_steady(
-            population, inner, name, num_steps - 1, place=".state", also=middle
+        played = play(
+            session,
+            once(Round(num_steps, None, constants, chosen, evaluate=False)),
+            horizon=num_steps,
+            together="seeds",
+            check=lambda members: require_steady(
+                members, inner, name, num_steps - 1, place=".state", also=middle
+            ),
+            best=lambda losses, _: f"loss {np.nanmin(losses, initial=np.inf):.4g}",
         )
-        losses = _losses(session, population, rates)
+        losses = played.history[0].losses
         about = session.about(seeds=chosen.tolist(), name=name, mode=mode)
         readings = [read(rates, curve, smoothing, divergence) for curve in losses]
         smoothed = np.stack([reading.smoothed for reading in readings])
@@ -254,25 +257,3 @@ def _range_test(trial: Trial, name: str, rates: np.ndarray) -> Trial:
         return {**hparams, name: jnp.asarray(rates)[step]}
 
     return scheduled(trial, hparams_at)
-
-
-def _losses(session: Session, population: Population, rates: np.ndarray) -> np.ndarray:
-    """Run to the end, or on from a checkpoint; losses of shape (seeds, steps)."""
-    losses = np.full((population.members, len(rates)), np.nan, np.float32)
-    if session.resumed is not None:
-        arrays = session.resumed.arrays
-        losses, step = arrays["losses"].copy(), session.resumed.notes["step"]
-        population.restore(group(arrays, "states"), step)
-        population.alive = arrays["alive"].copy()
-        session.report(int(np.isfinite(losses).sum()))
-
-    def arrays_now():
-        kept = {"losses": losses, "alive": population.alive}
-        return {**kept, **prefixed("states", population.saved())}
-
-    for found in population.run(len(rates) - population.step):
-        step = population.step
-        losses[:, step - found.shape[1] : step] = found
-        session.report(found.size, f"loss {np.nanmin(losses, initial=np.inf):.4g}")
-        session.save(step, arrays_now, {"step": step})
-    return losses

@@ -24,14 +24,11 @@ from jax.sharding import Mesh
 from adaptax import checks, spaces
 from adaptax.checks import require
 from adaptax.tuning.acting import differing
-from adaptax.tuning.checkpoints import Checkpoint
-from adaptax.tuning.execution import Population
 from adaptax.tuning.planning import Strategy
-from adaptax.tuning.records import group, prefixed
-from adaptax.tuning.sessions import Session, as_seeds, fit_together, stream
-from adaptax.tuning.sweep import SweepResult, best_so_far, require_room_for_runs
+from adaptax.tuning.rounds import Outcome, Round, Rule, origins, play
+from adaptax.tuning.sessions import Session, as_seeds, stream
+from adaptax.tuning.sweep import SweepResult, require_room_for_runs
 from adaptax.tuning.trials import Trial, require_trial
-from adaptax.tuning.waves import scores_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,7 +118,6 @@ def successive_halving(
     count = require_room_for_runs(space, samples, len(seed_list), num_steps)
     hparams = spaces.members(space, samples, stream(key, "space"))
     rungs = rungs_to(num_steps, count, eta, first_rung)
-    members = count * len(seed_list)
     each = jax.tree.map(lambda leaf: np.repeat(leaf, len(seed_list), axis=0), hparams)
     session = Session(
         "successive halving",
@@ -140,24 +136,82 @@ def successive_halving(
             return done
         session.require_acting(hparams, differing(hparams))
         all_seeds = np.tile(seed_list, count)
-        planned = session.plan(each, all_seeds, int(rungs[0]))
-        fit_together("configurations and seeds", members, planned.wave)
-        population = Population(session.programs, planned.plan, each, all_seeds)
-        run = _Run(session, population, len(seed_list), rungs)
-        while run.rung < len(rungs):
-            run.climb(eta)
+        rule = _halving(each, all_seeds, rungs, eta, len(seed_list))
+        history = play(
+            session,
+            rule,
+            horizon=int(rungs[0]),
+            together="configurations and seeds",
+        ).history
         about = session.about(seeds=seed_list.tolist(), num_steps=num_steps)
-        shape = (count, len(seed_list))
-        result = HalvingResult(
-            hparams,
-            run.losses.reshape(*shape, num_steps),
-            run.scores.reshape(shape),
-            {name: metric.reshape(shape) for name, metric in run.metrics.items()},
-            about,
-            rungs,
-            run.reached,
-        )
-        return session.finish(result)
+        return session.finish(_result(hparams, history, rungs, len(seed_list), about))
+
+
+def _halving(
+    each: Any, seeds: np.ndarray, rungs: np.ndarray, eta: int, per_configuration: int
+) -> Rule:
+    """Return the rule: the best 1/η of those that reached a rung go on, if they can.
+
+    Args:
+        each: The hyperparameters of every configuration, repeated for its seeds.
+        seeds: Of every run.
+        rungs: In steps, ascending.
+        eta: η.
+        per_configuration: The seeds of each configuration.
+    """
+    steps = np.diff(rungs, prepend=0).tolist()
+
+    def rule(history):
+        if not history:
+            return Round(steps[0], None, each, seeds)
+        scores = history[-1].scores.reshape(-1, per_configuration)
+        kept = _survivors(scores.mean(axis=1), eta)
+        if len(history) == len(rungs) or not len(kept):
+            return None
+        runs = kept[:, None] * per_configuration + np.arange(per_configuration)
+        parents = runs.ravel()
+        hparams = jax.tree.map(lambda leaf: leaf[parents], history[-1].hparams)
+        return Round(steps[len(history)], parents, hparams)
+
+    return rule
+
+
+def _survivors(means: np.ndarray, eta: int) -> np.ndarray:
+    """Return which configurations go on, ascending: 1/η of them, none that diverged."""
+    best = np.argsort(means, kind="stable")[: max(1, len(means) // eta)]
+    return np.sort(best[np.isfinite(means[best])])
+
+
+def _result(
+    hparams: Any,
+    history: list[Outcome],
+    rungs: np.ndarray,
+    per_configuration: int,
+    about: dict[str, Any],
+) -> HalvingResult:
+    """Lay the rungs side by side: each run has the scores of its last one."""
+    runs = len(history[0].scores)
+    losses = np.full((runs, int(rungs[-1])), np.nan, np.float32)
+    scores, reached = np.empty(runs, np.float32), np.zeros(runs, np.int32)
+    metrics = {name: np.empty(runs, np.float32) for name in history[0].metrics}
+    begun = 0
+    for rows, outcome in zip(origins(history), history, strict=True):
+        end = begun + outcome.losses.shape[1]
+        losses[rows, begun:end], scores[rows] = outcome.losses, outcome.scores
+        reached[rows] += 1
+        for name, found in outcome.metrics.items():
+            metrics[name][rows] = found
+        begun = end
+    shape = -1, per_configuration
+    return HalvingResult(
+        hparams,
+        losses.reshape(*shape, losses.shape[1]),
+        scores.reshape(shape),
+        {name: found.reshape(shape) for name, found in metrics.items()},
+        about,
+        rungs,
+        reached[::per_configuration],
+    )
 
 
 def rungs_to(
@@ -187,80 +241,3 @@ def total_cost(rungs: np.ndarray, members: int, eta: int) -> int:
         cost += members * (rung - before)
         members, before = max(1, members // eta), rung
     return cost
-
-
-class _Run:
-    """The results so far, on the host, and the population between two rungs."""
-
-    def __init__(
-        self, session: Session, population: Population, seeds: int, rungs: np.ndarray
-    ):
-        self.session, self.population = session, population
-        self.seeds, self.rungs, self.rung = seeds, rungs, 0
-        members = population.members
-        self.losses = np.full((members, int(rungs[-1])), np.nan, np.float32)
-        self.scores = np.full(members, np.inf, np.float32)
-        self.racing = np.ones(members // seeds, bool)
-        self.reached = np.zeros(members // seeds, np.int32)
-        self.metrics: dict[str, np.ndarray] = {}
-        if session.resumed is not None:
-            self._resume(session.resumed)
-
-    def climb(self, eta: int) -> None:
-        """Train to the next rung, judge, and let the best go on."""
-        population, racing = self.population, np.repeat(self.racing, self.seeds)
-        for losses in population.run(int(self.rungs[self.rung]) - population.step):
-            done = slice(population.step - losses.shape[1], population.step)
-            self.losses[racing, done] = losses[racing]
-            best = best_so_far(self.losses[:, done], population.hparams)
-            self.session.report(int(racing.sum()) * losses.shape[1], best)
-            self.session.save(population.step, self._arrays, self._notes())
-        found, metrics = scores_of(population, self.losses[:, : population.step])
-        self.scores[racing] = found[racing]
-        for name, values in metrics.items():
-            kept = self.metrics.setdefault(name, np.full_like(values, np.nan))
-            kept[racing] = values[racing]
-        self.rung += 1
-        self.reached[self.racing] = self.rung
-        self._drop(eta)
-
-    def _drop(self, eta: int) -> None:
-        """Let the best 1/η of those that reached this rung go on, if they can."""
-        means = self.scores.reshape(-1, self.seeds).mean(axis=1)
-        means = np.where(self.racing, means, np.inf)
-        keep = max(1, int(self.racing.sum()) // eta)
-        best = np.argsort(means, kind="stable")[:keep]
-        self.racing = np.isin(np.arange(len(means)), best) & np.isfinite(means)
-        if not self.racing.any():
-            self.rung = len(self.rungs)
-        elif self.rung < len(self.rungs):
-            self._gather_survivors()
-
-    def _gather_survivors(self) -> None:
-        self.population.alive = np.repeat(self.racing, self.seeds)
-        self.population.pack()
-
-    def _notes(self) -> dict[str, Any]:
-        return {"rung": self.rung, "step": self.population.step}
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return {
-            "losses": self.losses,
-            "scores": self.scores,
-            "racing": self.racing,
-            "reached": self.reached,
-            "alive": self.population.alive,
-            **prefixed("metrics", self.metrics),
-            **prefixed("states", self.population.saved()),
-        }
-
-    def _resume(self, checkpoint: Checkpoint) -> None:
-        arrays, self.rung = checkpoint.arrays, checkpoint.notes["rung"]
-        self.losses, self.scores = arrays["losses"].copy(), arrays["scores"].copy()
-        self.racing, self.reached = arrays["racing"].copy(), arrays["reached"].copy()
-        self.metrics = group(arrays, "metrics")
-        self.population.restore(group(arrays, "states"), checkpoint.notes["step"])
-        if self.rung > 0:
-            self._gather_survivors()
-        self.population.alive = arrays["alive"].copy()
-        self.session.report(int(np.isfinite(self.losses).sum()))

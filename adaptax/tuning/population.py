@@ -23,9 +23,6 @@ from adaptax import checks, spaces
 from adaptax.checks import require
 from adaptax.rates import Schedule
 from adaptax.tuning.acting import differing
-from adaptax.tuning.checkpoints import Checkpoint
-from adaptax.tuning.divergence import mean_of_good
-from adaptax.tuning.execution import Population, from_arrays, to_arrays
 from adaptax.tuning.inner_schedules import require_steady
 from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.rate_tables import held
@@ -33,13 +30,12 @@ from adaptax.tuning.records import (
     flatten_names,
     group,
     leaf_named,
-    named_like,
     prefixed,
     unflatten_names,
 )
 from adaptax.tuning.results import ToolResult
-from adaptax.tuning.sessions import Session, fit_together, stream
-from adaptax.tuning.sweep import best_so_far
+from adaptax.tuning.rounds import Played, Round, Rule, play
+from adaptax.tuning.sessions import Session, stream
 from adaptax.tuning.trials import Trial, require_trial
 
 Exploit = Literal["truncation", "tournament"]
@@ -279,18 +275,32 @@ def population_based_training(
         fixed = [name for name in differing(hparams) if name not in changed]
         inner = session.require_acting(hparams, changed, within_run=True)
         session.require_acting(hparams, fixed)
-        seeds = np.arange(count)
-        planned = session.plan(hparams, seeds, num_steps)
-        fit_together("members", count, planned.wave)
-        population = Population(session.programs, planned.plan, hparams, seeds)
         last = (num_steps - 1) // interval * interval
-        if changed:
-            name = ", ".join(changed)
-            require_steady(population, inner, name, last, may_change=True)
-        run = _Run(session, population, rules, num_steps, interval)
-        while population.step < num_steps:
-            run.go_on()
-        return session.finish(run.result())
+        played = play(
+            session,
+            rules.rule(hparams, num_steps, interval),
+            horizon=num_steps,
+            together="members",
+            check=lambda members: require_steady(
+                members, inner, ", ".join(changed), last, may_change=True
+            ),
+            keep_state=True,
+        )
+        about = session.about(num_steps=num_steps)
+        result = _result(played, interval, num_steps, about)
+        if not np.isfinite(played.history[-1].scores).any():
+            step = min(interval * len(played.history), num_steps)
+            raise PopulationDiverged(
+                f"all members have diverged by step {step}. Lower the bounds of the "
+                "space; the error has the result of the intervals before.",
+                result,
+            )
+        return session.finish(result)
+
+
+def _interval(steps: int, *given: Any) -> Round:
+    """Return a round whose runs are judged by all of its steps."""
+    return Round(steps, *given, part=steps, window=steps)
 
 
 def _changed(space: dict[str, Any], hparams: Any) -> list[str]:
@@ -318,6 +328,25 @@ class _Rules(NamedTuple):
     factors: tuple[float, float]
     resample: float
     key: jax.Array
+
+    def rule(self, hparams: Any, num_steps: int, interval: int) -> Rule:
+        """Return the rule, for the first hyperparameters; a round is an interval."""
+        members = len(jax.tree.leaves(hparams)[0])
+
+        def rule(history):
+            steps = min(interval, num_steps - len(history) * interval)
+            if not history:
+                return _interval(steps, None, hparams, np.arange(members))
+            scores = history[-1].scores
+            if steps <= 0 or not np.isfinite(scores).any():
+                return None
+            parents = self.parents(scores, len(history))
+            copied = parents != np.arange(members)
+            kept = jax.tree.map(lambda leaf: leaf[parents], history[-1].hparams)
+            varied = self.explored(kept, copied, len(history))
+            return _interval(steps, parents, varied)
+
+        return rule
 
     def parents(self, scores: np.ndarray, interval: int) -> np.ndarray:
         """Choose from whom each member goes on; at least one score is finite."""
@@ -362,118 +391,27 @@ class _Rules(NamedTuple):
         return np.random.default_rng([*words, number])
 
 
-class _Run:
-    """A population and its history, on the host."""
-
-    def __init__(
-        self,
-        session: Session,
-        population: Population,
-        rules: _Rules,
-        num_steps: int,
-        interval: int,
-    ):
-        self.session, self.population, self.rules = session, population, rules
-        self.num_steps, self.interval = num_steps, interval
-        members = population.members
-        self.losses = np.full((members, num_steps), np.nan, np.float32)
-        self.hparams = [population.hparams]
-        self.parents = [np.arange(members)]
-        self.scores: list[np.ndarray] = []
-        self.metrics: list[dict[str, np.ndarray]] = []
-        self.best: Any = None
-        if session.resumed is not None:
-            self._resume(session.resumed)
-
-    def go_on(self) -> None:
-        """Train to the end of the interval, judge, exploit and explore."""
-        population, begun = self.population, len(self.scores) * self.interval
-        end = min(begun + self.interval, self.num_steps)
-        for losses in population.run(end - population.step):
-            done = slice(population.step - losses.shape[1], population.step)
-            self.losses[:, done] = losses
-            best = best_so_far(losses, population.hparams)
-            self.session.report(losses.size, best)
-            notes = {"step": population.step}
-            self.session.save(population.step, self._arrays, notes)
-        found, metrics = population.judge()
-        if found is None:
-            losses = self.losses[:, begun:end]
-            found = mean_of_good(losses, population.good(losses), end - begun)
-        failed = population.ended_badly(end - begun) | ~np.isfinite(found)
-        scores = np.where(failed, np.inf, found)
-        if not np.isfinite(scores).any():
-            raise PopulationDiverged(
-                f"all members have diverged by step {end}. Lower the bounds of the "
-                "space; the error has the result of the intervals before.",
-                self.result(),
-            )
-        self.scores.append(scores.astype(np.float32))
-        self.metrics.append(metrics)
-        self.best = population.state(int(np.argmin(scores)))
-        if end < self.num_steps:
-            self._exchange(scores)
-
-    def _exchange(self, scores: np.ndarray) -> None:
-        population, interval = self.population, len(self.scores)
-        parents = self.rules.parents(scores, interval)
-        copied = parents != np.arange(len(parents))
-        population.replace(parents)
-        population.hparams = self.rules.explored(population.hparams, copied, interval)
-        self.parents.append(parents)
-        self.hparams.append(population.hparams)
-
-    def result(self) -> PopulationResult:
-        """Give what the finished intervals found."""
-        intervals = len(self.scores)
-        if not intervals:
-            intervals, self.scores = 1, [np.full(self.population.members, np.inf)]
-        names = self.metrics[0] if self.metrics else {}
-        return PopulationResult(
-            jax.tree.map(lambda *rows: np.stack(rows), *self.hparams[:intervals]),
-            self.losses,
-            np.stack(self.scores),
-            np.stack(self.parents[:intervals]),
-            {name: np.stack([row[name] for row in self.metrics]) for name in names},
-            self.interval,
-            self.session.about(num_steps=self.num_steps),
-            self.best,
-        )
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        rows = {
-            "hparams": [flatten_names(hparams) for hparams in self.hparams],
-            "metrics": self.metrics,
-        }
-        return {
-            "losses": self.losses,
-            "parents": np.stack(self.parents),
-            "scores": np.array(self.scores),
-            "alive": self.population.alive,
-            **prefixed("states", self.population.saved()),
-            **prefixed("best", to_arrays(self.best)),
-            **{
-                f"{name}/{index}/{key}": value
-                for name, history in rows.items()
-                for index, row in enumerate(history)
-                for key, value in row.items()
-            },
-        }
-
-    def _resume(self, checkpoint: Checkpoint) -> None:
-        arrays, population = checkpoint.arrays, self.population
-        self.losses = arrays["losses"].copy()
-        self.parents, self.scores = list(arrays["parents"]), list(arrays["scores"])
-        metrics = group(arrays, "metrics")
-        self.metrics = [group(metrics, str(i)) for i in range(len(self.scores))]
-        hparams = group(arrays, "hparams")
-        self.hparams = [
-            named_like(population.hparams, group(hparams, str(i)))
-            for i in range(len(self.parents))
-        ]
-        population.hparams = self.hparams[-1]
-        population.restore(group(arrays, "states"), checkpoint.notes["step"])
-        population.alive = arrays["alive"].copy()
-        if self.scores:
-            self.best = from_arrays(population.state(0), group(arrays, "best"))
-        self.session.report(int(np.isfinite(self.losses).sum()))
+def _result(
+    played: Played, interval: int, num_steps: int, about: dict[str, Any]
+) -> PopulationResult:
+    """Return what the intervals found, less the last one if all members diverged."""
+    history = played.history
+    losses = np.concatenate([outcome.losses for outcome in history], axis=1)
+    missing = num_steps - losses.shape[1]
+    losses = np.pad(losses, ((0, 0), (0, missing)), constant_values=np.nan)
+    fine = [one for one in history if np.isfinite(one.scores).any()] or history[:1]
+    stays = np.arange(len(losses))
+    parents = [stays if one.parents is None else one.parents for one in fine]
+    return PopulationResult(
+        jax.tree.map(lambda *rows: np.stack(rows), *(one.hparams for one in fine)),
+        losses,
+        np.stack([one.scores for one in fine]),
+        np.stack(parents),
+        {
+            name: np.stack([one.metrics[name] for one in fine])
+            for name in fine[0].metrics
+        },
+        interval,
+        about,
+        played.state,
+    )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from adaptax import checks, spaces
 from adaptax.checks import require
@@ -69,6 +70,31 @@ def scheduled(trial: Trial, hparams_at: Callable[[Any, jax.Array], Any]) -> Tria
 
     evaluate = trial.evaluate and partial(judge, trial.evaluate)
     return Trial(init, advance, evaluate, trial.data)
+
+
+def following_tables(trial: Trial, name: str) -> Trial:
+    """Let one hyperparameter follow a table.
+
+    The hyperparameters are then a dict of the `constants` and the `rates` (steps,).
+    """
+
+    def hparams_at(hparams, step):
+        return {**hparams["constants"], name: hparams["rates"][step]}
+
+    return scheduled(trial, hparams_at)
+
+
+def along(constants: Any, rates: np.ndarray) -> dict[str, Any]:
+    """Return the hyperparameters of runs along tables.
+
+    Args:
+        constants: Arrays of shape (1,).
+        rates: (runs, steps).
+    """
+    constants = jax.tree.map(
+        lambda leaf: np.repeat(leaf, len(rates), axis=0), constants
+    )
+    return {"constants": constants, "rates": rates}
 
 
 def require_rates(low: float, high: float) -> None:

@@ -19,8 +19,9 @@ many runs, has as many finalists, and is chosen and judged with the same seeds.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from os import PathLike
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -35,12 +36,19 @@ from adaptax.rates import Schedule
 from adaptax.tuning import evolution, tables
 from adaptax.tuning.cosine_baselines import CosineBaseline, cosine_grid, drawn_cosines
 from adaptax.tuning.evolution import Algorithm, Evolution, mirrored
+from adaptax.tuning.execution import Population
+from adaptax.tuning.inner_schedules import InnerSchedules, require_steady
 from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.rate_tables import interpolated
 from adaptax.tuning.records import group, prefixed
 from adaptax.tuning.results import ToolResult
-from adaptax.tuning.schedule_runs import ScheduleRuns, along, following_tables
-from adaptax.tuning.scheduled_trials import constants_beside, require_rates
+from adaptax.tuning.rounds import Outcome, Round, play
+from adaptax.tuning.scheduled_trials import (
+    along,
+    constants_beside,
+    following_tables,
+    require_rates,
+)
 from adaptax.tuning.sessions import Session, stream
 from adaptax.tuning.trials import Trial, require_trial
 
@@ -286,11 +294,31 @@ def search_schedule(
             return done
         first = {**constants, name: np.array([low], np.float32)}
         inner = session.require_acting(first, [name], within_run=True, trial=trial)
-        runs = ScheduleRuns(session, constants, low, population * seeds, num_steps)
-        runs.require_steady(inner, name, math.sqrt(low * high))
-        search = _Search(runs, settings, stream(key, "evolution"))
-        search.evolve()
-        return session.finish(search.result())
+        search = _Search(settings, constants, stream(key, "evolution"))
+        played = play(
+            session,
+            search,
+            horizon=num_steps,
+            check=partial(_require_steady, settings, constants, inner),
+            best=lambda *_: search.best,
+        )
+        about = session.about(**settings._asdict())
+        return session.finish(search.result(played.history, about))
+
+
+def _require_steady(
+    settings: "_Settings",
+    constants: Any,
+    inner: InnerSchedules | None,
+    members: Population,
+) -> None:
+    """Raise if schedules inside the trial change the rate; see there."""
+    rate = math.sqrt(settings.low * settings.high)
+    rates = np.full((members.members, settings.num_steps), rate, np.float32)
+    first, members.hparams = members.hparams, along(constants, rates)
+    last = settings.num_steps - 1
+    require_steady(members, inner, settings.name, last, place=".state")
+    members.hparams = first
 
 
 class _Settings(NamedTuple):
@@ -363,78 +391,129 @@ class _Settings(NamedTuple):
 
 
 class _Search:
-    """The search so far, on the host."""
+    """The rule: the generations, the cosines, the choice, and the verdict.
 
-    def __init__(self, runs: ScheduleRuns, settings: _Settings, key: jax.Array):
-        self.runs, self.settings, self._key = runs, settings, key
+    `best` is what there is to show of the generations so far.
+    """
+
+    def __init__(self, settings: _Settings, constants: Any, key: jax.Array):
+        """Begin with constant rates.
+
+        Args:
+            settings: The arguments.
+            constants: The other hyperparameters, arrays of shape (1,).
+            key: Of the strategy.
+        """
+        self.settings, self._constants, self._key = settings, constants, key
         shape = settings.generations, settings.population
         self.history = np.full(shape, np.inf, np.float32)
         self.candidates = np.zeros((*shape, settings.knots), np.float32)
-        constants = np.linspace(*settings.log_bounds, settings.population)
-        self.candidates[0] = constants[:, None]
+        first = np.linspace(*settings.log_bounds, settings.population)
+        self.candidates[0] = first[:, None]
         self.means = np.zeros((settings.generations, settings.knots), np.float32)
+        self.best = ""
+        self._told = 0
         self._evolution: Evolution | None = None
-        runs.also = self._arrays
 
-    def evolve(self) -> None:
-        """Train one generation after the other, or go on from a checkpoint."""
-        settings = self.settings
-        self._train(0)
-        best = int(self.history[0].argmin())
-        if not np.isfinite(self.history[0, best]):
-            raise FloatingPointError(
-                f"every constant rate from {settings.low:.2g} to {settings.high:.2g} "
-                "diverged: lower low."
-            )
-        self.means[0] = first = self.candidates[0, best]
-        strategy = Evolution(settings.algorithm, settings.population, first, self._key)
-        self._evolution = strategy
-        self._resume(strategy)
-        for generation in range(1, settings.generations):
-            new = generation > strategy.generation
-            if new:
-                asked = strategy.ask()
-                self.candidates[generation] = mirrored(asked, *settings.log_bounds)
-            self._train(generation)
-            if new:
-                strategy.tell(self.history[generation])
-                self.means[generation] = strategy.mean
+    def __call__(self, history: Sequence[Outcome]) -> Round | None:
+        """Return the next round.
 
-    def result(self) -> SearchResult:
-        """Choose among the finalists, and judge the winner."""
-        settings, runs, steps = self.settings, self.runs, self.settings.num_steps
-        finalists, (cosines, cosine_rates) = self._finalists(), self._best_cosines()
-        rates = np.concatenate([_drawn(finalists, steps), cosine_rates])
-        scores = runs.score("choice", rates, settings.fresh(0)).mean(axis=1)
-        count = len(finalists)
-        chosen = [int(scores[:count].argmin())]
-        if settings.baseline:
-            chosen.append(count + int(scores[count:].argmin()))
-        judged = runs.train("verdict", rates[chosen], settings.fresh(1))
-        baseline = None
-        if settings.baseline:
-            peak, share = cosines[chosen[1] - count].tolist()
-            baseline = CosineBaseline(peak, share, *judged.of(1))
+        Raises:
+            FloatingPointError: If every constant rate diverged, or the strategy did.
+        """
+        settings, done = self.settings, len(history)
+        for generation in range(self._told, min(done, settings.generations)):
+            self._tell(generation, _means(history[generation], settings.population))
+        if done < settings.generations:
+            rates = _drawn(self.candidates[done], settings.num_steps)
+            return self._round(rates, settings.seeds_of(done), keep=False)
+        stage = done - settings.generations + (not settings.baseline)
+        if stage == 0:
+            seeds = np.arange(settings.cosines[1], dtype=np.uint32)
+            return self._round(self._cosine_rates, seeds, keep=False)
+        if stage == 1:
+            return self._round(self._choices(history), settings.fresh(0), keep=False)
+        if stage == 2:
+            rates = self._choices(history)[self._chosen(history)]
+            return self._round(rates, settings.fresh(1))
+        return None
+
+    def result(self, history: list[Outcome], about: dict[str, Any]) -> SearchResult:
+        """Return what was found."""
+        verdict, chosen = history[-1], self._chosen(history)
+        seeds = self.settings.fresh_seeds
+
+        def of(place):
+            rows = slice(place * seeds, (place + 1) * seeds)
+            metrics = {name: found[rows] for name, found in verdict.metrics.items()}
+            return verdict.losses[rows], verdict.scores[rows], metrics
+
+        finalists, baseline = self._finalists(), None
+        if self.settings.baseline:
+            grid, _ = self.settings.cosines
+            best = self._best_cosines(history)[chosen[1] - len(finalists)]
+            peak, share = grid[best].tolist()
+            baseline = CosineBaseline(peak, share, *of(1))
         return SearchResult(
             finalists[chosen[0]],
-            *judged.of(0),
+            *of(0),
             self.history,
             self.candidates,
             baseline,
-            runs.session.about(**settings._asdict()),
+            about,
         )
 
-    def _train(self, generation: int) -> None:
-        settings, best = self.settings, self.history.min()
-        self.history[generation] = self.runs.score(
-            f"generation {generation}",
-            _drawn(self.candidates[generation], settings.num_steps),
-            settings.seeds_of(generation),
-            f"score {best:.4g}" if np.isfinite(best) else "",
-        ).mean(axis=1)
+    def _round(self, rates: np.ndarray, seeds: np.ndarray, keep: bool = True) -> Round:
+        """Return a round in which every schedule is trained with every seed."""
+        hparams = along(self._constants, np.repeat(rates, len(seeds), axis=0))
+        every_seed = np.tile(seeds, len(rates))
+        return Round(self.settings.num_steps, None, hparams, every_seed, keep=keep)
+
+    def _tell(self, generation: int, scores: np.ndarray) -> None:
+        """Take the scores of a generation, and ask for the next one."""
+        settings = self.settings
+        self.history[generation] = scores
+        if self._evolution is None:
+            best = int(scores.argmin())
+            if not np.isfinite(scores[best]):
+                raise FloatingPointError(
+                    f"every constant rate from {settings.low:.2g} to "
+                    f"{settings.high:.2g} diverged: lower low."
+                )
+            self.means[0] = first = self.candidates[0, best]
+            self._evolution = Evolution(
+                settings.algorithm, settings.population, first, self._key
+            )
+        else:
+            self._evolution.tell(scores)
+            self.means[generation] = self._evolution.mean
+        self._told = generation + 1
+        self.best = f"score {self.history.min():.4g}"
+        if self._told < settings.generations:
+            asked = self._evolution.ask()
+            self.candidates[self._told] = mirrored(asked, *settings.log_bounds)
+
+    def _choices(self, history: Sequence[Outcome]) -> np.ndarray:
+        """Return the rates, at every step, of the finalists and the best cosines."""
+        finalists = _drawn(self._finalists(), self.settings.num_steps)
+        if not self.settings.baseline:
+            return finalists
+        best = self._best_cosines(history)
+        return np.concatenate([finalists, self._cosine_rates[best]])
+
+    def _chosen(self, history: Sequence[Outcome]) -> list[int]:
+        """Return the best finalist, and the best cosine, by their places."""
+        settings = self.settings
+        place = settings.generations + settings.baseline
+        count = settings.finalists
+        scores = _means(history[place], count * (1 + settings.baseline))
+        chosen = [int(scores[:count].argmin())]
+        if settings.baseline:
+            chosen.append(count + int(scores[count:].argmin()))
+        return chosen
 
     def _finalists(self) -> np.ndarray:
-        """Give the log-rates of the finalists, (finalists, knots)."""
+        """Return the log-rates of the finalists, (finalists, knots)."""
         some = -(-self.settings.generations // 3)
         means = np.stack([self.means[-1], self.means[-some:].mean(axis=0)])
         generations = np.arange(len(self.history))[-_LAST:]
@@ -446,41 +525,20 @@ class _Search:
             ]
         )
 
-    def _best_cosines(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return those with the least mean scores.
+    @cached_property
+    def _cosine_rates(self) -> np.ndarray:
+        """The rates of all cosines at every step, (cosines, steps)."""
+        return drawn_cosines(self.settings.cosines[0], self.settings.num_steps)
 
-        Returns:
-            Their peaks and warm-up shares (cosines, 2), and their rates (cosines,
-            steps); without a baseline, none.
-        """
-        num_steps = self.settings.num_steps
-        if not self.settings.baseline:
-            return np.zeros((0, 2)), np.zeros((0, num_steps), np.float32)
-        grid, seeds = self.settings.cosines
-        rates = drawn_cosines(grid, num_steps)
-        every = np.arange(seeds, dtype=np.uint32)
-        scores = self.runs.score("cosines", rates, every).mean(axis=1)
-        best = np.argsort(scores, kind="stable")[: self.settings.finalists]
-        return grid[best], rates[best]
+    def _best_cosines(self, history: Sequence[Outcome]) -> np.ndarray:
+        """Return which cosines have the least mean scores, the best first."""
+        scores = _means(history[self.settings.generations], len(self._cosine_rates))
+        return np.argsort(scores, kind="stable")[: self.settings.finalists]
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        """Give what a checkpoint is to keep, beside the scores of what was trained."""
-        if self._evolution is None:
-            return {}
-        return {
-            "candidates": self.candidates,
-            "means": self.means,
-            "told": np.asarray(self._evolution.generation),
-            **prefixed("strategy", self._evolution.saved()),
-        }
 
-    def _resume(self, strategy: Evolution) -> None:
-        resumed = self.runs.session.resumed
-        kept = {} if resumed is None else group(resumed.arrays, "also")
-        if kept:
-            self.candidates = kept["candidates"].copy()
-            self.means = kept["means"].copy()
-            strategy.restore(group(kept, "strategy"), int(kept["told"]))
+def _means(outcome: Outcome, schedules: int) -> np.ndarray:
+    """Return the mean scores over the seeds, (schedules,)."""
+    return outcome.scores.reshape(schedules, -1).mean(axis=1)
 
 
 def _drawn(log_rates: np.ndarray, num_steps: int) -> np.ndarray:

@@ -46,7 +46,8 @@ _HELD_SECONDS = 3  # JAX notices the death of a process after 100 s, or as it is
 class Session:
     """One run of a tool, from its first step or from where a checkpoint left it.
 
-    A context manager. `resumed` is the checkpoint that it goes on from, or `None`.
+    A context manager. `resumed` is the checkpoint that it goes on from, or `None`;
+    `hparams` are those of some members.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Session:
         self._holds = Pace() if several else None
         self._held: tuple[int, dict[str, np.ndarray], dict[str, Any]] | None = None
         self._timer = threading.Timer(0, self._rescue)
-        self._hparams, self._total, self._done = hparams, total, 0
+        self.hparams, self._total, self._done = hparams, total, 0
         self._step = 0 if self.resumed is None else self.resumed.step
 
     def _described(self, hparams: Any, facts: dict[str, Any]) -> dict[str, Any]:
@@ -292,14 +293,14 @@ class Session:
         fields = vars(found)
         if "hparams" in fields:
             named = flatten_names(fields["hparams"])
-            changes["hparams"] = named_like(self._hparams, named)
+            changes["hparams"] = named_like(self.hparams, named)
         if "state" in fields:
-            changes["state"] = self._state(group(arrays, "state"))
+            changes["state"] = self.state_of(group(arrays, "state"))
         return dataclasses.replace(found, **changes)
 
-    def _state(self, arrays: dict[str, np.ndarray]) -> Any:
+    def state_of(self, arrays: dict[str, np.ndarray]) -> Any:
         """Return one member's state for its arrays by name."""
-        like, _ = first_state(self.programs, self._hparams, np.zeros(1, np.uint32))
+        like, _ = first_state(self.programs, self.hparams, np.zeros(1, np.uint32))
         return from_arrays(like, arrays)
 
     def about(self, **facts: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ of each other: results depend on the plan only through rounding.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -21,7 +20,6 @@ from adaptax.checks import require
 from adaptax.tuning import tables
 from adaptax.tuning.acting import differing
 from adaptax.tuning.bands import Band, band
-from adaptax.tuning.divergence import mean_of_good
 from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.records import (
     flatten_names,
@@ -31,9 +29,9 @@ from adaptax.tuning.records import (
     unflatten_names,
 )
 from adaptax.tuning.results import ToolResult
+from adaptax.tuning.rounds import Round, once, play
 from adaptax.tuning.sessions import Session, as_seeds, stream
 from adaptax.tuning.trials import Trial, require_trial
-from adaptax.tuning.waves import Waves
 
 
 @dataclass(frozen=True, repr=False)
@@ -249,14 +247,18 @@ def sweep(
         if done := session.finished(SweepResult):
             return done
         session.require_acting(hparams, differing(hparams))
-        wave = session.plan(each, every_seed, num_steps).wave
-        runs = Waves(session, each, every_seed, num_steps, session.resumed)
-        if session.resumed is not None:
-            session.report(int(np.isfinite(runs.losses).sum()))
-        runs.train(wave, partial(best_so_far, hparams=each), session.save)
+        runs = Round(num_steps, None, each, every_seed)
+        (outcome,) = play(session, once(runs), horizon=num_steps).history
+        shape = count, len(seed_list)
         about = session.about(seeds=seed_list.tolist(), num_steps=num_steps)
-        found = runs.finished(count, len(seed_list))
-        return session.finish(SweepResult(hparams, *found, about))
+        result = SweepResult(
+            hparams,
+            outcome.losses.reshape(*shape, num_steps),
+            outcome.scores.reshape(shape),
+            {name: found.reshape(shape) for name, found in outcome.metrics.items()},
+            about,
+        )
+        return session.finish(result)
 
 
 def require_room_for_runs(
@@ -271,12 +273,3 @@ def require_room_for_runs(
         count * seeds * each,
     )
     return count
-
-
-def best_so_far(losses: np.ndarray, hparams: Any) -> str:
-    """Name the member with the least mean of some losses (members, steps)."""
-    means = mean_of_good(losses, np.isfinite(losses), losses.shape[1])
-    member = int(means.argmin())
-    named = flatten_names(hparams).items()
-    at = ", ".join(f"{name} {value[member]:.3g}" for name, value in named)
-    return f"loss {means[member]:.4g} at {at}"

@@ -249,6 +249,22 @@ def test_a_single_absurd_loss_is_in_no_mean_and_sets_no_scale(outlier):
     assert watch.low[0] == 2
 
 
+def test_whole_runs_are_judged_as_step_by_step():
+    generator = np.random.default_rng(0)
+    odd = np.array([np.nan, np.inf, -np.inf, 0, 1e30, -1e30, 8e29, -3e7], np.float32)
+    losses = generator.normal(size=(60, 40)).astype(np.float32)
+    losses *= np.float32(10.0) ** generator.integers(-9, 9, (60, 1))
+    places = generator.random(losses.shape) < generator.random((60, 1))
+    losses = np.where(places, generator.choice(odd, losses.shape), losses)
+    good, bad = divergence.judged(losses)
+    for curve, fine, ending in zip(losses, good, bad, strict=True):
+        watch = jax.tree.map(lambda x: x[-1], watched(curve))
+        assert min(ending, divergence.PATIENCE) == watch.bad
+        expected = divergence.is_bad(curve, watch.start, watch.low)
+        np.testing.assert_array_equal(~fine, expected)
+    assert 0 < np.mean(bad > 0) < 1
+
+
 @pytest.mark.parametrize(
     ("losses", "diverged"),
     [

@@ -44,14 +44,10 @@ def test_losses_that_are_not_finite_never_reach_a_strategy(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_restored_strategy_goes_on_with_the_same_bits(algorithm):
+def test_a_strategy_that_is_told_the_same_again_gives_the_same_bits(algorithm):
     whole, other = begun(algorithm), begun(algorithm)
-    evolve(whole, 3, valley)
-    whole.ask()  # what is saved while a generation is trained is of before it
-    saved = {name: array.copy() for name, array in whole.saved().items()}
-    other.restore(saved, 3)
+    np.testing.assert_array_equal(evolve(whole, 3, valley), evolve(other, 3, valley))
     np.testing.assert_array_equal(other.ask(), whole.ask())
-    np.testing.assert_array_equal(evolve(other, 2, valley), evolve(whole, 2, valley))
 
 
 def test_candidates_depend_on_the_key_and_the_generation():
@@ -81,7 +77,6 @@ def test_mirrors_are_continuous_and_leave_what_is_inside():
 
 def test_a_strategy_that_diverged_says_so():
     strategy = begun("CMA_ES")
-    arrays = {name: array * np.nan for name, array in strategy.saved().items()}
-    strategy.restore(arrays, 1)
+    strategy._state = strategy._state.replace(mean=strategy._state.mean * np.nan)
     with pytest.raises(FloatingPointError, match="another algorithm"):
         strategy.ask()

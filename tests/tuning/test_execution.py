@@ -130,10 +130,11 @@ def test_one_compilation_serves_any_number_of_steps_and_all_that_happens_between
     assert max(more) <= BUFFER
     members.replace([0, 0, 2, 3, 4])
     members.hparams = {"learning_rate": np.full(5, 0.1, np.float32)}
-    members.alive[3] = False
-    members.pack()
+    members.replace([0, 2, 4])
     trained(members, 3)
     restored = population(programs, Plan(2, 1))
+    restored.resize(3)
+    restored.hparams = members.hparams
     restored.restore(members.saved(), members.step)
     trained(restored, 2)
     names = [compilation.name for compilation in programs.compilations]
@@ -225,52 +226,27 @@ def test_replaced_members_go_on_as_their_parents_would(programs, plan, parents):
 
 
 @pytest.mark.parametrize("plan", [*FEW_PLANS, Plan(3, 2), Plan(1, 2)], ids=str)
-def test_packing_changes_nothing_for_the_members_that_are_alive(programs, alone, plan):
+def test_fewer_members_go_on_as_before(programs, alone, plan):
     members = population(programs, plan)
     trained(members, 4)
-    members.alive[[0, 3]] = False
-    members.pack()
+    members.replace([1, 2, 4])
     middle = trained(members, 4)
-    members.alive[2] = False
-    members.pack()
+    members.replace([0, 2])
     end = trained(members, 2 * STEPS - 8)
-    np.testing.assert_allclose(middle[[1, 2, 4]], alone[0][[1, 2, 4], 4:8], rtol=1e-4)
-    np.testing.assert_allclose(end[[1, 4]], alone[0][[1, 4], 8:], rtol=1e-4)
-    assert np.isnan(middle[[0, 3]]).all()
-    assert np.isnan(end[[0, 2, 3]]).all()
+    np.testing.assert_allclose(middle, alone[0][[1, 2, 4], 4:8], rtol=1e-4)
+    np.testing.assert_allclose(end, alone[0][[1, 4], 8:], rtol=1e-4)
     scores, _ = members.judge()
     assert scores is not None
-    np.testing.assert_allclose(scores[[1, 4]], alone[1][0][[1, 4]], rtol=1e-4)
-    assert np.isnan(scores[[0, 2, 3]]).all()
-    members.replace([1, 4])
-    np.testing.assert_allclose(members.judge()[0], scores[[1, 4]], rtol=1e-6)
+    np.testing.assert_allclose(scores, alone[1][0][[1, 4]], rtol=1e-4)
 
 
-def test_packing_again_and_again_narrows_what_is_side_by_side(programs):
+def test_fewer_and_fewer_members_narrow_what_is_side_by_side(programs):
     members = population(programs, Plan(5, 1))
     widths = []
-    for lost in (0, 3, 2):
-        members.alive[lost] = False
-        members.pack()
+    for left in (4, 3, 2):
+        members.replace(np.arange(left))
         widths.append(members.plan.width)
     assert widths == [4, 3, 2]
-    members.alive[:] = False
-    members.pack()
-    assert np.isnan(trained(members, 2)).all()
-
-
-def test_members_given_up_by_packing_can_not_be_taken_back(programs):
-    members = population(programs, Plan(3, 2))
-    trained(members, 4)
-    before = [np.asarray(members.state(member).params) for member in range(5)]
-    members.alive[[0, 1, 3]] = False
-    members.pack()
-    for member in (2, 4):
-        np.testing.assert_array_equal(members.state(member).params, before[member])
-    with pytest.raises(ValueError, match="gave some up"):
-        members.state(0)
-    with pytest.raises(ValueError, match="gave some up"):
-        members.replace([2, 3])
 
 
 # What is saved.
@@ -293,17 +269,16 @@ def test_what_was_saved_goes_on_bit_by_bit_in_another_process(plan):
         np.testing.assert_array_equal(restored.saved()[name], array)
 
 
-def test_what_a_packed_population_saved_can_be_restored(programs, alone):
+def test_what_fewer_members_saved_can_be_restored_under_another_plan(programs, alone):
     members = population(programs, Plan(5, 1))
-    members.alive[1] = False
-    members.pack()
+    kept = [0, 2, 3, 4]
+    members.replace(kept)
     trained(members, 4)
     restored = population(programs, Plan(2, 2))
+    restored.resize(4)
+    restored.hparams = members.hparams
     restored.restore(members.saved(), members.step)
-    restored.alive = members.alive.copy()
-    losses = trained(restored, 4)
-    kept = [0, 2, 3, 4]
-    np.testing.assert_allclose(losses[kept], alone[0][kept, 4:8], rtol=1e-4)
+    np.testing.assert_allclose(trained(restored, 4), alone[0][kept, 4:8], rtol=1e-4)
 
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
@@ -328,7 +303,7 @@ def test_a_mesh_of_devices_gives_the_same(programs, spread_programs, count, widt
     hparams = {"learning_rate": WITH_ONE_LOST["learning_rate"][rows]}
 
     def story(programs, plan):
-        """Train, lose a member, copy, pack, save and restore."""
+        """Train, copy, lose a member, save and restore, and go on with fewer."""
         members = Population(programs, plan, hparams, np.arange(count))
         parts = [trained(members, 4)]
         alive = members.alive
@@ -336,11 +311,11 @@ def test_a_mesh_of_devices_gives_the_same(programs, spread_programs, count, widt
         members.replace(parents)
         parts.append(trained(members, 3))
         members.alive[1] = False
-        members.pack()
         parts.append(trained(members, 3))
         restored = Population(programs, plan, members.hparams, np.arange(count))
         restored.restore(members.saved(), members.step)
         restored.alive = members.alive.copy()
+        restored.replace(np.delete(np.arange(count), 1))
         parts.append(trained(restored, 2))
         scores, metrics = restored.judge()
         first = jax.tree.map(np.asarray, restored.state(0).params)

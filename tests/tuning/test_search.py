@@ -13,9 +13,10 @@ from lines import X, Y, line_trial
 import adaptax
 from adaptax import plots, spaces
 from adaptax.tuning.cosine_baselines import cosine_grid, drawn_cosines
-from adaptax.tuning.schedule_runs import ScheduleRuns
+from adaptax.tuning.search import _Search
 
 STEPS, KNOTS = 24, 3
+STAGES = "cosines", "choice", "verdict"
 
 
 def mean_squared_error(w, held_out):
@@ -54,14 +55,14 @@ def stages():
 
 @pytest.fixture(scope="module")
 def found(stages):
-    train = ScheduleRuns.train
+    make, names = _Search._round, iter([*map(str, range(4)), *STAGES])
 
-    def spied(self, stage, rates, seeds, best=""):
-        stages[stage] = rates, seeds
-        return train(self, stage, rates, seeds, best)
+    def spied(self, rates, seeds, keep=True):
+        stages[next(names)] = rates, seeds
+        return make(self, rates, seeds, keep)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ScheduleRuns, "train", spied)
+        patched.setattr(_Search, "_round", spied)
         return run()
 
 
@@ -86,7 +87,7 @@ def test_the_baseline_trained_anew_gives_the_promised_losses(found, stages):
 
 
 def test_seeds_are_common_to_a_generation_and_fresh_where_it_is_judged(stages):
-    generations = [stages[f"generation {g}"][1].tolist() for g in range(4)]
+    generations = [stages[str(g)][1].tolist() for g in range(4)]
     assert generations == [[0, 1], [2, 3], [4, 5], [6, 7]]
     searched = {seed for seeds in generations for seed in seeds}
     searched |= set(stages["cosines"][1].tolist())
