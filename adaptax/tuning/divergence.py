@@ -26,6 +26,8 @@ FACTOR = 1e6
 PATIENCE = 20
 ENDING = 3
 
+_AT_ONCE = 2**20  # losses that are judged at once, in a dozen arrays of their size
+
 
 class Watch(NamedTuple):
     """What is remembered of a run's losses: float32 scalars, and int32 `bad`.
@@ -82,6 +84,13 @@ def judged(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Which of the losses are good, seen from the end, (runs, steps); and how many bad
         steps in a row each run ends with, (runs,).
     """
+    some = max(1, _AT_ONCE // losses.shape[1])
+    parts = [_judged(losses[at : at + some]) for at in range(0, len(losses), some)]
+    good, bad = zip(*parts, strict=True)
+    return np.concatenate(good), np.concatenate(bad)
+
+
+def _judged(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     finite = np.isfinite(losses)
     newest = np.maximum.accumulate(np.where(finite, np.arange(losses.shape[1]), -1), 1)
     filled = np.take_along_axis(losses, np.maximum(newest, 0), axis=1)
