@@ -125,11 +125,13 @@ from adaptax.tuning import PopulationDiverged as PopulationDiverged
 from adaptax.tuning import PopulationResult as PopulationResult
 from adaptax.tuning import SearchResult as SearchResult
 from adaptax.tuning import Shared as Shared
+from adaptax.tuning import StoppingResult as StoppingResult
 from adaptax.tuning import SweepResult as SweepResult
 from adaptax.tuning import Trial as Trial
 from adaptax.tuning import TrialState as TrialState
 from adaptax.tuning import branch as branch
 from adaptax.tuning import find_learning_rate as find_learning_rate
+from adaptax.tuning import median_stopping as median_stopping
 from adaptax.tuning import nnx_trial as nnx_trial
 from adaptax.tuning import population_based_training as population_based_training
 from adaptax.tuning import search_schedule as search_schedule

@@ -16,6 +16,8 @@ from adaptax.tuning.population import (
 )
 from adaptax.tuning.search import SearchResult as SearchResult
 from adaptax.tuning.search import search_schedule as search_schedule
+from adaptax.tuning.stopping import StoppingResult as StoppingResult
+from adaptax.tuning.stopping import median_stopping as median_stopping
 from adaptax.tuning.sweep import SweepResult as SweepResult
 from adaptax.tuning.sweep import sweep as sweep
 from adaptax.tuning.trials import Shared as Shared

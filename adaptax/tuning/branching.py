@@ -16,7 +16,7 @@ is to means of the losses, and the best branch itself goes on.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -30,11 +30,7 @@ from adaptax.tuning.inner_schedules import require_steady
 from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.rate_tables import held
 from adaptax.tuning.records import (
-    flatten_names,
-    group,
     leaf_named,
-    prefixed,
-    unflatten_names,
 )
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Outcome, Played, Round, curves, play
@@ -67,6 +63,7 @@ class BranchResult(ToolResult):
         "stage_steps": "",
         "hparams/": "stages branches",
     }
+    ROWS: ClassVar[str] = "stages branches"
 
     hparams: Any
     explored: np.ndarray
@@ -93,31 +90,6 @@ class BranchResult(ToolResult):
     def schedule(self, name: str = "learning_rate") -> Schedule:
         """Give a hyperparameter of the run as a schedule, constant for each stage."""
         return held(leaf_named(self.best, name), self.stage_steps)
-
-    def record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the arrays, by name, and the facts that a file keeps."""
-        arrays = {
-            "explored": self.explored,
-            "forecasts": self.forecasts,
-            "chosen": self.chosen,
-            "losses": self.losses,
-            "stage_steps": np.asarray(self.stage_steps),
-            **prefixed("hparams", flatten_names(self.hparams)),
-        }
-        return arrays, self.about
-
-    @classmethod
-    def of_record(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
-        """Undo `record`; hyperparameters come back as nested dicts."""
-        return cls(
-            unflatten_names(group(arrays, "hparams")),
-            arrays["explored"],
-            arrays["forecasts"],
-            arrays["chosen"],
-            arrays["losses"],
-            int(arrays["stage_steps"]),
-            about,
-        )
 
 
 def branch(

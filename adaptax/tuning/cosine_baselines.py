@@ -32,6 +32,13 @@ class CosineBaseline(Result):
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("score",)
+    AXES: ClassVar[dict[str, str]] = {
+        "peak": "",
+        "warmup_share": "",
+        "losses": "seeds steps",
+        "scores": "seeds",
+        "metrics/": "seeds",
+    }
 
     peak: float
     warmup_share: float

@@ -82,6 +82,7 @@ class FinderResult(ToolResult):
         "losses": "seeds steps",
         "smoothed": "seeds steps",
     }
+    ROWS: ClassVar[str] = "seeds steps"
     RECOMMENDED: ClassVar[str] = "valley"
 
     learning_rates: np.ndarray
@@ -106,26 +107,12 @@ class FinderResult(ToolResult):
             name=self.about["name"],
         )
 
-    def record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the arrays, by name, and the facts that a file keeps."""
-        arrays = {
-            "learning_rates": self.learning_rates,
-            "losses": self.losses,
-            "smoothed": self.smoothed,
-        }
-        found = {
-            "suggestions": self.suggestions,
-            "spread": self.spread,
-            "status": self.status,
-        }
-        return arrays, {**found, "about": self.about}
-
     @classmethod
     def of_record(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
         """Undo `record`."""
         ends = about["spread"].items()
         spread = {name: pair and tuple(pair) for name, pair in ends}
-        return cls(**arrays, **{**about, "spread": spread})
+        return super().of_record(arrays, {**about, "spread": spread})
 
 
 def find_learning_rate(

@@ -15,19 +15,19 @@ All members reach a rung together, so nothing is promoted too early.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from adaptax import checks, spaces
+from adaptax import checks
 from adaptax.checks import require
 from adaptax.tuning.acting import differing
 from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rounds import Outcome, Round, Rule, origins, play
-from adaptax.tuning.sessions import Session, as_seeds, stream
-from adaptax.tuning.sweep import SweepResult, require_room_for_runs
+from adaptax.tuning.sessions import Session
+from adaptax.tuning.sweep import Configurations, SweepResult, configurations
 from adaptax.tuning.trials import Trial, require_trial
 
 
@@ -47,7 +47,6 @@ class HalvingResult(SweepResult):
         "rungs": "rungs",
         "reached": "members",
     }
-    EXTRA = ("rungs", "reached")
 
     rungs: np.ndarray
     reached: np.ndarray
@@ -60,6 +59,37 @@ class HalvingResult(SweepResult):
         """
         means = self.scores.mean(axis=1)
         return np.lexsort((means, -self.reached, ~np.isfinite(means)))
+
+    @classmethod
+    def of_history(
+        cls,
+        runs: Configurations,
+        history: list[Outcome],
+        rungs: np.ndarray,
+        about: dict[str, Any],
+    ) -> Self:
+        """Lay the rungs side by side: each run has the scores of its last one."""
+        count, (_, seeds) = len(runs.run_seeds), runs.shape
+        losses = np.full((count, int(rungs[-1])), np.nan, np.float32)
+        scores, reached = np.empty(count, np.float32), np.zeros(count, np.int32)
+        metrics = {name: np.empty(count, np.float32) for name in history[0].metrics}
+        begun = 0
+        for rows, outcome in zip(origins(history), history, strict=True):
+            end = begun + outcome.losses.shape[1]
+            losses[rows, begun:end], scores[rows] = outcome.losses, outcome.scores
+            reached[rows] += 1
+            for name, found in outcome.metrics.items():
+                metrics[name][rows] = found
+            begun = end
+        return cls(
+            runs.hparams,
+            losses.reshape(*runs.shape, -1),
+            scores.reshape(runs.shape),
+            {name: found.reshape(runs.shape) for name, found in metrics.items()},
+            about,
+            rungs,
+            reached[::seeds],
+        )
 
     @property
     def cost(self) -> float:
@@ -114,104 +144,81 @@ def successive_halving(
     require_trial(trial)
     num_steps = checks.length("num_steps", num_steps)
     eta = checks.length("eta", eta, at_least=2)
-    seed_list = as_seeds(seeds)
-    count = require_room_for_runs(space, samples, len(seed_list), num_steps)
-    hparams = spaces.members(space, samples, stream(key, "space"))
+    found = configurations(space, samples, seeds, num_steps, key)
+    count, per_configuration = found.shape
     rungs = rungs_to(num_steps, count, eta, first_rung)
-    each = jax.tree.map(lambda leaf: np.repeat(leaf, len(seed_list), axis=0), hparams)
     session = Session(
         "successive halving",
         trial,
-        each,
+        found.each,
         key=key,
         mesh=mesh,
         checkpoint=checkpoint,
         strategy=strategy,
         progress=progress,
-        total=len(seed_list) * total_cost(rungs, count, eta),
-        about={"hparams": hparams, "seeds": seed_list, "rungs": rungs, "eta": eta},
+        total=per_configuration * total_cost(rungs, count, eta),
+        about={
+            "hparams": found.hparams,
+            "seeds": found.seeds,
+            "rungs": rungs,
+            "eta": eta,
+        },
     )
     with session:
         if done := session.finished(HalvingResult):
             return done
-        session.require_acting(hparams, differing(hparams))
-        all_seeds = np.tile(seed_list, count)
-        rule = _halving(each, all_seeds, rungs, eta, len(seed_list))
-        history = play(
+        session.require_acting(found.hparams, differing(found.hparams))
+        played = play(
             session,
-            rule,
+            halving(found, rungs, eta),
             horizon=int(rungs[0]),
             together="configurations and seeds",
-        ).history
-        about = session.about(seeds=seed_list.tolist(), num_steps=num_steps)
-        return session.finish(_result(hparams, history, rungs, len(seed_list), about))
+        )
+        about = session.about(seeds=found.seeds.tolist(), num_steps=num_steps)
+        result = HalvingResult.of_history(found, played.history, rungs, about)
+        return session.finish(result)
 
 
-def _halving(
-    each: Any, seeds: np.ndarray, rungs: np.ndarray, eta: int, per_configuration: int
-) -> Rule:
+def halving(runs: Configurations, rungs: np.ndarray, eta: int) -> Rule:
     """Return the rule: the best 1/η of those that reached a rung go on, if they can.
 
     Args:
-        each: The hyperparameters of every configuration, repeated for its seeds.
-        seeds: Of every run.
+        runs: All configurations.
         rungs: In steps, ascending.
         eta: η.
-        per_configuration: The seeds of each configuration.
     """
     steps = np.diff(rungs, prepend=0).tolist()
 
     def rule(history):
         if not history:
-            return Round(steps[0], None, each, seeds)
-        scores = history[-1].scores.reshape(-1, per_configuration)
-        kept = _survivors(scores.mean(axis=1), eta)
-        if len(history) == len(rungs) or not len(kept):
+            return Round(steps[0], None, runs.each, runs.run_seeds)
+        if len(history) == len(rungs):
             return None
-        runs = kept[:, None] * per_configuration + np.arange(per_configuration)
-        parents = runs.ravel()
-        hparams = jax.tree.map(lambda leaf: leaf[parents], history[-1].hparams)
-        return Round(steps[len(history)], parents, hparams)
+        means = history[-1].scores.reshape(-1, len(runs.seeds)).mean(axis=1)
+        best = np.argsort(means, kind="stable")[: max(1, len(means) // eta)]
+        kept = np.sort(best[np.isfinite(means[best])])
+        return go_on(history[-1], kept, steps[len(history)], len(runs.seeds))
 
     return rule
 
 
-def _survivors(means: np.ndarray, eta: int) -> np.ndarray:
-    """Return which configurations go on, ascending: 1/η of them, none that diverged."""
-    best = np.argsort(means, kind="stable")[: max(1, len(means) // eta)]
-    return np.sort(best[np.isfinite(means[best])])
+def go_on(
+    last: Outcome, kept: np.ndarray, steps: int, seeds: int, **judged: int
+) -> Round | None:
+    """Return the round in which some configurations go on, or `None` if there is none.
 
-
-def _result(
-    hparams: Any,
-    history: list[Outcome],
-    rungs: np.ndarray,
-    per_configuration: int,
-    about: dict[str, Any],
-) -> HalvingResult:
-    """Lay the rungs side by side: each run has the scores of its last one."""
-    runs = len(history[0].scores)
-    losses = np.full((runs, int(rungs[-1])), np.nan, np.float32)
-    scores, reached = np.empty(runs, np.float32), np.zeros(runs, np.int32)
-    metrics = {name: np.empty(runs, np.float32) for name in history[0].metrics}
-    begun = 0
-    for rows, outcome in zip(origins(history), history, strict=True):
-        end = begun + outcome.losses.shape[1]
-        losses[rows, begun:end], scores[rows] = outcome.losses, outcome.scores
-        reached[rows] += 1
-        for name, found in outcome.metrics.items():
-            metrics[name][rows] = found
-        begun = end
-    shape = -1, per_configuration
-    return HalvingResult(
-        hparams,
-        losses.reshape(*shape, losses.shape[1]),
-        scores.reshape(shape),
-        {name: found.reshape(shape) for name, found in metrics.items()},
-        about,
-        rungs,
-        reached[::per_configuration],
-    )
+    Args:
+        last: The round before.
+        kept: Which of its configurations.
+        steps: See `Round`.
+        seeds: How many runs each configuration has.
+        judged: `part` and `window` of the round.
+    """
+    if not len(kept):
+        return None
+    parents = (kept[:, None] * seeds + np.arange(seeds)).ravel()
+    hparams = jax.tree.map(lambda leaf: leaf[parents], last.hparams)
+    return Round(steps, parents, hparams, **judged)
 
 
 def rungs_to(

@@ -13,7 +13,7 @@ members reach the end of an interval together, as in synchronous variants.
 
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -28,10 +28,7 @@ from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.rate_tables import held
 from adaptax.tuning.records import (
     flatten_names,
-    group,
     leaf_named,
-    prefixed,
-    unflatten_names,
 )
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Played, Round, Rule, play
@@ -63,6 +60,7 @@ class PopulationResult(ToolResult):
         "hparams/": "intervals members",
         "metrics/": "intervals members",
     }
+    ROWS: ClassVar[str] = "intervals members"
 
     hparams: Any
     losses: np.ndarray
@@ -118,49 +116,6 @@ class PopulationResult(ToolResult):
         path = np.repeat(self.ancestry(member), self.interval)
         steps = self.losses.shape[1]
         return self.losses[path[:steps], np.arange(steps)]
-
-    def to_records(self) -> list[dict[str, Any]]:
-        """Give one flat dict for each interval and member, as for a data frame."""
-        values = flatten_names(self.hparams) | prefixed("metrics", self.metrics)
-        return [
-            {
-                "interval": interval,
-                "member": member,
-                "parent": int(self.parents[interval, member]),
-                "score": float(self.scores[interval, member]),
-                **{
-                    name: value[interval, member].item()
-                    for name, value in values.items()
-                },
-            }
-            for interval in range(len(self.scores))
-            for member in range(self.scores.shape[1])
-        ]
-
-    def record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the arrays, by name, and the facts that a file keeps."""
-        arrays = {
-            "losses": self.losses,
-            "scores": self.scores,
-            "parents": self.parents,
-            "interval": np.asarray(self.interval),
-            **prefixed("hparams", flatten_names(self.hparams)),
-            **prefixed("metrics", self.metrics),
-        }
-        return arrays, self.about
-
-    @classmethod
-    def of_record(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
-        """Undo `record`; hyperparameters come back as nested dicts."""
-        return cls(
-            unflatten_names(group(arrays, "hparams")),
-            arrays["losses"],
-            arrays["scores"],
-            arrays["parents"],
-            group(arrays, "metrics"),
-            int(arrays["interval"]),
-            about,
-        )
 
 
 class PopulationDiverged(RuntimeError):

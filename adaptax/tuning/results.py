@@ -1,7 +1,7 @@
 """What the results of all tools have in common: they are shown, saved and loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any, ClassVar, Self
 
@@ -9,19 +9,25 @@ import jax
 import numpy as np
 
 from adaptax.checks import require
-from adaptax.tuning import records
+from adaptax.tuning import records, tables
+from adaptax.tuning.records import flatten_names, group, prefixed, unflatten_names
 
 _WIDTH = 88
 """What a line of a `repr` is cut to."""
 
 
 class Result:
-    """A dataclass whose `repr` is a line for each field, arrays as dtype and shape.
+    """A dataclass of arrays, shown as a line for each field, with dtype and shape.
 
-    `HEADLINES` are the properties that a reader looks for first.
+    `HEADLINES` are the properties that a reader looks for first. `AXES` has the axes of
+    the fields that are kept as arrays, "" for a number; a name that ends in "/" is that
+    of a dict of arrays, or of the pytree `hparams`. `NESTED` has the kinds of fields
+    that are results themselves, or `None`.
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ()
+    AXES: ClassVar[dict[str, str]]
+    NESTED: ClassVar[dict[str, type["Result"]]] = {}
 
     def __repr__(self) -> str:
         """Return a line for each headline and field; none of them holds an array."""
@@ -32,27 +38,96 @@ class Result:
         ]
         return ",\n".join([f"{type(self).__name__}(\n{cut[0]}", *cut[1:]]) + ",\n)"
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays, by name, that a file keeps."""
+        found: dict[str, np.ndarray] = {}
+        for name, value in vars(self).items():
+            if name in self.AXES:
+                found[name] = np.asarray(value)
+            elif f"{name}/" in self.AXES:
+                flat = flatten_names(value) if name == "hparams" else value
+                found |= prefixed(name, flat)
+            elif name in self.NESTED and value is not None:
+                found |= prefixed(name, value.arrays())
+        return found
+
+    @classmethod
+    def fields_of(cls, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Undo `arrays`; hyperparameters come back as nested dicts."""
+        found: dict[str, Any] = {}
+        for pattern, axes in cls.AXES.items():
+            name = pattern.removesuffix("/")
+            if name == pattern:
+                found[name] = arrays[name] if axes else arrays[name].item()
+                continue
+            named = group(arrays, name)
+            found[name] = unflatten_names(named) if name == "hparams" else named
+        for name, kind in cls.NESTED.items():
+            named = group(arrays, name)
+            found[name] = kind(**kind.fields_of(named)) if named else None
+        return found
+
 
 @dataclass(frozen=True, repr=False)
 class ToolResult(Result):
     """What a tool found: it is saved to one file, and loaded.
 
-    `KIND` is what such a file is called, and `AXES` has the axes of the arrays in it; a
-    name that ends in "/" stands for all that begin with it.
+    `KIND` is what such a file is called. `ROWS` has the axes of the rows in a table.
     """
 
-    AXES: ClassVar[dict[str, str]]
-
     KIND: ClassVar[str]
+    ROWS: ClassVar[str]
 
     def record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the arrays, by name, and the facts that a file keeps."""
-        raise NotImplementedError
+        facts = {name: getattr(self, name) for name in self._facts()}
+        about = vars(self)["about"]
+        return self.arrays(), {**facts, "about": about} if facts else about
 
     @classmethod
     def of_record(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
         """Undo `record`; hyperparameters come back as nested dicts."""
-        raise NotImplementedError
+        facts = about if cls._facts() else {"about": about}
+        return cls(**cls.fields_of(arrays), **facts)
+
+    @classmethod
+    def _facts(cls) -> list[str]:
+        """Return the fields, beside `about`, that are no arrays."""
+        kept = {name.removesuffix("/") for name in cls.AXES} | {"about", "state"}
+        names = [field.name for field in fields(cls)]
+        return [name for name in names if name not in kept | set(cls.NESTED)]
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return one flat dict for each row of a table, as for a data frame."""
+        columns = {name: column.tolist() for name, column in self._columns().items()}
+        rows = zip(*columns.values(), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def table(self, rows: int = 20) -> str:
+        """Return the first rows as a table to print."""
+        return tables.text(self._columns(), rows)
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        """Return what there is along the axes of the rows, (rows,) each, by name."""
+        axes = self.ROWS.split()
+        lengths: dict[str, int] = {}
+        found: dict[str, tuple[list[str], np.ndarray]] = {}
+        for name, array in self.arrays().items():
+            head, _, rest = name.partition("/")
+            own = self.AXES.get(name, self.AXES.get(f"{head}/", "")).split()
+            lengths |= dict(zip(own, array.shape, strict=False))
+            if own and set(own) <= set(axes):
+                found[rest or _one(name)] = own, array
+        shape = [lengths[axis] for axis in axes]
+        columns = dict(zip(map(_one, axes), np.indices(shape), strict=True))
+        for name, (own, array) in found.items():
+            order = np.argsort([axes.index(axis) for axis in own])
+            wide = np.expand_dims(
+                array.transpose(order),
+                [at for at, axis in enumerate(axes) if axis not in own],
+            )
+            columns[name] = np.broadcast_to(wide, shape)
+        return {name: column.ravel() for name, column in columns.items()}
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the result to one file: .json, or else .npz.
@@ -77,6 +152,15 @@ class ToolResult(Result):
             raise ValueError(
                 f"{path} must be a whole {cls.KIND}, it lacks {error}."
             ) from error
+
+
+def _one(name: str) -> str:
+    """Return what one of several things is called.
+
+    >>> [_one(name) for name in ("branches", "losses", "seeds", "chosen")]
+    ['branch', 'loss', 'seed', 'chosen']
+    """
+    return name.removesuffix("es" if name in ("branches", "losses") else "s")
 
 
 def _require_axes(

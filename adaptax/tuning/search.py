@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from os import PathLike
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,8 +40,7 @@ from adaptax.tuning.execution import Population
 from adaptax.tuning.inner_schedules import InnerSchedules, require_steady
 from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.rate_tables import interpolated
-from adaptax.tuning.records import group, prefixed
-from adaptax.tuning.results import ToolResult
+from adaptax.tuning.results import Result, ToolResult
 from adaptax.tuning.rounds import Outcome, Round, play
 from adaptax.tuning.scheduled_trials import (
     along,
@@ -52,7 +51,6 @@ from adaptax.tuning.scheduled_trials import (
 from adaptax.tuning.sessions import Session, stream
 from adaptax.tuning.trials import Trial, require_trial
 
-_ARRAYS = ("log_rates", "losses", "scores", "history", "candidates")
 _LAST = 3  # generations whose best candidates are finalists
 
 
@@ -85,6 +83,7 @@ class SearchResult(ToolResult):
         "candidates": "generations candidates knots",
         "metrics/": "seeds",
     }
+    NESTED: ClassVar[dict[str, type[Result]]] = {"baseline": CosineBaseline}
 
     log_rates: np.ndarray
     losses: np.ndarray
@@ -156,35 +155,6 @@ class SearchResult(ToolResult):
         for step, column in zip(self.knot_steps, rates.T, strict=True):
             columns[f"rate at {step}"] = column
         return tables.text(columns, rows)
-
-    def record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the arrays, by name, and the facts that a file keeps."""
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        arrays |= prefixed("metrics", self.metrics)
-        if self.baseline is not None:
-            fields = dict(vars(self.baseline))
-            arrays |= prefixed("baseline/metrics", fields.pop("metrics"))
-            arrays |= prefixed("baseline", fields)
-        return arrays, self.about
-
-    @classmethod
-    def of_record(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
-        """Undo `record`."""
-        baseline, found = None, group(arrays, "baseline")
-        if found:
-            baseline = CosineBaseline(
-                found["peak"].item(),
-                found["warmup_share"].item(),
-                found["losses"],
-                found["scores"],
-                group(found, "metrics"),
-            )
-        return cls(
-            **{name: arrays[name] for name in _ARRAYS},
-            metrics=group(arrays, "metrics"),
-            baseline=baseline,
-            about=about,
-        )
 
 
 def search_schedule(

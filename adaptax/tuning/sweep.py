@@ -9,7 +9,7 @@ of each other: results depend on the plan only through rounding.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
@@ -23,10 +23,7 @@ from adaptax.tuning.bands import Band, band
 from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.records import (
     flatten_names,
-    group,
     leaf_named,
-    prefixed,
-    unflatten_names,
 )
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Round, once, play
@@ -52,7 +49,7 @@ class SweepResult(ToolResult):
         "hparams/": "members",
         "metrics/": "members seeds",
     }
-    EXTRA: ClassVar[tuple[str, ...]] = ()
+    ROWS: ClassVar[str] = "members seeds"
 
     hparams: Any
     losses: np.ndarray
@@ -110,23 +107,12 @@ class SweepResult(ToolResult):
         return band(rates.tolist(), best, within)
 
     def to_records(self) -> list[dict[str, Any]]:
-        """Give one flat dict for each member and seed, as for a data frame."""
-        values = flatten_names(self.hparams)
-        seeds = self.about["seeds"]
+        """Return one flat dict for each member and seed, as for a data frame."""
+        rows, seeds = super().to_records(), self.about["seeds"]
+        last = self.losses[..., -1].ravel()
         return [
-            {
-                "member": member,
-                "seed": seed,
-                **{name: value[member].item() for name, value in values.items()},
-                "score": float(self.scores[member, column]),
-                **{
-                    name: float(metric[member, column])
-                    for name, metric in self.metrics.items()
-                },
-                "last_loss": float(self.losses[member, column, -1]),
-            }
-            for member in range(len(self.scores))
-            for column, seed in enumerate(seeds)
+            {**row, "seed": seeds[row["seed"]], "last_loss": float(loss)}
+            for row, loss in zip(rows, last, strict=True)
         ]
 
     def table(self, rows: int = 20) -> str:
@@ -140,29 +126,6 @@ class SweepResult(ToolResult):
         for name, metric in self.metrics.items():
             columns[name] = metric.mean(axis=1)[self.ranking]
         return tables.text(columns, rows)
-
-    def record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the arrays, by name, and the facts that a file keeps."""
-        arrays = {
-            "losses": self.losses,
-            "scores": self.scores,
-            **{name: getattr(self, name) for name in self.EXTRA},
-            **prefixed("hparams", flatten_names(self.hparams)),
-            **prefixed("metrics", self.metrics),
-        }
-        return arrays, self.about
-
-    @classmethod
-    def of_record(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
-        """Undo `record`; hyperparameters come back as nested dicts."""
-        return cls(
-            unflatten_names(group(arrays, "hparams")),
-            arrays["losses"],
-            arrays["scores"],
-            group(arrays, "metrics"),
-            about,
-            *(arrays[name] for name in cls.EXTRA),
-        )
 
 
 def sweep(
@@ -225,51 +188,81 @@ def sweep(
     """
     require_trial(trial)
     num_steps = checks.length("num_steps", num_steps)
-    seed_list = as_seeds(seeds)
-    count = require_room_for_runs(space, samples, len(seed_list), num_steps)
-    hparams = spaces.members(space, samples, stream(key, "space"))
-    members = count * len(seed_list)
-    each = jax.tree.map(lambda leaf: np.repeat(leaf, len(seed_list), axis=0), hparams)
-    every_seed = np.tile(seed_list, count)
+    found = configurations(space, samples, seeds, num_steps, key)
     session = Session(
         "sweep",
         trial,
-        each,
+        found.each,
         key=key,
         mesh=mesh,
         checkpoint=checkpoint,
         strategy=strategy,
         progress=progress,
-        total=members * num_steps,
-        about={"hparams": hparams, "seeds": seed_list, "num_steps": num_steps},
+        total=len(found.run_seeds) * num_steps,
+        about={"hparams": found.hparams, "seeds": found.seeds, "num_steps": num_steps},
     )
     with session:
         if done := session.finished(SweepResult):
             return done
-        session.require_acting(hparams, differing(hparams))
-        runs = Round(num_steps, None, each, every_seed)
+        session.require_acting(found.hparams, differing(found.hparams))
+        runs = Round(num_steps, None, found.each, found.run_seeds)
         (outcome,) = play(session, once(runs), horizon=num_steps).history
-        shape = count, len(seed_list)
-        about = session.about(seeds=seed_list.tolist(), num_steps=num_steps)
         result = SweepResult(
-            hparams,
-            outcome.losses.reshape(*shape, num_steps),
-            outcome.scores.reshape(shape),
-            {name: found.reshape(shape) for name, found in outcome.metrics.items()},
-            about,
+            found.hparams,
+            outcome.losses.reshape(*found.shape, num_steps),
+            outcome.scores.reshape(found.shape),
+            {
+                name: metric.reshape(found.shape)
+                for name, metric in outcome.metrics.items()
+            },
+            session.about(seeds=found.seeds.tolist(), num_steps=num_steps),
         )
         return session.finish(result)
 
 
-def require_room_for_runs(
-    space: dict[str, Any], samples: int | None, seeds: int, num_steps: int
-) -> int:
-    """Count the configurations of a space; refuse more runs than the host can hold."""
+class Configurations(NamedTuple):
+    """The configurations of a space, and the runs that train each with every seed.
+
+    `hparams` has a leading axis of configurations, `each` one of runs, and `run_seeds`
+    is of the same length. The runs of a configuration are next to each other.
+    """
+
+    hparams: Any
+    seeds: np.ndarray
+    each: Any
+    run_seeds: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The number of configurations, and that of seeds."""
+        runs, seeds = len(self.run_seeds), len(self.seeds)
+        return runs // seeds, seeds
+
+
+def configurations(
+    space: dict[str, Any],
+    samples: int | None,
+    seeds: int | Sequence[int],
+    num_steps: int,
+    key: Any,
+) -> Configurations:
+    """Draw the configurations; refuse more runs than the host can hold.
+
+    Args:
+        space: See `sweep`, as for the others.
+        samples: How many, if an axis is random.
+        seeds: How many, or which.
+        num_steps: Steps of the longest run.
+        key: A key or a whole number.
+    """
+    chosen = as_seeds(seeds)
     count = spaces.count_members(space, samples)
     each = LOSS_BYTES * num_steps + 8 * len(spaces.entries(space)) + 16
     require_room(
-        f"{count} configurations of space (samples={samples}) with {seeds} seeds and "
-        f"num_steps={num_steps}",
-        count * seeds * each,
+        f"{count} configurations of space (samples={samples}) with {len(chosen)} seeds "
+        f"and num_steps={num_steps}",
+        count * len(chosen) * each,
     )
-    return count
+    hparams = spaces.members(space, samples, stream(key, "space"))
+    repeated = jax.tree.map(lambda leaf: np.repeat(leaf, len(chosen), axis=0), hparams)
+    return Configurations(hparams, chosen, repeated, np.tile(chosen, count))

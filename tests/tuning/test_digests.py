@@ -44,6 +44,7 @@ TOOLS = {
     "finder": partial(adaptax.find_learning_rate, num_steps=10),
     "sweep": partial(adaptax.sweep, space=SPACE, num_steps=10),
     "halving": partial(adaptax.successive_halving, space=SPACE, num_steps=10),
+    "stopping": partial(adaptax.median_stopping, space=SPACE, num_steps=9, interval=4),
     "population": partial(
         adaptax.population_based_training,
         space={"learning_rate": log_uniform(1e-3, 0.1)},

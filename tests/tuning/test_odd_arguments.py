@@ -114,6 +114,7 @@ TAKEN = {
     },
     "sweep": SWEPT_RUN,
     "successive_halving": {**SWEPT_RUN, "eta": HUGE, "first_rung": {"None"}},
+    "median_stopping": {**SWEPT_RUN, "interval": NOTHING, "grace_steps": HUGE | {"0"}},
     "population_based_training": {
         **RUN,
         "num_steps": NOTHING,

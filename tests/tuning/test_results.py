@@ -52,6 +52,7 @@ def test_there_are_results_of_every_tool():
         "HalvingResult",
         "PopulationResult",
         "SearchResult",
+        "StoppingResult",
         "SweepResult",
     }
     assert all(
@@ -75,3 +76,30 @@ def test_a_repr_is_a_line_a_field_however_long_the_run(kind):
         assert "losses=float32[3,2,10000]," in long
     if "state" in names:
         assert "state=TrialState(3 arrays)," in long
+
+
+def test_rows_have_the_arrays_along_their_axes_and_a_table_shows_them():
+    rates = {"learning_rate": np.float32([[0.1, 0.2], [0.3, 0.4]])}
+    forecasts = np.float32([[1, 2], [3, 4]])
+    found = adaptax.BranchResult(
+        rates, np.ones((2, 2, 3)), forecasts, np.array([1, 0]), np.ones(8), 4, {}
+    )
+    rows = found.to_records()
+    assert rows[2] == {
+        "stage": 1,
+        "branch": 0,
+        "learning_rate": pytest.approx(0.3),
+        "forecast": 3.0,
+        "chosen": 0,
+    }
+    assert len(rows) == 4
+    assert "forecast" in found.table()
+
+
+def test_a_result_without_rows_has_a_table_without_rows():
+    nothing = np.zeros((0, 3), np.float32)
+    found = adaptax.FinderResult(
+        np.ones(3, np.float32), nothing, nothing, {}, {}, "flat", {}
+    )
+    assert found.to_records() == []
+    assert "loss" in found.table()

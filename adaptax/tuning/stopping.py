@@ -1,0 +1,159 @@
+"""Median stopping: whatever stays worse than the median of the others ends early.
+
+    every interval k:  r_ik = the score of configuration i in the interval
+                       i ends if  min_{j<=k} r_ij  >  median over all l of  mean_{j<=k} r_lj
+
+What is compared is the best that a configuration has shown with what is average by
+then, so that few end that would have won. Those that ended before count with the average
+of the intervals that they had. The best of those that are left always goes on.
+
+Source: Golovin et al. (2017), "Google Vizier: A Service for Black-Box Optimization",
+KDD, section 3.2.2. There a trial is compared with those that are complete; here all
+reach the end of an interval together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, ClassVar
+
+import numpy as np
+from jax.sharding import Mesh
+
+from adaptax import checks
+from adaptax.tuning.acting import differing
+from adaptax.tuning.halving import HalvingResult, go_on
+from adaptax.tuning.planning import Strategy
+from adaptax.tuning.rounds import Outcome, Round, Rule, origins, play
+from adaptax.tuning.sessions import Session
+from adaptax.tuning.sweep import Configurations, configurations
+from adaptax.tuning.trials import Trial, require_trial
+
+
+@dataclass(frozen=True, repr=False)
+class StoppingResult(HalvingResult):
+    """What median stopping found: a `HalvingResult` whose rungs are the intervals."""
+
+    KIND: ClassVar[str] = "adaptax median stopping"
+
+
+def median_stopping(
+    trial: Trial,
+    space: dict[str, Any],
+    *,
+    num_steps: int,
+    interval: int,
+    grace_steps: int = 0,
+    seeds: int | Sequence[int] = 1,
+    samples: int | None = None,
+    key: Any = 0,
+    strategy: Strategy = "auto",
+    mesh: Mesh | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: bool = True,
+) -> StoppingResult:
+    """Train all configurations, and end those that stay worse than the median.
+
+    At the end of each interval a configuration is judged by the mean over its seeds: of
+    the evaluation if the trial has one, otherwise of its losses in the interval. One
+    that has diverged does not go on.
+
+    Args:
+        trial: What to train.
+        space: As for `sweep`, as are the arguments that are not listed here.
+        num_steps: Steps of those that do not end early.
+        interval: Steps from one comparison to the next; `num_steps` at most.
+        grace_steps: No configuration ends before, but for those that diverge.
+        seeds: See `sweep`; all seeds of a configuration go on, or none.
+        samples: See `sweep`.
+        key: See `sweep`.
+        strategy: See `sweep`.
+        mesh: See `sweep`.
+        checkpoint: See `sweep`.
+        progress: See `sweep`.
+
+    Raises:
+        ValueError: If an argument is out of its range, a hyperparameter that is varied
+            does not act, all members do not fit into the memory together, or the folder
+            has a checkpoint of other arguments.
+        KeyError: If the trial reads a hyperparameter that is not there.
+        OSError: If the folder cannot be written, or another process is using it.
+    """
+    require_trial(trial)
+    num_steps = checks.length("num_steps", num_steps)
+    interval = checks.length("interval", interval)
+    checks.at_most("interval", interval, "num_steps", num_steps)
+    grace_steps = checks.length("grace_steps", grace_steps, at_least=0)
+    found = configurations(space, samples, seeds, num_steps, key)
+    ends = np.append(np.arange(interval, num_steps, interval), num_steps)
+    ends = ends.astype(np.int32)
+    session = Session(
+        "median stopping",
+        trial,
+        found.each,
+        key=key,
+        mesh=mesh,
+        checkpoint=checkpoint,
+        strategy=strategy,
+        progress=progress,
+        total=len(found.run_seeds) * num_steps,
+        about={
+            "hparams": found.hparams,
+            "seeds": found.seeds,
+            "ends": ends,
+            "grace_steps": grace_steps,
+        },
+    )
+    with session:
+        if done := session.finished(StoppingResult):
+            return done
+        session.require_acting(found.hparams, differing(found.hparams))
+        played = play(
+            session,
+            above_median(found, ends, grace_steps),
+            horizon=num_steps,
+            together="configurations and seeds",
+        )
+        about = session.about(seeds=found.seeds.tolist(), num_steps=num_steps)
+        result = StoppingResult.of_history(found, played.history, ends, about)
+        return session.finish(result)
+
+
+def above_median(runs: Configurations, ends: np.ndarray, grace_steps: int) -> Rule:
+    """Return the rule; see the module's text.
+
+    Args:
+        runs: All configurations.
+        ends: Of the intervals, in steps, ascending.
+        grace_steps: When configurations may end for the first time.
+    """
+    lengths, seeds = np.diff(ends, prepend=0).tolist(), len(runs.seeds)
+
+    def rule(history):
+        done = len(history)
+        if done == len(ends):
+            return None
+        judged = {"part": lengths[done], "window": lengths[done]}
+        if not history:
+            return Round(lengths[0], None, runs.each, runs.run_seeds, **judged)
+        reports = _reports(history, seeds)
+        racing = origins(history)[-1][::seeds] // seeds
+        fine = np.isfinite(reports[racing, -1])
+        if fine.any() and ends[done - 1] >= grace_steps:
+            best = np.nanmin(reports[racing], axis=1)
+            median = np.median(np.nanmean(reports, axis=1))
+            fine &= best <= max(median, best[fine].min())
+        return go_on(history[-1], np.flatnonzero(fine), lengths[done], seeds, **judged)
+
+    return rule
+
+
+def _reports(history: Sequence[Outcome], seeds: int) -> np.ndarray:
+    """Return the mean scores (configurations, intervals): NaN after one has ended."""
+    found = np.full((len(history[0].scores) // seeds, len(history)), np.nan)
+    for index, (rows, outcome) in enumerate(
+        zip(origins(history), history, strict=True)
+    ):
+        means = outcome.scores.reshape(-1, seeds).mean(axis=1)
+        found[rows[::seeds] // seeds, index] = means
+    return found
