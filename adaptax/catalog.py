@@ -11,17 +11,8 @@ from typing import Any, Literal
 import optax
 import optax.contrib
 
-from adaptax import (
-    accumulation,
-    controllers,
-    learning_rate_free,
-    observe,
-    optimizers,
-    packing,
-    quantization,
-    schedules,
-)
-from adaptax.rates import Schedule
+from adaptax import controllers, estimates, optimizers, schedules, wrappers
+from adaptax._core.rates import Schedule
 
 Family = Literal["optimizer", "schedule", "controller", "estimate", "wrapper"]
 
@@ -72,15 +63,14 @@ class Entry:
         steady: For a wrapper: arguments that leave the steps alone while losses fall;
             `None` where none do.
         calls: For a wrapper: how many calls it takes to a step.
-        usual_rate: For an optimizer: a rate that trains most small networks; for one
-            that infers its rate or has none, what its steps are multiplied with.
+        usual_rate: For an optimizer: a rate that trains most small networks. If it
+            infers its rate or has none: the usual factor of its steps.
         rate: How its updates follow from `adaptax.learning_rate(state)`. "factor":
             they are that times a direction that does not depend on it. "inferred": the
             method makes the rate itself, and may weigh its sums by it; its reference
-            gives the rate beside each point. "path": likewise, and each step is the
-            difference of two points on a way that is averaged or scaled as a whole, and
-            so only as precise as the points are.
-            "none": there is none.
+            gives the rate beside each point. "path": likewise, but a step is the
+            difference of two points on a path that is averaged or scaled as a whole,
+            which limits its precision. "none": there is none.
         goals: The toy problems that it solves, by name.
     """
 
@@ -508,7 +498,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "prodigy",
         "optimizer",
-        learning_rate_free.prodigy,
+        optimizers.prodigy,
         {
             "learning_rate": 0.8,
             "b1": 0.8,
@@ -551,7 +541,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "dadapt_adam",
         "optimizer",
-        learning_rate_free.dadapt_adam,
+        optimizers.dadapt_adam,
         {
             "learning_rate": 0.8,
             "b1": 0.8,
@@ -583,7 +573,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "dadapt_sgd",
         "optimizer",
-        learning_rate_free.dadapt_sgd,
+        optimizers.dadapt_sgd,
         {"learning_rate": 0.8, "b": 0.5, "d0": 0.01},
         "Defazio & Mishchenko (2023)",
         rate="inferred",
@@ -600,7 +590,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "dadapt_lion",
         "optimizer",
-        learning_rate_free.dadapt_lion,
+        optimizers.dadapt_lion,
         {
             "learning_rate": 0.8,
             "b1": 0.8,
@@ -627,7 +617,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "cocob",
         "optimizer",
-        learning_rate_free.cocob,
+        optimizers.cocob,
         {"alpha": 8.0, "eps": 1e-6},
         "Orabona & Tommasi (2017)",
         rate="none",
@@ -645,7 +635,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "adamg",
         "optimizer",
-        learning_rate_free.adamg,
+        optimizers.adamg,
         {
             "learning_rate": 0.4,
             "b1": 0.8,
@@ -669,7 +659,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "momo",
         "optimizer",
-        learning_rate_free.momo,
+        optimizers.momo,
         {"learning_rate": 0.2, "b": 0.3, "lower_bound": -1.0, "weight_decay": 0.0},
         "Schaipp, Ohana, Eickenberg, Defazio & Gower (2024)",
         rate="inferred",
@@ -693,7 +683,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "momo_adam",
         "optimizer",
-        learning_rate_free.momo_adam,
+        optimizers.momo_adam,
         {
             "learning_rate": 0.3,
             "b1": 0.5,
@@ -722,7 +712,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "schedule_free_sgd",
         "optimizer",
-        learning_rate_free.schedule_free_sgd,
+        wrappers.schedule_free_sgd,
         {
             "learning_rate": 0.5,
             "b1": 0.8,
@@ -753,7 +743,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "schedule_free_adamw",
         "optimizer",
-        learning_rate_free.schedule_free_adamw,
+        wrappers.schedule_free_adamw,
         {
             "learning_rate": 0.1,
             "b1": 0.8,
@@ -786,7 +776,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "schedule_free_polyak",
         "optimizer",
-        learning_rate_free.schedule_free_polyak,
+        optimizers.schedule_free_polyak,
         {
             "learning_rate": 0.5,
             "b1": 0.8,
@@ -808,7 +798,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "schedule_free_radam",
         "optimizer",
-        learning_rate_free.schedule_free_radam,
+        wrappers.schedule_free_radam,
         {
             "learning_rate": 0.2,
             "b1": 0.8,
@@ -1240,7 +1230,7 @@ _CONTROLLERS = (
     Entry(
         "polyak",
         "controller",
-        controllers.polyak,
+        estimates.polyak,
         {"max_rate": 0.2, "c": 0.5, "lower_bound": 0.1, "eps": 1e-6, "growth": 1.25},
         "Loizou, Vaswani, Laradji & Lacoste-Julien (2021)",
         variants=(
@@ -1297,7 +1287,7 @@ _CONTROLLERS = (
     Entry(
         "line_search",
         "controller",
-        controllers.line_search,
+        estimates.line_search,
         {
             "initial": 0.3,
             "c": 0.25,
@@ -1320,7 +1310,7 @@ _ESTIMATES = (
     Entry(
         "adgd",
         "estimate",
-        learning_rate_free.adgd,
+        estimates.adgd,
         {"initial": 0.3},
         "Malitsky & Mishchenko (2020)",
         variants=({"tight": True},),
@@ -1331,7 +1321,7 @@ _ESTIMATES = (
     Entry(
         "adgd2",
         "estimate",
-        learning_rate_free.adgd2,
+        estimates.adgd2,
         {"initial": 0.3},
         "Malitsky & Mishchenko (2024)",
         needs=frozenset({"params"}),
@@ -1341,7 +1331,7 @@ _ESTIMATES = (
     Entry(
         "cdat",
         "estimate",
-        learning_rate_free.cdat,
+        estimates.cdat,
         {"sigma": 1.5, "decay": 0.8, "eps": 50.0},
         "Roulet, Agarwala, Grill, Swirszcz, Blondel & Pedregosa (2024)",
         needs=frozenset({"params", "grad_fn"}),
@@ -1351,7 +1341,7 @@ _ESTIMATES = (
     Entry(
         "dog",
         "estimate",
-        learning_rate_free.dog,
+        estimates.dog,
         {"reps_rel": 0.02, "eps": 1e-3},
         "Ivgi, Hinder & Carmon (2023)",
         needs=frozenset({"params"}),
@@ -1362,7 +1352,7 @@ _ESTIMATES = (
     Entry(
         "l_dog",
         "estimate",
-        learning_rate_free.l_dog,
+        estimates.l_dog,
         {"reps_rel": 0.02, "eps": 1e-3},
         "Ivgi, Hinder & Carmon (2023)",
         needs=frozenset({"params"}),
@@ -1374,7 +1364,7 @@ _ESTIMATES = (
     Entry(
         "dowg",
         "estimate",
-        learning_rate_free.dowg,
+        estimates.dowg,
         {"reps_rel": 0.02},
         "Khaled, Mishchenko & Jin (2023)",
         needs=frozenset({"params"}),
@@ -1388,7 +1378,7 @@ _WRAPPERS = (
     Entry(
         "accumulate",
         "wrapper",
-        accumulation.accumulate,
+        wrappers.accumulate,
         {"learning_rate": 0.1, "every": 2},
         "the mean over a batch is the mean of the means over equal parts of it",
         breaks={"nonfinite": "it moves by the finite gradients of the other calls"},
@@ -1402,7 +1392,7 @@ _WRAPPERS = (
     Entry(
         "iterate_average",
         "wrapper",
-        learning_rate_free.iterate_average,
+        wrappers.iterate_average,
         {"learning_rate": 0.1, "gamma": 8.0},
         "Shamir & Zhang (2013)",
         variants=({"decay": 0.9},),
@@ -1413,7 +1403,7 @@ _WRAPPERS = (
     Entry(
         "mechanic",
         "wrapper",
-        learning_rate_free.mechanic,
+        wrappers.mechanic,
         {
             "learning_rate": 1.0,
             "initial_scale": 0.03,
@@ -1432,7 +1422,7 @@ _WRAPPERS = (
     Entry(
         "monitor",
         "wrapper",
-        observe.monitor,
+        wrappers.monitor,
         {"learning_rate": 0.1},
         "A. Karpathy (2015)",
         needs=frozenset({"params"}),
@@ -1442,7 +1432,7 @@ _WRAPPERS = (
     Entry(
         "packed",
         "wrapper",
-        packing.packed,
+        wrappers.packed,
         {"learning_rate": 0.1},
         "the concatenation of vectors commutes with whatever treats each coordinate "
         "alone",
@@ -1455,7 +1445,7 @@ _WRAPPERS = (
     Entry(
         "quantized",
         "wrapper",
-        quantization.quantized,
+        wrappers.quantized,
         {"learning_rate": 0.1, "block": 8, "smallest": 1},
         "Dettmers, Lewis, Shleifer & Zettlemoyer (2022)",
         static=frozenset({"block", "smallest"}),
@@ -1471,7 +1461,7 @@ _WRAPPERS = (
     Entry(
         "schedule_free",
         "wrapper",
-        learning_rate_free.schedule_free,
+        wrappers.schedule_free,
         {"learning_rate": 0.1, "b1": 0.8, "weight_power": 2.0, "step_power": 1.5},
         "Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024)",
         needs=frozenset({"params"}),
@@ -1484,7 +1474,7 @@ _WRAPPERS = (
     Entry(
         "spike_guard",
         "wrapper",
-        controllers.spike_guard,
+        wrappers.spike_guard,
         {
             "learning_rate": 0.1,
             "sigma": 2.0,
@@ -1505,7 +1495,7 @@ _WRAPPERS = (
     Entry(
         "reject_increase",
         "wrapper",
-        controllers.reject_increase,
+        wrappers.reject_increase,
         {
             "learning_rate": 0.1,
             "tolerance": 1.005,
@@ -1530,7 +1520,7 @@ _WRAPPERS = (
     Entry(
         "restore_best",
         "wrapper",
-        controllers.restore_best,
+        wrappers.restore_best,
         {"learning_rate": 0.1},
         "Keras, `keras.callbacks.EarlyStopping(restore_best_weights=True)`",
         variants=({"restart": False},),
@@ -1541,7 +1531,7 @@ _WRAPPERS = (
     Entry(
         "trac",
         "wrapper",
-        learning_rate_free.trac,
+        wrappers.trac,
         {"learning_rate": 1.0, "initial_scale": 0.05, "betas": (0.95, 0.999)},
         "Muppidi, Zhang & Yang (2024)",
         needs=frozenset({"params"}),

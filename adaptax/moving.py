@@ -14,19 +14,19 @@ import jax.numpy as jnp
 import optax
 from jax.core import Tracer
 
-from adaptax.checks import require
-from adaptax.handover import Takes, gathered
-from adaptax.leaves import (
+from adaptax._core.checks import require
+from adaptax._core.handover import Takes, gathered
+from adaptax._core.leaves import (
     dtype_of,
     is_complex,
     is_placeholder,
     is_trained,
     widened,
 )
-from adaptax.observe import set_learning_rate
-from adaptax.rates import ConstantState, ScheduleState
-from adaptax.states import optimizer_state, without_variables
-from adaptax.weight_decay import WeightDecayState
+from adaptax._core.rates import ConstantState, ScheduleState
+from adaptax._core.states import optimizer_state, without_variables
+from adaptax._core.weight_decay import WeightDecayState
+from adaptax.reading import set_learning_rate
 
 _RATES = (ConstantState, ScheduleState)
 _RATE, _DECAY = "ScaleByScheduleState", "WeightDecaySchedule"

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax import checks
-from adaptax.checks import require
+from adaptax._core import checks
+from adaptax._core.checks import require
 from adaptax.tuning import (
     BranchResult,
     FinderResult,
@@ -21,8 +21,8 @@ from adaptax.tuning import (
     SearchResult,
     SweepResult,
 )
-from adaptax.tuning.records import leaf_named
-from adaptax.tuning.trials import require_arrays
+from adaptax.tuning.storage.records import leaf_named
+from adaptax.tuning.trials.trials import require_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -418,7 +418,7 @@ def _smooth(curves: np.ndarray) -> np.ndarray:
 
 
 def _median(curves: np.ndarray) -> np.ndarray:
-    """Give the median over runs; NaN where half of them are not finite."""
+    """Return the median over runs; NaN where half of them are not finite."""
     middle = np.median(np.where(np.isfinite(curves), curves, np.inf), axis=0)
     return np.where(np.isfinite(middle), middle, np.nan)
 

@@ -26,8 +26,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax import checks, memory
-from adaptax.checks import require
+from adaptax._core import checks, memory
+from adaptax._core.checks import require
 
 Numbers = Sequence[float] | np.ndarray | jax.Array
 """A list, tuple or 1-D array of numbers."""
@@ -49,7 +49,7 @@ class Grid:
         return _drawn_from(self.values, key, count)
 
     def clip(self, values: Any) -> np.ndarray:
-        """Give the nearest points."""
+        """Return the nearest points."""
         return _nearest(self.values, values)
 
     def perturbed(self, values: Any, factors: Any, key: jax.Array) -> np.ndarray:
@@ -103,7 +103,7 @@ class Choice:
         return _drawn_from(self.options, key, count)
 
     def clip(self, values: Any) -> np.ndarray:
-        """Give the nearest options."""
+        """Return the nearest options."""
         return _nearest(self.options, values)
 
     def perturbed(self, values: Any, factors: Any, key: jax.Array) -> np.ndarray:
@@ -170,7 +170,7 @@ def is_axis(entry: Any) -> bool:
 
 
 def is_random(space: dict[str, Any]) -> bool:
-    """Tell whether a space has a random axis."""
+    """Return whether a space has a random axis."""
     return any(_is_random(entry) for entry in _flattened(space).values())
 
 
@@ -300,7 +300,7 @@ def _laid_out(space: dict[str, Any], samples: int | None) -> _Layout:
 def _flattened(
     space: Any, path: tuple[str, ...] = (), name: str = "space"
 ) -> dict[tuple[str, ...], Any]:
-    """Give the entries of a space by their paths, in the order of its keys."""
+    """Return the entries of a space by their paths, in the order of its keys."""
     if not isinstance(space, dict):
         raise TypeError(f"{_named(path, name)} must be a dict, got {space!r}.")
     found = {}
@@ -421,7 +421,7 @@ def _bounds(low: Any, high: Any, *, logarithmic: bool) -> tuple[float, float]:
 
 
 def _stream(key: jax.Array, path: tuple[str, ...]) -> jax.Array:
-    """Give the key of a hyperparameter, whatever else the space has."""
+    """Return the key of a hyperparameter, whatever else the space has."""
     return jax.random.fold_in(key, zlib.crc32(_named(path).encode()))
 
 

@@ -117,7 +117,7 @@ class Run:
         self.console.print(f"Resumed after epoch {epoch}.")
 
     def evaluated_params(self):
-        """Give the parameters to evaluate with: a schedule-free method keeps others."""
+        """Return the parameters to evaluate: a schedule-free method keeps others."""
         return adaptax.eval_params(self.state.opt_state, self.state.params)
 
     def train_all(self):
@@ -171,7 +171,7 @@ class Run:
         self.checkpoints.save(epoch + 1, self.state)
 
     def milliseconds(self):
-        """Give the median time of a step; calls that compiled are outliers in it."""
+        """Return the median time of a step; calls that compiled are outliers in it."""
         return 1000 * statistics.median(self.seconds) if self.seconds else 0.0
 
 
@@ -225,7 +225,7 @@ class Checkpoints:
         self.manager.wait_until_finished()
 
     def restore(self, like):
-        """Give the latest epoch that is whole and its state, or None."""
+        """Return the latest epoch that is whole and its state, or None."""
         for epoch in sorted(self.manager.all_steps(), reverse=True):
             arguments = ocp.args.Composite(
                 state=ocp.args.StandardRestore(like), about=ocp.args.JsonRestore()
@@ -325,7 +325,7 @@ def plot_history(path, history, steps_per_epoch):
 
 
 def options(arguments):
-    """Give the options that decide what a run computes."""
+    """Return the options that decide what a run computes."""
     names = ("optimizer", "schedule", "learning_rate", "epochs", "batch_size", "seed")
     chosen = {name: getattr(arguments, name) for name in names}
     return {**chosen, "bundled": arguments.data is None, "smoke": arguments.smoke}

@@ -33,7 +33,7 @@ def make_optimizer(num_steps):
 
 
 def cross_entropy(logits, labels):
-    """Give the mean loss of a batch."""
+    """Return the mean loss of a batch."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return losses.mean()
 
@@ -162,7 +162,7 @@ def make_batches(num_steps, batch_size=64):
 
 
 def largest_difference(one, other):
-    """Give the largest difference between two trees of parameters."""
+    """Return the largest difference between two trees of parameters."""
     differences = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), one, other)
     return max(map(float, jax.tree.leaves(differences)))
 

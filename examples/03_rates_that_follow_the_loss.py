@@ -198,7 +198,7 @@ def run_all(arguments, digits):
 
 
 def accuracy_of(results, name, case):
-    """Give the mean accuracy over the seeds."""
+    """Return the mean accuracy over the seeds."""
     return float(np.mean([accuracy for accuracy, _ in results[name][case]]))
 
 

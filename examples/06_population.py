@@ -73,7 +73,7 @@ def make_trial(digits, make_optimizer):
 
 
 def adam_at(hparams):
-    """Give Adam at a member's rate, which may change from one interval to the next."""
+    """Return Adam at a member's rate, which may change between intervals."""
     return adaptax.adam(hparams["learning_rate"])
 
 

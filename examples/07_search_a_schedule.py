@@ -41,7 +41,7 @@ TRAINING = 1297  # digits; 500 are held out
 
 
 def digits():
-    """Give shuffled digits: those to train with, and those that are held out."""
+    """Return shuffled digits: those to train with, and those that are held out."""
     bundled: Any = load_digits()
     order = np.random.default_rng(0).permutation(len(bundled.target))
     everything = {
@@ -66,12 +66,12 @@ def init_params(key):
 
 
 def loss(params, batch):
-    """Give the mean cross-entropy."""
+    """Return the mean cross-entropy."""
     return evaluate(params, batch)[0]
 
 
 def evaluate(params, batch):
-    """Give the mean cross-entropy, which is the score, and the accuracy beside it."""
+    """Return the mean cross-entropy, which is the score, and the accuracy beside it."""
     hidden = jax.nn.relu(batch["images"] @ params["hidden"] + params["hidden_bias"])
     logits = hidden @ params["output"] + params["output_bias"]
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"])

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def run(controller: Any, metrics: Any) -> tuple[np.ndarray, Any]:
-    """Give the scale that each metric leads to, and the last state, from one scan."""
+    """Return the scale that each metric leads to, and the last state, from one scan."""
 
     def step(state, metric):
         scale, state = controller.update(jnp.ones(()), state, value=metric)
@@ -22,7 +22,7 @@ def run(controller: Any, metrics: Any) -> tuple[np.ndarray, Any]:
 
 
 def followed(state: Any) -> Any:
-    """Give the state of a controller's method."""
+    """Return the state of a controller's method."""
     (method,) = state.followed.values()
     return method
 

@@ -6,7 +6,7 @@ import socket
 
 @contextlib.contextmanager
 def reserved_port():
-    """Give a port, as text, for a server of JAX, which may share it with this socket.
+    """Return a port, as text, for a server of JAX, which may share it with this socket.
 
     The processes that a test starts need seconds until they bind it: without the
     socket, another test could be given the same one.

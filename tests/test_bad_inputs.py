@@ -601,7 +601,7 @@ ELSEWHERE = {
         "test_a_value_out_of_range_is_an_error_that_names_the_argument",
     ),
     33: (
-        "test_guards.py",
+        "core/test_guards.py",
         "test_leaves_that_cannot_be_trained_are_refused_by_path",
     ),
     34: (
@@ -609,15 +609,15 @@ ELSEWHERE = {
         "check_complex",
     ),
     36: (
-        "test_guards.py",
+        "core/test_guards.py",
         "test_leaves_that_cannot_be_trained_are_refused_by_path",
     ),
     39: (
-        "test_guards.py",
+        "core/test_guards.py",
         "test_gradients_that_do_not_fit_are_refused_by_path",
     ),
     40: (
-        "test_guards.py",
+        "core/test_guards.py",
         "test_gradients_that_do_not_fit_are_refused_by_path",
     ),
     47: (
@@ -637,7 +637,7 @@ ELSEWHERE = {
         "test_after_minus_infinity_it_goes_on_improving",
     ),
     59: (
-        "controllers/test_spike_guard.py",
+        "wrappers/test_spike_guard.py",
         "test_a_loss_a_million_times_too_large_is_skipped_and_leaves_no_trace",
     ),
     60: (
@@ -661,7 +661,7 @@ ELSEWHERE = {
         "check_nonfinite",
     ),
     69: (
-        "learning_rate_free/test_bad_steps.py",
+        "optimizers/test_bad_steps.py",
         "test_below_its_bound_it_stands_still",
     ),
     70: (
@@ -669,7 +669,7 @@ ELSEWHERE = {
         "test_gradients_of_zero_move_nothing_and_stay_finite",
     ),
     71: (
-        "controllers/test_spike_guard.py",
+        "wrappers/test_spike_guard.py",
         "test_the_rate_does_not_fall_below_its_bound",
     ),
     72: (
@@ -805,19 +805,19 @@ ELSEWHERE = {
         "test_a_run_goes_on_with_more_devices",
     ),
     109: (
-        "packing/test_packed.py",
+        "wrappers/test_packed.py",
         "test_sharded_leaves_stay_where_they_are",
     ),
     111: (
-        "test_seats.py",
+        "core/test_seats.py",
         "test_every_seat_refuses_a_whole_optimizer",
     ),
     112: (
-        "test_seats.py",
+        "core/test_seats.py",
         "test_every_seat_with_a_unit_refuses_a_lone_multiplier",
     ),
     114: (
-        "test_following.py",
+        "core/test_following.py",
         "test_observe_refuses_to_choose_between_two_controllers_of_one_kind",
     ),
     115: (
@@ -841,16 +841,16 @@ ELSEWHERE = {
         "test_processes_with_different_runs_all_raise_with_what_differs",
     ),
     122: (
-        "test_observe.py",
+        "test_reading.py",
         "test_the_rates_of_several_optimizers_are_read_and_set_by_key",
     ),
     123: (
         "tuning/test_records.py",
         "test_a_header_of_no_bytes_and_a_huge_shape_is_refused",
     ),
-    113: ("test_words.py", "test_a_call_in_another_order_is_refused"),
+    113: ("core/test_words.py", "test_a_call_in_another_order_is_refused"),
     124: (
-        "test_plausibility.py",
+        "core/test_plausibility.py",
         "test_a_run_with_absurd_losses_ends_about_where_the_others_end",
     ),
 }

@@ -12,7 +12,7 @@ TOOLS = ("bash", "dirname", "sed", "sort")
 
 @pytest.fixture
 def machine(tmp_path):
-    """Give a function that runs `.ci/run` on a machine with nothing but some files."""
+    """Return a function that runs `.ci/run` where there are only some files."""
     for name in (".ci/run", "pyproject.toml"):
         path = tmp_path / "clone" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,8 @@ from conformance.contract import WRAPPERS
 from steps import updates_of
 
 import adaptax
-from adaptax import catalog, leaves
+from adaptax import catalog
+from adaptax._core import leaves
 
 TWINS = {
     entry.name: entry

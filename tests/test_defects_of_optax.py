@@ -58,7 +58,7 @@ def test_the_step_size_of_polyak_can_be_read():
 
 
 def scale_after(make, values, params=None):
-    """Give what a plateau multiplies by after the last of these losses."""
+    """Return what a plateau multiplies by after the last of these losses."""
     params = jnp.ones(2) if params is None else params
     state, update = make.init(params), jax.jit(make.update)
     for value in np.float32(values):

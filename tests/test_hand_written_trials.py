@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "hand_written_trials.md"
 
 @pytest.fixture(scope="module")
 def page():
-    """Give the names that all code of the page makes, run from top to bottom."""
+    """Return the names that all code of the page makes, run from top to bottom."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     names = {}
     with jax.numpy_dtype_promotion("standard"):  # NumPyro promotes

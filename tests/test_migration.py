@@ -20,7 +20,8 @@ import pytest
 from test_words import FORMS, found
 
 import adaptax
-from adaptax import catalog, words
+from adaptax import catalog
+from adaptax._core import words
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "migration.md").read_text("utf-8")
@@ -152,7 +153,7 @@ def test_every_default_on_the_page_is_that_of_the_factory():
 
 
 def listed(rows, name):
-    """Tell whether a default of ours stands in the last cell of one of the rows."""
+    """Return whether a default of ours stands in the last cell of one of the rows."""
     return any(span.startswith(f"{name}=") for row in rows for span in row.defaults)
 
 
@@ -271,7 +272,7 @@ def record_of(name):
 
 
 def is_twin(row):
-    """Tell whether the contract compares these two calls: one name with one rate."""
+    """Return whether the contract compares these two calls: one name with one rate."""
     name = row.code.removeprefix("adaptax.").removesuffix("(lr)").removesuffix("()")
     return any(one.name == name and one.optax_twin for one in catalog.ENTRIES)
 
@@ -384,7 +385,7 @@ BY_DEFAULT = {
 
 
 def bound(row, given):
-    """Give the letters in a call on the page the values that the call of a trace has.
+    """Return the letters in a call on the page the values that the call of a trace has.
 
     `None` where it is another call.
     """

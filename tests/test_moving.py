@@ -11,8 +11,8 @@ import optax
 import pytest
 
 import adaptax
+from adaptax._core.handover import gathered
 from adaptax.catalog import ENTRIES
-from adaptax.handover import gathered
 
 PARAMS = {
     "w": jnp.asarray(np.linspace(-1.0, 2.0, 6, dtype=np.float32).reshape(2, 3)),

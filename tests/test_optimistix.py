@@ -29,7 +29,7 @@ def loss(params, _):
 
 
 def twice_around(solver, params):
-    """Give parameters and state before the first step and after two."""
+    """Return parameters and state before the first step and after two."""
 
     def with_aux(params, args):
         return loss(params, args), None

@@ -27,7 +27,7 @@ def needed(name, found):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """Give a function that runs Python with adaptax's sources and what they require.
+    """Return a function that runs Python with adaptax's sources and what they require.
 
     Nothing else can be imported, and adaptax has no metadata.
     """

@@ -16,7 +16,7 @@ FUNCTIONS = {
     name: value
     for module in (adaptax, schedules, spaces)
     for name, value in vars(module).items()
-    if inspect.isfunction(value) and value.__module__ != "adaptax.checks"
+    if inspect.isfunction(value) and value.__module__ != "adaptax._core.checks"
 }
 
 
@@ -27,7 +27,7 @@ def kinds(annotation):
 
 
 def modes(function):
-    """Give the arguments that take one of some names, with the names."""
+    """Return the arguments that take one of some names, with the names."""
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
         for kind in kinds(parameter.annotation):

@@ -30,7 +30,7 @@ ordered_pairs = st.tuples(positive, st.floats(1.01, 1e6)).map(
 
 
 def allowed(axis):
-    """Give the values of an axis that has finitely many."""
+    """Return the values of an axis that has finitely many."""
     return axis.options if isinstance(axis, spaces.Choice) else axis.values
 
 
@@ -159,7 +159,7 @@ def test_perturbation_draws_a_choice_anew():
 
 
 def rows(made):
-    """Give the members as a list of tuples, in the order of the space's keys."""
+    """Return the members as a list of tuples, in the order of the space's keys."""
     return list(zip(*(leaf.tolist() for leaf in made.values()), strict=True))
 
 

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adaptax.tuning.whole_files import write_whole
+from adaptax.tuning.storage.whole_files import write_whole
 
 
 class Digits(NamedTuple):

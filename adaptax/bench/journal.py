@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from adaptax.tuning.plain_json import differences, plain
-from adaptax.tuning.whole_files import write_whole
+from adaptax.tuning.storage.plain_json import differences, plain
+from adaptax.tuning.storage.whole_files import write_whole
 
 
 class Journal:
@@ -78,7 +78,7 @@ class Journal:
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """Give a line's record, or an empty one if the line is not whole."""
+    """Return a line's record, or an empty one if the line is not whole."""
     if not line.endswith(b"\n"):
         return {}
     try:

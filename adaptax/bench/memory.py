@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 import adaptax
-from adaptax import checks
+from adaptax._core import checks
 from adaptax.bench.digits import Digits, bundled_digits
 from adaptax.bench.networks import digit_network
 from adaptax.bench.records import report

@@ -262,7 +262,7 @@ class DigitNetwork(nnx.Module):
 
 
 def digit_network() -> tuple[nnx.GraphDef, Callable[[jax.Array], Any]]:
-    """Give the network's graph, and the function of a key that draws its parameters."""
+    """Return the network's graph, and a function of a key that draws its parameters."""
     graph = nnx.graphdef(nnx.eval_shape(lambda: DigitNetwork(rngs=nnx.Rngs(0))))
 
     def init(key):

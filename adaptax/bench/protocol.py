@@ -24,18 +24,18 @@ TOLERANCE = 0.05
 
 
 def lower_median(values: np.ndarray) -> float:
-    """Give the ⌈n/2⌉-th smallest of n numbers; NaN counts as infinite."""
+    """Return the ⌈n/2⌉-th smallest of n numbers; NaN counts as infinite."""
     ordered = np.sort(np.where(np.isnan(values), np.inf, values))
     return float(ordered[(len(ordered) - 1) // 2])
 
 
 def best_losses(curves: np.ndarray) -> np.ndarray:
-    """Give the least value of each curve (…, looks); infinite where there is none."""
+    """Return the least value of each curve (…, looks); infinite where there is none."""
     return np.where(np.isnan(curves), np.inf, curves).min(axis=-1)
 
 
 def median_best(curves: np.ndarray) -> float:
-    """Give the median over the seeds of the best, of curves (seeds, looks)."""
+    """Return the median over the seeds of the best, of curves (seeds, looks)."""
     return lower_median(best_losses(curves))
 
 
@@ -53,7 +53,7 @@ def choose_target(
 
 
 def steps_to_target(curves: np.ndarray, every: int, target: float) -> float:
-    """Give the median over the seeds of the steps to the target, or infinity.
+    """Return the median over the seeds of the steps to the target, or infinity.
 
     Args:
         curves: Of shape (seeds, looks); the first look is after `every` steps.
@@ -83,7 +83,7 @@ def ratios_to_fastest(
 
 
 def profile(ratios: np.ndarray, taus: np.ndarray) -> np.ndarray:
-    """Give ρ(τ), the share of the ratios at or below each τ."""
+    """Return ρ(τ), the share of the ratios at or below each τ."""
     return (ratios[None, :] <= taus[:, None]).mean(axis=1)
 
 

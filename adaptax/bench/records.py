@@ -67,7 +67,7 @@ def report(name: str, rows: Sequence[dict[str, Any]], out: Path | None) -> None:
 
 
 def markdown(rows: Sequence[dict[str, str]]) -> str:
-    """Give rows with the same keys as a table in Markdown."""
+    """Return rows with the same keys as a table in Markdown."""
     names = list(rows[0])
     lines = [names, ["---"] * len(names), *(list(row.values()) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -34,7 +34,7 @@ import optax
 import optax.contrib
 
 import adaptax
-from adaptax import checks
+from adaptax._core import checks
 from adaptax.bench.records import report
 from adaptax.bench.speed_report import (
     BYTES,

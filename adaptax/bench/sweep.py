@@ -43,8 +43,8 @@ from adaptax.bench.networks import digit_network
 from adaptax.bench.records import report
 from adaptax.bench.training import loss_and_accuracy
 from adaptax.bench.turns import Process, Seconds, answer, in_turns, times_as_long
-from adaptax.tuning.execution import Population, Programs
-from adaptax.tuning.planning import make_plan
+from adaptax.tuning.running.execution import Population, Programs
+from adaptax.tuning.running.planning import make_plan
 
 EXAMPLES = 4096
 OURS = "adaptax"
@@ -200,7 +200,7 @@ def _timed(train: Callable[[int], Any]) -> Way:
 
 
 def _arithmetic(model: Model) -> Way:
-    """Give the time that the operations of the steps would take in large products."""
+    """Return the time that the operations of the steps would take in large products."""
     one, rate = _step(model), jnp.float32(1e-3)
     carry = jax.eval_shape(_start(model), rate)
     batch = {name: array[: model.batch_size] for name, array in _data().items()}
@@ -255,7 +255,7 @@ def _ours(model: Model) -> Way:
 
 
 def _step(model: Model) -> Callable[..., Any]:
-    """Give the training step of everyone who writes it by hand."""
+    """Return the training step of everyone who writes it by hand."""
 
     def step(rate, carry, batch):
         params, state = carry
@@ -280,7 +280,7 @@ def _rows(model: Model, generator: np.random.Generator, steps: int) -> np.ndarra
 
 
 def _step_on_rows(model: Model) -> Callable[..., Any]:
-    """Give the step on some rows of data that are on the device."""
+    """Return the step on some rows of data that are on the device."""
     one = _step(model)
 
     def step(rate, carry, data, chosen):

@@ -48,7 +48,7 @@ def make_step(
 
 
 def main() -> None:
-    """Take the steps of each line, keeping the optimizers of the latest one."""
+    """Take the steps of each line, keeping the optimizers of the last one."""
     made: dict[str, Callable[[], None]] = {}
     latest: list[Any] = []
 

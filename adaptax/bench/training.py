@@ -92,7 +92,7 @@ def make_train(
 def loss_and_accuracy(
     network: nnx.GraphDef, params: Any, images: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Give a batch's mean cross-entropy (in nats) and its share of right answers."""
+    """Return a batch's mean cross-entropy (in nats) and its share of right answers."""
     pixels = images.astype(jnp.float32)[..., None] / 255
     logits = nnx.merge(network, params)(pixels)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)

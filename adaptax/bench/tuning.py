@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def horizon(task: str, smoke: bool) -> int:
-    """Give the steps of a task's run, a multiple of EVERY."""
+    """Return the steps of a task's run, a multiple of EVERY."""
     steps = TASKS[task].steps
     return max(2, steps // (10 * EVERY)) * EVERY if smoke else steps
 

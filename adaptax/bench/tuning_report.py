@@ -58,7 +58,7 @@ def write_report(
 
 
 def summarize(results: Results) -> list[dict[str, Any]]:
-    """Give a row for each method, the best first; what is infinite is `None`."""
+    """Return a row for each method, the best first; what is infinite is `None`."""
     steps = results.scores(results.steps)
     seconds = results.scores(results.seconds)
     plain = results.scores(results.steps, plain=True)

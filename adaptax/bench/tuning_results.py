@@ -9,7 +9,7 @@ import numpy as np
 from adaptax.bench import protocol
 from adaptax.bench.methods import METHODS, REFERENCES
 from adaptax.bench.populations import EVERY
-from adaptax.tuning.bands import Band, band
+from adaptax.tuning.analysis.bands import Band, band
 
 TUNED = "tuned AdamW"
 

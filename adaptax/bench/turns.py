@@ -31,7 +31,7 @@ def in_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> Seconds:
 
 
 def times_as_long(seconds: Seconds, name: str, other: str) -> float:
-    """Give the median over the rounds of one way's time by another's."""
+    """Return the median over the rounds of one way's time by another's."""
     pairs = zip(seconds[name], seconds[other], strict=True)
     return statistics.median(one / base for one, base in pairs)
 

@@ -26,7 +26,7 @@ def usable_cores() -> list[int]:
 def map_unordered(
     function: Callable[[Any], Any], items: Iterable[Any], workers: int
 ) -> Iterator[tuple[Any, Any]]:
-    """Give (item, function(item)) for every item, as they are finished.
+    """Return (item, function(item)) for every item, as they are finished.
 
     Args:
         function: Of a module, so that another process can import it.

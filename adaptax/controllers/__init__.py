@@ -15,24 +15,12 @@ from adaptax.controllers.greedy import GreedyState as GreedyState
 from adaptax.controllers.greedy import greedy as greedy
 from adaptax.controllers.hypergradient import HypergradientState as HypergradientState
 from adaptax.controllers.hypergradient import hypergradient as hypergradient
-from adaptax.controllers.line_search import LineSearchState as LineSearchState
-from adaptax.controllers.line_search import line_search as line_search
 from adaptax.controllers.loss_ratio import LossRatioState as LossRatioState
 from adaptax.controllers.loss_ratio import loss_ratio as loss_ratio
 from adaptax.controllers.phases import PhasesState as PhasesState
 from adaptax.controllers.phases import phases as phases
-from adaptax.controllers.polyak import PolyakState as PolyakState
-from adaptax.controllers.polyak import polyak as polyak
 from adaptax.controllers.reduce_on_plateau import PlateauState as PlateauState
 from adaptax.controllers.reduce_on_plateau import reduce_on_plateau as reduce_on_plateau
-from adaptax.controllers.reject_increase import (
-    RejectIncreaseState as RejectIncreaseState,
-)
-from adaptax.controllers.reject_increase import reject_increase as reject_increase
-from adaptax.controllers.restore_best import RestoreBestState as RestoreBestState
-from adaptax.controllers.restore_best import restore_best as restore_best
-from adaptax.controllers.spike_guard import SpikeGuardState as SpikeGuardState
-from adaptax.controllers.spike_guard import spike_guard as spike_guard
 from adaptax.controllers.stationarity import PflugState as PflugState
 from adaptax.controllers.stationarity import StationarityState as StationarityState
 from adaptax.controllers.stationarity import stationarity as stationarity

@@ -20,20 +20,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adaptax import checks, counters
-from adaptax.checks import Scalar
-from adaptax.controllers import evaluations
-from adaptax.controllers.evaluations import Average, Mode, Window, bounded
-from adaptax.following import Controller, follow
-from adaptax.scalars import real
-from adaptax.words import translating
+from adaptax._core import checks, counters, evaluations
+from adaptax._core.checks import Scalar
+from adaptax._core.evaluations import Average, Mode, Window, bounded
+from adaptax._core.following import Controller, follow
+from adaptax._core.scalars import real
+from adaptax._core.words import translating
 
 
 class BoldDriverState(NamedTuple):
     """The state of `bold_driver`.
 
     `learning_rate` is the scale applied; `window` is filling up to an evaluation, and
-    `average` is f; `direction` tells what the latest evaluation did to the scale (1 a
+    `average` is f; `direction` tells what the last evaluation did to the scale (1 a
     rise, −1 a cut, 0 neither), and `raises` and `cuts` count them.
     """
 

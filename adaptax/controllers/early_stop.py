@@ -3,7 +3,7 @@
     m < best − δ:    best ← m,   bad ← 0;      otherwise   bad ← bad + 1
     converged  =  bad > patience   or   m ≤ target   or   lost > max_lost
 
-m is the mean of the latest `window` metrics, so one evaluation takes `window` of them;
+m is the mean of the last `window` metrics, so one evaluation takes `window` of them;
 `lost` counts metrics in a row that were not finite. Once `converged` is true the state
 stays as it is, and the first reason that held is kept:
 
@@ -19,14 +19,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adaptax import checks, counters
-from adaptax.checks import Scalar, require
-from adaptax.controllers import evaluations
-from adaptax.controllers.evaluations import UNSEEN, Mode, Window, improves, whole
-from adaptax.following import Controller, follow
-from adaptax.scalars import real
-from adaptax.states import optimizer_state, without_variables
-from adaptax.words import translating
+from adaptax._core import checks, counters, evaluations
+from adaptax._core.checks import Scalar, require
+from adaptax._core.evaluations import UNSEEN, Mode, Window, improves, whole
+from adaptax._core.following import Controller, follow
+from adaptax._core.scalars import real
+from adaptax._core.states import optimizer_state, without_variables
+from adaptax._core.words import translating
 
 
 class StopReason(enum.IntEnum):
@@ -169,7 +168,7 @@ def early_stop(
 
 
 def converged(opt_state: Any) -> jax.Array:
-    """Tell whether some `early_stop` in an optimizer's state says to stop.
+    """Return whether some `early_stop` in an optimizer's state says to stop.
 
     Args:
         opt_state: The state of an optimizer that contains one or more at any depth, or

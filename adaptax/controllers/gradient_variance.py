@@ -22,19 +22,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks, counters
-from adaptax.checks import Scalar
-from adaptax.coordinates import (
+from adaptax._core import checks, counters
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import (
     accumulators,
     average_weight,
     divide,
     power,
     remember,
 )
-from adaptax.following import Controller, follow_gradients
-from adaptax.leaves import global_norm, inner_product
-from adaptax.scalars import real
-from adaptax.words import translating
+from adaptax._core.following import Controller, follow_gradients
+from adaptax._core.leaves import global_norm, inner_product
+from adaptax._core.scalars import real
+from adaptax._core.words import translating
 
 By = Literal["variance", "norm"]
 

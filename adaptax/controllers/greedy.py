@@ -11,7 +11,7 @@
                        cooling ← cooldown
     scale = min_scale: left ← left − 1;   left ≤ 0:   start anew with scale = 1
 
-m is the mean of the latest `window` metrics, of as many as there are at first.
+m is the mean of the last `window` metrics, of as many as there are at first.
 
 Source: Subramanian, Krishnamoorthy & Murthy (2025), "Dynamic Learning Rate Scheduling
 based on Loss Changes Leads to Faster Convergence" (arXiv 2512.14527), called GreedyLR.
@@ -25,10 +25,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adaptax import checks, counters
-from adaptax.checks import Scalar
-from adaptax.controllers import evaluations
-from adaptax.controllers.evaluations import (
+from adaptax._core import checks, counters, evaluations
+from adaptax._core.checks import Scalar
+from adaptax._core.evaluations import (
     UNSEEN,
     Mode,
     Recent,
@@ -36,9 +35,9 @@ from adaptax.controllers.evaluations import (
     improves,
     whole,
 )
-from adaptax.following import Controller, follow
-from adaptax.scalars import real
-from adaptax.words import translating
+from adaptax._core.following import Controller, follow
+from adaptax._core.scalars import real
+from adaptax._core.words import translating
 
 
 class GreedyState(NamedTuple):
@@ -48,7 +47,7 @@ class GreedyState(NamedTuple):
     (float32's largest number before the first); `good` and `bad` count evaluations with
     and without improvement in a row, `cooling` and `warming` those still to be ignored
     after a cut or a rise, `left` those at the smallest scale before a reset. `recent`
-    has the metrics of the window; `direction` tells what the latest one did to the
+    has the metrics of the window; `direction` tells what the last one did to the
     scale (1 a rise, −1 a cut, 2 a reset, 0 nothing), and `raises`, `cuts` and `resets`
     count them.
     """

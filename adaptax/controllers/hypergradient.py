@@ -19,13 +19,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.coordinates import accumulators, divide, remember
-from adaptax.following import Controller, follow_gradients
-from adaptax.leaves import global_norm, inner_product
-from adaptax.scalars import real
-from adaptax.words import translating
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import accumulators, divide, remember
+from adaptax._core.following import Controller, follow_gradients
+from adaptax._core.leaves import global_norm, inner_product
+from adaptax._core.scalars import real
+from adaptax._core.words import translating
 
 Rule = Literal["multiplicative", "additive"]
 
@@ -33,7 +33,7 @@ Rule = Literal["multiplicative", "additive"]
 class HypergradientState(NamedTuple):
     """The state of `hypergradient`.
 
-    `learning_rate` is α, the rate applied; `slope` is h at the latest step, divided by
+    `learning_rate` is α, the rate applied; `slope` is h at the last step, divided by
     the norms where the rule is multiplicative; `previous` is the direction before,
     shaped like the parameters, and float32 for half precision.
     """
@@ -49,7 +49,7 @@ class InitialHypergradientState(HypergradientState):
     __slots__ = ()
 
     def has_unit(self) -> bool:
-        """Return True: a rate by itself; see `adaptax.seats`."""
+        """Return True: a rate by itself; see `adaptax._core.seats`."""
         return True
 
 

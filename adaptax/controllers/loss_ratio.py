@@ -4,7 +4,7 @@
     scale = 1 − L_min / L                   ("current": L is the loss itself)
 
 both clipped to [min_scale, 1]. L is the exponential average of the losses with factor
-`decay`, which by default is the latest loss.
+`decay`, which by default is the last loss.
 
 Source: published as the "loss ratio" 1 − L / L_min, which is never positive while
 L ≥ L_min > 0: the ratio is inverted there. The form with the first loss needs no sign
@@ -16,13 +16,12 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adaptax import checks, counters
-from adaptax.checks import Scalar, require
-from adaptax.controllers import evaluations
-from adaptax.controllers.evaluations import Average, bounded
-from adaptax.following import Controller, follow
-from adaptax.scalars import real
-from adaptax.words import translating
+from adaptax._core import checks, counters, evaluations
+from adaptax._core.checks import Scalar, require
+from adaptax._core.evaluations import Average, bounded
+from adaptax._core.following import Controller, follow
+from adaptax._core.scalars import real
+from adaptax._core.words import translating
 
 Reference = Literal["first", "current"]
 
@@ -57,7 +56,7 @@ def loss_ratio(
             "current".
         min_scale: The smallest scale, in [0, 1]: a multiple of the rate beside it. At 0
             a loss at its bound stops the training until a higher loss comes.
-        decay: The factor of the exponential average, in [0, 1); 0 takes the latest loss
+        decay: The factor of the exponential average, in [0, 1); 0 takes the last loss
             itself.
         reference: What the distance from the bound is measured by: "first", its
             distance at the first finite loss, or "current", the loss. Structural.

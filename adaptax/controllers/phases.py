@@ -18,14 +18,14 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 
-from adaptax import checks, counters
-from adaptax.checks import Scalar
+from adaptax._core import checks, counters
+from adaptax._core.checks import Scalar
+from adaptax._core.evaluations import whole
+from adaptax._core.following import OBSERVED, Controller, ControllerState, started
+from adaptax._core.guards import guarded
+from adaptax._core.rates import LearningRate, Schedule, as_rate, scale_updates
+from adaptax._core.words import translating
 from adaptax.controllers.early_stop import convergences
-from adaptax.controllers.evaluations import whole
-from adaptax.following import OBSERVED, Controller, ControllerState, started
-from adaptax.guards import guarded
-from adaptax.rates import LearningRate, Schedule, as_rate, scale_updates
-from adaptax.words import translating
 
 
 class PhasesState(NamedTuple):
@@ -43,7 +43,7 @@ class PhasesState(NamedTuple):
     inner: tuple[ControllerState, ...]
 
     def has_unit(self) -> bool:
-        """Return True: a rate by itself; see `adaptax.seats`."""
+        """Return True: a rate by itself; see `adaptax._core.seats`."""
         return True
 
 

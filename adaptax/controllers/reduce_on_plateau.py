@@ -4,18 +4,18 @@
     bad ← 0 if improved or cooling down, else bad + 1
     bad > patience:   scale ← max(scale · factor, min_scale),   bad ← 0
 
-m is the mean of the latest `window` metrics, so one evaluation takes `window` of them;
+m is the mean of the last `window` metrics, so one evaluation takes `window` of them;
 the scale multiplies whatever rate stands beside it, and starts at 1.
 
 **Trend.** With `trend=K` an evaluation is good as well if the regression line through
-the latest K of them, a + b·x for x = 0 … K − 1, certainly falls by more than the
+the last K of them, a + b·x for x = 0 … K − 1, certainly falls by more than the
 threshold:
 
     −b (K − 1) > θ |m̄|  (or θ)    and    b + z · se(b) < 0
 
 m̄ is their mean, se(b) the standard error of the slope and z `trend_errors`. One lucky
 low metric can then no longer hide that a noisy loss is still falling. The K evaluations
-must all be later than the latest cut; until there are so many, only the best counts.
+must all be later than the last cut; until there are so many, only the best counts.
 
 **Conventions.** `convention` chooses whose scheduler is reproduced, faults included:
 
@@ -39,10 +39,9 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adaptax import checks, counters
-from adaptax.checks import Scalar, require
-from adaptax.controllers import evaluations
-from adaptax.controllers.evaluations import (
+from adaptax._core import checks, counters, evaluations
+from adaptax._core.checks import Scalar, require
+from adaptax._core.evaluations import (
     UNSEEN,
     Mode,
     Recent,
@@ -51,9 +50,9 @@ from adaptax.controllers.evaluations import (
     bounded,
     whole,
 )
-from adaptax.following import Controller, follow
-from adaptax.scalars import real
-from adaptax.words import translating
+from adaptax._core.following import Controller, follow
+from adaptax._core.scalars import real
+from adaptax._core.words import translating
 
 Convention = Literal["adaptax", "torch", "keras", "optax"]
 

@@ -14,7 +14,7 @@
   0.
 
 Source: Zhang, Lang, Liu & Xiao (2020), "Statistical Adaptive Stochastic Gradient
-Methods" (arXiv 2002.10597), for the first two; they keep the latest eighth of all since
+Methods" (arXiv 2002.10597), for the first two; they keep the last eighth of all since
 a cut, where this keeps a fixed window, and set momentum to 0 at a cut, which this does
 not. Chee & Toulis (2017), "Convergence Diagnostics for Stochastic Gradient Descent with
 Constant Step Size" (arXiv 1710.06382), for the third, after Pflug (1990),
@@ -31,15 +31,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks, counters
-from adaptax.checks import Scalar
-from adaptax.controllers.evaluations import whole
+from adaptax._core import checks, counters
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import accumulators, remember
+from adaptax._core.evaluations import whole
+from adaptax._core.following import Controller, follow, follow_gradients
+from adaptax._core.leaves import global_norm, inner_product
+from adaptax._core.scalars import real
+from adaptax._core.words import translating
 from adaptax.controllers.student_t import upper_quantile
-from adaptax.coordinates import accumulators, remember
-from adaptax.following import Controller, follow, follow_gradients
-from adaptax.leaves import global_norm, inner_product
-from adaptax.scalars import real
-from adaptax.words import translating
 
 Test = Literal["sasa", "slope", "pflug"]
 
@@ -49,8 +49,8 @@ SMALLEST_WINDOW = 32
 class StationarityState(NamedTuple):
     """The state of `stationarity` by SASA+ or SLOPE.
 
-    `learning_rate` is the scale applied; `window` has the latest statistics or losses,
-    oldest first; `seen` counts those since the latest cut, `cuts` the cuts.
+    `learning_rate` is the scale applied; `window` has the last statistics or losses,
+    oldest first; `seen` counts those since the last cut, `cuts` the cuts.
     """
 
     learning_rate: jax.Array
@@ -63,7 +63,7 @@ class PflugState(NamedTuple):
     """The state of `stationarity` by Pflug's test.
 
     `learning_rate` is the scale applied; `total` the sum of the inner products; `seen`
-    counts the gradients since the latest cut, `cuts` the cuts; `previous` is the
+    counts the gradients since the last cut, `cuts` the cuts; `previous` is the
     gradient before, shaped like the parameters, and float32 for half precision.
     """
 
@@ -171,7 +171,7 @@ def stationarity(
 
 
 def _mean_is_zero(window, significance, first_cut):
-    """Tell whether 0 is where the mean of the statistics might lie."""
+    """Return whether 0 is where the mean of the statistics might lie."""
     middle = len(window) // 2
     halves = window[:middle], window[middle:]
     signs = [jnp.sign(jnp.mean(half)) for half in halves]
@@ -191,7 +191,7 @@ def _interval_holds_zero(statistics, significance):
 
 
 def _does_not_fall(losses, significance, first_cut):
-    """Tell whether a line through the losses has no significant slope downwards."""
+    """Return whether a line through the losses has no significant slope downwards."""
     del first_cut
     number = len(losses)
     steps = jnp.arange(number, dtype=jnp.float32) - (number - 1) / 2

@@ -10,7 +10,7 @@ Mathematical Functions", 26.7.5.
 import jax
 import jax.numpy as jnp
 
-from adaptax.checks import Scalar
+from adaptax._core.checks import Scalar
 
 _TERMS = (
     (4.0, (1.0, 1.0)),
@@ -22,7 +22,7 @@ _TERMS = (
 
 
 def upper_quantile(tail: Scalar, freedom: int | jax.Array) -> jax.Array:
-    """Give the t that is exceeded with the probability `tail`.
+    """Return the t that is exceeded with the probability `tail`.
 
     The error is below 1 % from 4 degrees of freedom, for tails from 0.005 to 1/2.
 

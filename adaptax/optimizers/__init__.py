@@ -9,6 +9,7 @@ from adaptax.optimizers.adagrad import scale_by_adagrad as scale_by_adagrad
 from adaptax.optimizers.adam import AdamState as AdamState
 from adaptax.optimizers.adam import adam as adam
 from adaptax.optimizers.adam import scale_by_adam as scale_by_adam
+from adaptax.optimizers.adamg import adamg as adamg
 from adaptax.optimizers.adamw import adamw as adamw
 from adaptax.optimizers.adamw import scale_by_adamw as scale_by_adamw
 from adaptax.optimizers.adan import AdanState as AdanState
@@ -20,6 +21,10 @@ from adaptax.optimizers.ademamix import scale_by_ademamix as scale_by_ademamix
 from adaptax.optimizers.adopt import AdoptState as AdoptState
 from adaptax.optimizers.adopt import adopt as adopt
 from adaptax.optimizers.adopt import scale_by_adopt as scale_by_adopt
+from adaptax.optimizers.cocob import cocob as cocob
+from adaptax.optimizers.dadapt_adam import dadapt_adam as dadapt_adam
+from adaptax.optimizers.dadapt_lion import dadapt_lion as dadapt_lion
+from adaptax.optimizers.dadapt_sgd import dadapt_sgd as dadapt_sgd
 from adaptax.optimizers.gradient_descent import gradient_descent as gradient_descent
 from adaptax.optimizers.gradient_descent import (
     scale_by_gradient_descent as scale_by_gradient_descent,
@@ -32,14 +37,20 @@ from adaptax.optimizers.lion import scale_by_lion as scale_by_lion
 from adaptax.optimizers.momentum import MomentumState as MomentumState
 from adaptax.optimizers.momentum import momentum as momentum
 from adaptax.optimizers.momentum import scale_by_momentum as scale_by_momentum
+from adaptax.optimizers.momo import momo as momo
+from adaptax.optimizers.momo_adam import momo_adam as momo_adam
 from adaptax.optimizers.muon import MuonState as MuonState
 from adaptax.optimizers.muon import muon as muon
 from adaptax.optimizers.muon import scale_by_muon as scale_by_muon
 from adaptax.optimizers.nadam import nadam as nadam
 from adaptax.optimizers.nadam import scale_by_nadam as scale_by_nadam
+from adaptax.optimizers.prodigy import prodigy as prodigy
 from adaptax.optimizers.radam import RadamState as RadamState
 from adaptax.optimizers.radam import radam as radam
 from adaptax.optimizers.radam import scale_by_radam as scale_by_radam
 from adaptax.optimizers.rmsprop import RmspropState as RmspropState
 from adaptax.optimizers.rmsprop import rmsprop as rmsprop
 from adaptax.optimizers.rmsprop import scale_by_rmsprop as scale_by_rmsprop
+from adaptax.optimizers.schedule_free_polyak import (
+    schedule_free_polyak as schedule_free_polyak,
+)

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks, counters
-from adaptax.checks import Scalar
-from adaptax.coordinates import (
+from adaptax._core import checks, counters
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import (
     accumulators,
     average_weight,
     by_coordinate,
@@ -31,10 +31,10 @@ from adaptax.coordinates import (
     root,
     without_bias,
 )
-from adaptax.guards import guarded
-from adaptax.leaves import abs_sq
-from adaptax.rates import LearningRate, descend
-from adaptax.words import translating
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import abs_sq
+from adaptax._core.rates import LearningRate, descend
+from adaptax._core.words import translating
 
 
 class AdabeliefState(NamedTuple):
@@ -134,6 +134,6 @@ def adabelief(
 
 
 def _bias(factor: Scalar, step: jax.Array) -> jax.Array:
-    """Give 1 − bᵗ, by which an average that starts at 0 is too small."""
+    """Return 1 − bᵗ, by which an average that starts at 0 is too small."""
     real = jnp.result_type(float)
     return 1 - jnp.asarray(factor).astype(real) ** step.astype(real)

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import optax
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.coordinates import by_coordinate, divide, magnitudes, root
-from adaptax.guards import guarded
-from adaptax.leaves import abs_sq
-from adaptax.rates import LearningRate, descend
-from adaptax.words import translating
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import by_coordinate, divide, magnitudes, root
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import abs_sq
+from adaptax._core.rates import LearningRate, descend
+from adaptax._core.words import translating
 
 
 class AdagradState(NamedTuple):

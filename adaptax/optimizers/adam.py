@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks, counters
-from adaptax.checks import Scalar
-from adaptax.coordinates import (
+from adaptax._core import checks, counters
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import (
     accumulators,
     average_weight,
     by_coordinate,
@@ -32,10 +32,10 @@ from adaptax.coordinates import (
     root,
     without_bias,
 )
-from adaptax.guards import guarded
-from adaptax.leaves import abs_sq
-from adaptax.rates import LearningRate, descend
-from adaptax.words import translating
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import abs_sq
+from adaptax._core.rates import LearningRate, descend
+from adaptax._core.words import translating
 
 
 class AdamState(NamedTuple):

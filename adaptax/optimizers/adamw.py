@@ -10,11 +10,11 @@ from typing import Any
 
 import optax
 
-from adaptax.checks import Scalar
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import LearningRate, descend
+from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
+from adaptax._core.words import translating
 from adaptax.optimizers.adam import scale_by_adam
-from adaptax.rates import LearningRate, descend
-from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
-from adaptax.words import translating
 
 
 @translating
@@ -29,7 +29,7 @@ def scale_by_adamw(
     nesterov: bool = False,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Give Adam's direction plus the decayed weights; needs `params`.
+    """Return Adam's direction plus the decayed weights; needs `params`.
 
     Args:
         b1: See `scale_by_adam`.

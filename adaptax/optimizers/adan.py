@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from adaptax import checks, counters
-from adaptax.checks import Scalar
-from adaptax.coordinates import (
+from adaptax._core import checks, counters
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import (
     accumulators,
     average_weight,
     by_coordinate,
@@ -28,11 +28,11 @@ from adaptax.coordinates import (
     magnitudes,
     root,
 )
-from adaptax.guards import guarded
-from adaptax.leaves import abs_sq
-from adaptax.rates import LearningRate, descend
-from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
-from adaptax.words import translating
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import abs_sq
+from adaptax._core.rates import LearningRate, descend
+from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
+from adaptax._core.words import translating
 
 
 class AdanState(NamedTuple):

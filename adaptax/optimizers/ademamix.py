@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks, counters
-from adaptax.checks import Scalar
-from adaptax.coordinates import (
+from adaptax._core import checks, counters
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import (
     accumulators,
     average_weight,
     by_coordinate,
@@ -31,11 +31,11 @@ from adaptax.coordinates import (
     magnitudes,
     root,
 )
-from adaptax.guards import guarded
-from adaptax.leaves import abs_sq
-from adaptax.rates import LearningRate, descend
-from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
-from adaptax.words import translating
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import abs_sq
+from adaptax._core.rates import LearningRate, descend
+from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
+from adaptax._core.words import translating
 
 
 class AdemamixState(NamedTuple):
@@ -162,14 +162,14 @@ def ademamix(
 
 
 def _part(step: jax.Array, warmup_steps: Scalar) -> jax.Array:
-    """Give the part of the warm-up that is over: 1 where there is none."""
+    """Return the part of the warm-up that is over: 1 where there is none."""
     real = jnp.result_type(float)
     total = jnp.asarray(warmup_steps).astype(real)
     return jnp.where(total > 0, jnp.minimum(divide(step.astype(real), total), 1), 1)
 
 
 def _slow_weight(b1: Scalar, b3: Scalar, part: jax.Array) -> jax.Array:
-    """Give 1 − β; where the warm-up is over that is 1 − β₃, without logarithms."""
+    """Return 1 − β; where the warm-up is over that is 1 − β₃, without logarithms."""
     fast, slow = (jnp.asarray(b).astype(part.dtype) for b in (b1, b3))
     smallest = jnp.finfo(part.dtype).tiny
     log_fast, log_slow = (jnp.log(jnp.maximum(b, smallest)) for b in (fast, slow))

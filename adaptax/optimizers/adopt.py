@@ -19,13 +19,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks, counters
-from adaptax.checks import Scalar
-from adaptax.coordinates import accumulators, by_coordinate, divide, magnitudes, root
-from adaptax.guards import guarded
-from adaptax.leaves import abs_sq, is_complex
-from adaptax.rates import LearningRate, descend
-from adaptax.words import translating
+from adaptax._core import checks, counters
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import (
+    accumulators,
+    by_coordinate,
+    divide,
+    magnitudes,
+    root,
+)
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import abs_sq, is_complex
+from adaptax._core.rates import LearningRate, descend
+from adaptax._core.words import translating
 
 
 class AdoptState(NamedTuple):

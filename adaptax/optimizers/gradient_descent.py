@@ -8,15 +8,15 @@ Source: Robbins & Monro (1951), "A Stochastic Approximation Method", Ann. Math. 
 
 import optax
 
-from adaptax.coordinates import by_coordinate
-from adaptax.guards import guarded
-from adaptax.rates import LearningRate, descend
-from adaptax.words import translating
+from adaptax._core.coordinates import by_coordinate
+from adaptax._core.guards import guarded
+from adaptax._core.rates import LearningRate, descend
+from adaptax._core.words import translating
 
 
 @translating
 def scale_by_gradient_descent() -> optax.GradientTransformation:
-    """Give the gradient itself as the direction, with 0 where it is not finite."""
+    """Return the gradient itself as the direction, with 0 where it is not finite."""
 
     def init(params):
         del params

@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax.checks import Scalar
-from adaptax.coordinates import root, usable
-from adaptax.guards import guarded
-from adaptax.leaves import (
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import root, usable
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import (
     abs_sq,
     computing_dtype,
     dtype_of,
@@ -30,10 +30,10 @@ from adaptax.leaves import (
     times,
     widened,
 )
+from adaptax._core.rates import LearningRate, descend
+from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
+from adaptax._core.words import translating
 from adaptax.optimizers.adam import scale_by_adam
-from adaptax.rates import LearningRate, descend
-from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
-from adaptax.words import translating
 
 
 @translating
@@ -47,7 +47,7 @@ def scale_by_lamb(
     *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Give AdamW's direction, in each leaf as long as the weights; needs `params`.
+    """Return AdamW's direction, in each leaf as long as the weights; needs `params`.
 
     A leaf whose weights, or whose direction, are all 0 takes the direction as it is, or
     it would never move; so does one with a norm that is not finite. One without any

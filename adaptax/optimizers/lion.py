@@ -15,15 +15,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.coordinates import accumulators, by_coordinate, unit, usable
-from adaptax.fusion import once
-from adaptax.guards import guarded
-from adaptax.leaves import is_complex, is_placeholder, is_trained
-from adaptax.rates import LearningRate, descend
-from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
-from adaptax.words import translating
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import accumulators, by_coordinate, unit, usable
+from adaptax._core.fusion import once
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import is_complex, is_placeholder, is_trained
+from adaptax._core.rates import LearningRate, descend
+from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
+from adaptax._core.words import translating
 
 
 class LionState(NamedTuple):

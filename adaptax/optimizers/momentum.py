@@ -19,13 +19,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.coordinates import accumulators, by_coordinate
-from adaptax.guards import guarded
-from adaptax.leaves import times
-from adaptax.rates import LearningRate, descend
-from adaptax.words import translating
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import accumulators, by_coordinate
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import times
+from adaptax._core.rates import LearningRate, descend
+from adaptax._core.words import translating
 
 
 class MomentumState(NamedTuple):

@@ -23,9 +23,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks, counters, masks
-from adaptax.checks import Scalar, require
-from adaptax.coordinates import (
+from adaptax._core import checks, counters, masks
+from adaptax._core.checks import Scalar, require
+from adaptax._core.coordinates import (
     accumulators,
     average_weight,
     by_coordinate,
@@ -33,8 +33,8 @@ from adaptax.coordinates import (
     root,
     usable,
 )
-from adaptax.guards import flattened, guarded, require_matching
-from adaptax.leaves import (
+from adaptax._core.guards import flattened, guarded, require_matching
+from adaptax._core.leaves import (
     abs_sq,
     dtype_of,
     is_complex,
@@ -45,11 +45,11 @@ from adaptax.leaves import (
     times,
     widened,
 )
-from adaptax.meshes import by_compiler
+from adaptax._core.meshes import by_compiler
+from adaptax._core.rates import LearningRate, descend
+from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
+from adaptax._core.words import translating
 from adaptax.optimizers.adam import scale_by_adam
-from adaptax.rates import LearningRate, descend
-from adaptax.weight_decay import Mask, WeightDecay, with_weight_decay
-from adaptax.words import translating
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -277,7 +277,7 @@ def _all(flags: Any) -> jax.Array:
 
 
 def _shape(array: jax.Array) -> tuple[int, int]:
-    """Give the rows and columns of an array whose last axis is the columns."""
+    """Return the rows and columns of an array whose last axis is the columns."""
     return math.prod(array.shape[:-1]), array.shape[-1]
 
 

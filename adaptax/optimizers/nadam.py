@@ -15,10 +15,10 @@ from typing import Any
 
 import optax
 
-from adaptax.checks import Scalar
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import LearningRate, descend
+from adaptax._core.words import translating
 from adaptax.optimizers.adam import scale_by_adam
-from adaptax.rates import LearningRate, descend
-from adaptax.words import translating
 
 
 @translating

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax import checks, counters
-from adaptax.checks import Scalar
-from adaptax.coordinates import (
+from adaptax._core import checks, counters
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import (
     accumulators,
     average_weight,
     by_coordinate,
@@ -31,11 +31,11 @@ from adaptax.coordinates import (
     root,
     without_bias,
 )
-from adaptax.guards import guarded
-from adaptax.leaves import abs_sq
-from adaptax.rates import LearningRate, descend
-from adaptax.rectification import rectification
-from adaptax.words import translating
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import abs_sq
+from adaptax._core.rates import LearningRate, descend
+from adaptax._core.rectification import rectification
+from adaptax._core.words import translating
 
 
 class RadamState(NamedTuple):
@@ -56,7 +56,7 @@ def scale_by_radam(
     *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
-    """Give Adam's direction times r, or the averaged gradient alone at first.
+    """Return Adam's direction times r, or the averaged gradient alone at first.
 
     Args:
         b1: See `scale_by_adam`.

@@ -1,7 +1,7 @@
 """How far, open loop: rates that are a function of the step."""
 
-from adaptax.rates import as_schedule as as_schedule
-from adaptax.rates import constant as constant
+from adaptax._core.rates import as_schedule as as_schedule
+from adaptax._core.rates import constant as constant
 from adaptax.schedules.algebra import clamp as clamp
 from adaptax.schedules.algebra import join as join
 from adaptax.schedules.algebra import multiply as multiply

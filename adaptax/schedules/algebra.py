@@ -18,10 +18,10 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from adaptax import checks
-from adaptax.checks import Scalar, require
-from adaptax.rates import Schedule, as_schedule
-from adaptax.scalars import real
+from adaptax._core import checks
+from adaptax._core.checks import Scalar, require
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.scalars import real
 from adaptax.schedules.boundaries import Boundaries, passed, require_increasing
 from adaptax.schedules.periods import since, whole
 
@@ -154,5 +154,5 @@ def require_schedules(*schedules: object) -> None:
 
 
 def evaluate(schedule: StepToRate, step: jax.Array) -> jax.Array:
-    """Give a schedule's rates at some steps, as float32."""
+    """Return a schedule's rates at some steps, as float32."""
     return real(schedule(step))

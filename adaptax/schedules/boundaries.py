@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax.checks import Scalar, require
-from adaptax.scalars import known, real
+from adaptax._core.checks import Scalar, require
+from adaptax._core.scalars import known, real
 from adaptax.schedules.periods import as_integer, integral
 
 Boundaries: TypeAlias = Sequence[Scalar] | np.ndarray | jax.Array

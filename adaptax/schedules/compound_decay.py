@@ -10,11 +10,11 @@ another parameter, d = (1 + r/s)^(−s).
 
 import jax.numpy as jnp
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.rates import Schedule, as_schedule
-from adaptax.scalars import precise, real
-from adaptax.words import translating
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.scalars import precise, real
+from adaptax._core.words import translating
 
 
 @translating

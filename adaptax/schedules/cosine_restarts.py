@@ -17,13 +17,13 @@ below 1 besides, it lowers not the peaks but their heights above the end: it is 
 import jax
 import jax.numpy as jnp
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.rates import Schedule, as_schedule
-from adaptax.scalars import log, precise, real
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.scalars import log, precise, real
+from adaptax._core.words import translating
 from adaptax.schedules.curves import between, half_cosine
 from adaptax.schedules.periods import elapsed, whole
-from adaptax.words import translating
 
 
 @translating
@@ -86,7 +86,7 @@ def cosine_restarts(
 
 
 def _growing_cycle(step, first_cycle, excess):
-    """Give the cycle's index, the steps since its start, and its length, for m > 1."""
+    """Return the cycle's index, the steps since its start, its length; for m > 1."""
     step, first = real(step), real(first_cycle)
 
     def start(index):

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from adaptax.checks import Scalar
-from adaptax.scalars import real
+from adaptax._core.checks import Scalar
+from adaptax._core.scalars import real
 
 
 def between(start: Scalar, end: Scalar, part: jax.Array) -> jax.Array:

@@ -13,13 +13,13 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.rates import Schedule, as_schedule
-from adaptax.scalars import log, real
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.scalars import log, real
+from adaptax._core.words import translating
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import total, whole
-from adaptax.words import translating
 
 Mode = Literal["triangular", "triangular2", "exp_range"]
 

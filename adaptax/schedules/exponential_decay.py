@@ -11,12 +11,12 @@ is TensorFlow's. With s = 1 it is the geometric schedule η_t = r η_{t−1}.
 
 import jax.numpy as jnp
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.rates import Schedule, as_schedule
-from adaptax.scalars import log, real
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.scalars import log, real
+from adaptax._core.words import translating
 from adaptax.schedules.periods import whole
-from adaptax.words import translating
 
 
 @translating

@@ -12,12 +12,12 @@ A decay over a known number of steps T, η₀/√(1 + β t/T), is `rate=β/T`.
 
 import jax.numpy as jnp
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.rates import Schedule, as_schedule
-from adaptax.scalars import real
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.scalars import real
+from adaptax._core.words import translating
 from adaptax.schedules.periods import elapsed, since
-from adaptax.words import translating
 
 
 @translating

@@ -8,12 +8,12 @@ Source: Robbins & Monro (1951), "A Stochastic Approximation Method", for 1/t.
 its staircase has `every=s` besides.
 """
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.rates import Schedule, as_schedule
-from adaptax.scalars import real
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.scalars import real
+from adaptax._core.words import translating
 from adaptax.schedules.periods import whole
-from adaptax.words import translating
 
 
 @translating

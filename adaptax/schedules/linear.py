@@ -8,12 +8,12 @@ Source: Defazio et al. (2023), "When, Why and How Much? Adaptive Learning Rate
 Scheduling by Refinement", where it is the theoretical default.
 """
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.rates import Schedule, as_schedule
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.words import translating
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed
-from adaptax.words import translating
 
 
 @translating

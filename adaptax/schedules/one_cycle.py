@@ -16,13 +16,13 @@ last step is at the peak, here at the end.
 
 from typing import Literal
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.rates import Schedule, as_schedule
-from adaptax.scalars import real
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.scalars import real
+from adaptax._core.words import translating
 from adaptax.schedules.curves import between, half_cosine
 from adaptax.schedules.periods import elapsed
-from adaptax.words import translating
 
 Anneal = Literal["cosine", "linear"]
 

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax.checks import Scalar
-from adaptax.scalars import real
+from adaptax._core.checks import Scalar
+from adaptax._core.scalars import real
 
 
 def elapsed(step: jax.Array, start: Scalar, end: Scalar) -> jax.Array:
-    """Give the part of the span from `start` to `end` that has passed, in [0, 1].
+    """Return the part of the span from `start` to `end` that has passed, in [0, 1].
 
     It is exactly 1 from the end on, also where the span has no length.
     """
@@ -65,12 +65,12 @@ def total(*lengths: Scalar) -> Any:
 
 
 def integral(*values: Any) -> bool:
-    """Tell whether all values are of an integer type."""
+    """Return whether all values are of an integer type."""
     return all(jnp.issubdtype(jnp.result_type(value), jnp.integer) for value in values)
 
 
 def as_integer(value: Any) -> jax.Array:
-    """Give whole numbers in the integer type in use; larger ones as its largest."""
+    """Return whole numbers in the integer type in use; larger ones as its largest."""
     kind = jnp.result_type(int)
     if isinstance(value, int | np.integer | np.ndarray):
         limit = int(jnp.iinfo(kind).max)

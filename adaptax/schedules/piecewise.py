@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax import checks
-from adaptax.checks import Scalar, require
-from adaptax.rates import Schedule, as_schedule
-from adaptax.scalars import known, precise
+from adaptax._core import checks
+from adaptax._core.checks import Scalar, require
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.scalars import known, precise
+from adaptax._core.words import translating
 from adaptax.schedules.boundaries import Boundaries, passed, require_increasing
-from adaptax.words import translating
 
 
 @translating

@@ -9,13 +9,13 @@ Convolutional Nets, Atrous Convolution, and Fully Connected CRFs" (the "poly" po
 
 import jax.numpy as jnp
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.rates import Schedule, as_schedule
-from adaptax.scalars import real
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.scalars import real
+from adaptax._core.words import translating
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed
-from adaptax.words import translating
 
 
 @translating

@@ -12,11 +12,11 @@ p = ½ is `inverse_sqrt`, and p = 1 is `inverse_time`.
 
 import jax.numpy as jnp
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.rates import Schedule, as_schedule
-from adaptax.scalars import real
-from adaptax.words import translating
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.scalars import real
+from adaptax._core.words import translating
 
 
 @translating

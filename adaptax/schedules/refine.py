@@ -19,13 +19,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax import checks
-from adaptax.checks import Scalar, require
-from adaptax.rates import Schedule, as_schedule
-from adaptax.scalars import known, real
+from adaptax._core import checks
+from adaptax._core.checks import Scalar, require
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.scalars import known, real
+from adaptax._core.words import translating
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed
-from adaptax.words import translating
 
 Norm = Literal["l2", "l1"]
 Padding = Literal["reflect", "nearest"]
@@ -98,7 +98,7 @@ def refine(
 
 @functools.partial(jax.jit, static_argnames=("power", "padding"))
 def _shape(norms, power, padding):
-    """Give η, scaled to a maximum of 1."""
+    """Return η, scaled to a maximum of 1."""
     smooth = _moving_median(norms, norms.shape[0] // 20, padding)
     highest = jnp.max(smooth)
     relative = smooth / jnp.where(highest > 0, highest, 1)

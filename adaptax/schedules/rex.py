@@ -6,12 +6,12 @@ Source: Chen, Wolfe & Kyrillidis (2022), "REX: Revisiting Budgeted Training with
 Improved Schedule", for which η_end is 0.
 """
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.rates import Schedule, as_schedule
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.words import translating
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed
-from adaptax.words import translating
 
 
 @translating

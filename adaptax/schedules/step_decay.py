@@ -9,12 +9,12 @@ Recognition"; the same as PyTorch's `StepLR`. For drops at irregular steps see
 
 import jax.numpy as jnp
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.rates import Schedule, as_schedule
-from adaptax.scalars import log, real
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.scalars import log, real
+from adaptax._core.words import translating
 from adaptax.schedules.periods import whole
-from adaptax.words import translating
 
 
 @translating

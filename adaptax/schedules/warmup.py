@@ -10,13 +10,13 @@ argument `warmup_steps` of `cosine` and `warmup_stable_decay` is counted in thei
 `total_steps` instead, so that their last step stays where it is.
 """
 
-from adaptax import checks
-from adaptax.checks import Scalar
-from adaptax.rates import Schedule, as_schedule
+from adaptax._core import checks
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.words import translating
 from adaptax.schedules.algebra import StepToRate, evaluate, require_schedules
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed, since
-from adaptax.words import translating
 
 
 @translating

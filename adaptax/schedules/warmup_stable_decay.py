@@ -23,13 +23,13 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from adaptax import checks
-from adaptax.checks import Scalar, require
-from adaptax.rates import Schedule, as_schedule
-from adaptax.scalars import known, real
+from adaptax._core import checks
+from adaptax._core.checks import Scalar, require
+from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.scalars import known, real
+from adaptax._core.words import translating
 from adaptax.schedules.curves import between, half_cosine
 from adaptax.schedules.periods import elapsed
-from adaptax.words import translating
 
 Shape = Literal["linear", "cosine", "mirror_cosine", "sqrt", "square", "exponential"]
 

@@ -1,12 +1,10 @@
 """Tools: find, sweep, halve, evolve and search learning rates inside one program."""
 
+from adaptax.tuning.analysis.cosine_baselines import CosineBaseline as CosineBaseline
 from adaptax.tuning.branching import BranchResult as BranchResult
 from adaptax.tuning.branching import branch as branch
-from adaptax.tuning.cosine_baselines import CosineBaseline as CosineBaseline
-from adaptax.tuning.execution import Plan as Plan
 from adaptax.tuning.finder import FinderResult as FinderResult
 from adaptax.tuning.finder import find_learning_rate as find_learning_rate
-from adaptax.tuning.flax_trials import nnx_trial as nnx_trial
 from adaptax.tuning.halving import HalvingResult as HalvingResult
 from adaptax.tuning.halving import successive_halving as successive_halving
 from adaptax.tuning.population import PopulationDiverged as PopulationDiverged
@@ -14,13 +12,15 @@ from adaptax.tuning.population import PopulationResult as PopulationResult
 from adaptax.tuning.population import (
     population_based_training as population_based_training,
 )
+from adaptax.tuning.running.execution import Plan as Plan
 from adaptax.tuning.search import SearchResult as SearchResult
 from adaptax.tuning.search import search_schedule as search_schedule
 from adaptax.tuning.stopping import StoppingResult as StoppingResult
 from adaptax.tuning.stopping import median_stopping as median_stopping
 from adaptax.tuning.sweep import SweepResult as SweepResult
 from adaptax.tuning.sweep import sweep as sweep
-from adaptax.tuning.trials import Shared as Shared
-from adaptax.tuning.trials import Trial as Trial
-from adaptax.tuning.trials import TrialState as TrialState
-from adaptax.tuning.trials import trial as trial
+from adaptax.tuning.trials.flax_trials import nnx_trial as nnx_trial
+from adaptax.tuning.trials.trials import Shared as Shared
+from adaptax.tuning.trials.trials import Trial as Trial
+from adaptax.tuning.trials.trials import TrialState as TrialState
+from adaptax.tuning.trials.trials import trial as trial

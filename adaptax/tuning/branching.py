@@ -22,20 +22,19 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from adaptax import checks, spaces
-from adaptax.rates import Schedule
-from adaptax.tuning import divergence
-from adaptax.tuning.acting import differing
-from adaptax.tuning.inner_schedules import require_steady
-from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
-from adaptax.tuning.rate_tables import held
-from adaptax.tuning.records import (
-    leaf_named,
-)
+from adaptax import spaces
+from adaptax._core import checks
+from adaptax._core.rates import Schedule
+from adaptax.tuning.analysis.rate_tables import held
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Outcome, Played, Round, curves, play
-from adaptax.tuning.sessions import Session, stream
-from adaptax.tuning.trials import Trial, require_trial
+from adaptax.tuning.running import divergence
+from adaptax.tuning.running.acting import differing
+from adaptax.tuning.running.inner_schedules import require_steady
+from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
+from adaptax.tuning.running.sessions import Session, stream
+from adaptax.tuning.storage.records import leaf_named
+from adaptax.tuning.trials.trials import Trial, require_trial
 
 _STAGE_BYTES = 1000  # of the dicts and arrays of a stage
 _MEANS = 20
@@ -88,7 +87,7 @@ class BranchResult(ToolResult):
         return 1 + extra / len(self.losses)
 
     def schedule(self, name: str = "learning_rate") -> Schedule:
-        """Give a hyperparameter of the run as a schedule, constant for each stage."""
+        """Return a hyperparameter of the run as a schedule, constant for each stage."""
         return held(leaf_named(self.best, name), self.stage_steps)
 
 

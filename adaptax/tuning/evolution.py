@@ -88,7 +88,7 @@ class Evolution:
 
 
 def version() -> str:
-    """Give the version of evosax.
+    """Return the version of evosax.
 
     Raises:
         ImportError: If it is missing.
@@ -143,7 +143,7 @@ def _made(algorithm: str, population: int, dimensions: int) -> _Strategy:
 
 @contextmanager
 def _evosax() -> Iterator[Any]:
-    """Give the algorithms; they promote types, and begin with NaN in their states."""
+    """Return the algorithms; they promote types, and begin with NaN in their states."""
     try:
         from evosax import algorithms
     except ImportError as error:

@@ -22,19 +22,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from adaptax import checks
-from adaptax.tuning.inner_schedules import require_steady
-from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
-from adaptax.tuning.range_tests import agreement, read
+from adaptax._core import checks
+from adaptax.tuning.analysis.range_tests import agreement, read
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Round, once, play
-from adaptax.tuning.scheduled_trials import (
+from adaptax.tuning.running.inner_schedules import require_steady
+from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
+from adaptax.tuning.running.sessions import Session, as_seeds
+from adaptax.tuning.trials.scheduled_trials import (
     constants_beside,
     require_rates,
     scheduled,
 )
-from adaptax.tuning.sessions import Session, as_seeds
-from adaptax.tuning.trials import Trial, require_trial
+from adaptax.tuning.trials.trials import Trial, require_trial
 
 Mode = Literal["exponential", "linear"]
 
@@ -146,8 +146,8 @@ def find_learning_rate(
         name: The hyperparameter that is raised.
         mode: "exponential" or "linear".
         smoothing: b in [0, 1), see `range_tests`. By default 1 − 20/n, or 0: an average
-            over a 20th of the steps, 0.8 for 100 of them. More hides less noise than it
-            moves the curve: with 0.98, to rates 3 times as high and more.
+            over a 20th of the steps, 0.8 for 100 of them. A larger b delays the curve
+            more than it reduces the noise: with 0.98, suggestions are 3 times as high.
         divergence: d > 1, see `range_tests`.
         key: See `sweep`, as for the arguments below.
         strategy: See `sweep`.

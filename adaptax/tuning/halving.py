@@ -2,9 +2,9 @@
 
     rung j:  train to r ηʲ steps,  keep the best 1/η of those that are left
 
-Every rung costs about as much, so that n configurations cost about log n / n of a full
-sweep times n. All rungs run in the compiled programs of one population: survivors are
-put together, and the others cost nothing any more.
+Every rung takes about as many steps in all, so that n configurations take about log n
+times the steps of a single full run, where a sweep takes n times. Those that were
+dropped cost nothing any more.
 
 Source: Jamieson & Talwalkar (2016), "Non-stochastic Best Arm Identification and
 Hyperparameter Optimization", AISTATS; Li et al. (2020), "A System for Massively
@@ -21,14 +21,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from adaptax import checks
-from adaptax.checks import require
-from adaptax.tuning.acting import differing
-from adaptax.tuning.planning import Strategy
+from adaptax._core import checks
+from adaptax._core.checks import require
 from adaptax.tuning.rounds import Outcome, Round, Rule, origins, play
-from adaptax.tuning.sessions import Session
+from adaptax.tuning.running.acting import differing
+from adaptax.tuning.running.planning import Strategy
+from adaptax.tuning.running.sessions import Session
 from adaptax.tuning.sweep import Configurations, SweepResult, configurations
-from adaptax.tuning.trials import Trial, require_trial
+from adaptax.tuning.trials.trials import Trial, require_trial
 
 
 @dataclass(frozen=True, repr=False)
@@ -203,7 +203,7 @@ def halving(runs: Configurations, rungs: np.ndarray, eta: int) -> Rule:
 
 
 def go_on(
-    last: Outcome, kept: np.ndarray, steps: int, seeds: int, **judged: int
+    last: Outcome, kept: np.ndarray, steps: int, seeds: int, part: int | None = None
 ) -> Round | None:
     """Return the round in which some configurations go on, or `None` if there is none.
 
@@ -212,19 +212,19 @@ def go_on(
         kept: Which of its configurations.
         steps: See `Round`.
         seeds: How many runs each configuration has.
-        judged: `part` and `window` of the round.
+        part: How many of their last steps they are judged by the mean of; see `Round`.
     """
     if not len(kept):
         return None
     parents = (kept[:, None] * seeds + np.arange(seeds)).ravel()
     hparams = jax.tree.map(lambda leaf: leaf[parents], last.hparams)
-    return Round(steps, parents, hparams, **judged)
+    return Round(steps, parents, hparams, part=part, window=part)
 
 
 def rungs_to(
     num_steps: int, members: int, eta: int, first_rung: int | None
 ) -> np.ndarray:
-    """Give the steps of the rungs, ascending; each is η times the one before."""
+    """Return the steps of the rungs, ascending; each is η times the one before."""
     if first_rung is None:
         levels = 0
         while eta ** (levels + 1) <= members and num_steps // eta ** (levels + 1) >= 1:

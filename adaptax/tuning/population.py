@@ -19,21 +19,19 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from adaptax import checks, spaces
-from adaptax.checks import require
-from adaptax.rates import Schedule
-from adaptax.tuning.acting import differing
-from adaptax.tuning.inner_schedules import require_steady
-from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
-from adaptax.tuning.rate_tables import held
-from adaptax.tuning.records import (
-    flatten_names,
-    leaf_named,
-)
+from adaptax import spaces
+from adaptax._core import checks
+from adaptax._core.checks import require
+from adaptax._core.rates import Schedule
+from adaptax.tuning.analysis.rate_tables import held
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Played, Round, Rule, play
-from adaptax.tuning.sessions import Session, stream
-from adaptax.tuning.trials import Trial, require_trial
+from adaptax.tuning.running.acting import differing
+from adaptax.tuning.running.inner_schedules import require_steady
+from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
+from adaptax.tuning.running.sessions import Session, stream
+from adaptax.tuning.storage.records import flatten_names, leaf_named
+from adaptax.tuning.trials.trials import Trial, require_trial
 
 Exploit = Literal["truncation", "tournament"]
 
@@ -77,7 +75,7 @@ class PopulationResult(ToolResult):
         return int(np.argmin(self.scores[-1]))
 
     def ancestry(self, member: int | None = None) -> np.ndarray:
-        """Give the member whose run it was, for each interval, of a run that survived.
+        """Return which member a surviving run was in each interval.
 
         Args:
             member: One of the last interval; `None` for the best.
@@ -93,14 +91,14 @@ class PopulationResult(ToolResult):
         return np.array(path[::-1])
 
     def lived(self, member: int | None = None) -> Any:
-        """Give the hyperparameters that a run had, with a leading axis of intervals."""
+        """Return the hyperparameters of a run, with a leading axis of intervals."""
         rows = np.arange(len(self.parents)), self.ancestry(member)
         return jax.tree.map(lambda leaf: leaf[rows], self.hparams)
 
     def schedule(
         self, name: str = "learning_rate", member: int | None = None
     ) -> Schedule:
-        """Give a hyperparameter as the run had it, constant for each interval.
+        """Return a hyperparameter as the run had it, constant for each interval.
 
         Args:
             name: A hyperparameter, by its path.
@@ -112,7 +110,7 @@ class PopulationResult(ToolResult):
         return held(leaf_named(self.lived(member), name), self.interval)
 
     def curve(self, member: int | None = None) -> np.ndarray:
-        """Give the losses of a run through all its ancestors, of shape (steps,)."""
+        """Return the losses of a run through all its ancestors, of shape (steps,)."""
         path = np.repeat(self.ancestry(member), self.interval)
         steps = self.losses.shape[1]
         return self.losses[path[:steps], np.arange(steps)]

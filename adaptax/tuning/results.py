@@ -8,9 +8,15 @@ from typing import Any, ClassVar, Self
 import jax
 import numpy as np
 
-from adaptax.checks import require
-from adaptax.tuning import records, tables
-from adaptax.tuning.records import flatten_names, group, prefixed, unflatten_names
+from adaptax._core.checks import require
+from adaptax.tuning.analysis import tables
+from adaptax.tuning.storage import records
+from adaptax.tuning.storage.records import (
+    flatten_names,
+    group,
+    prefixed,
+    unflatten_names,
+)
 
 _WIDTH = 88
 """What a line of a `repr` is cut to."""
@@ -122,10 +128,8 @@ class ToolResult(Result):
         columns = dict(zip(map(_one, axes), np.indices(shape), strict=True))
         for name, (own, array) in found.items():
             order = np.argsort([axes.index(axis) for axis in own])
-            wide = np.expand_dims(
-                array.transpose(order),
-                [at for at, axis in enumerate(axes) if axis not in own],
-            )
+            missing = tuple(at for at, axis in enumerate(axes) if axis not in own)
+            wide = np.expand_dims(array.transpose(order), missing)
             columns[name] = np.broadcast_to(wide, shape)
         return {name: column.ravel() for name, column in columns.items()}
 

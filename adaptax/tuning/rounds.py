@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from adaptax.tuning import divergence
-from adaptax.tuning.checkpoints import Checkpoint
-from adaptax.tuning.execution import Population, to_arrays
-from adaptax.tuning.records import flatten_names, group, named_like, prefixed
-from adaptax.tuning.sessions import Session, fit_together
+from adaptax.tuning.running import divergence
+from adaptax.tuning.running.execution import Population, to_arrays
+from adaptax.tuning.running.sessions import Session, fit_together
+from adaptax.tuning.storage.checkpoints import Checkpoint
+from adaptax.tuning.storage.records import flatten_names, group, named_like, prefixed
 
 
 class Round(NamedTuple):

@@ -30,26 +30,31 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from adaptax import checks
-from adaptax.checks import require
-from adaptax.rates import Schedule
-from adaptax.tuning import evolution, tables
-from adaptax.tuning.cosine_baselines import CosineBaseline, cosine_grid, drawn_cosines
+from adaptax._core import checks
+from adaptax._core.checks import require
+from adaptax._core.rates import Schedule
+from adaptax.tuning import evolution
+from adaptax.tuning.analysis import tables
+from adaptax.tuning.analysis.cosine_baselines import (
+    CosineBaseline,
+    cosine_grid,
+    drawn_cosines,
+)
+from adaptax.tuning.analysis.rate_tables import interpolated
 from adaptax.tuning.evolution import Algorithm, Evolution, mirrored
-from adaptax.tuning.execution import Population
-from adaptax.tuning.inner_schedules import InnerSchedules, require_steady
-from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
-from adaptax.tuning.rate_tables import interpolated
 from adaptax.tuning.results import Result, ToolResult
 from adaptax.tuning.rounds import Outcome, Round, play
-from adaptax.tuning.scheduled_trials import (
+from adaptax.tuning.running.execution import Population
+from adaptax.tuning.running.inner_schedules import InnerSchedules, require_steady
+from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
+from adaptax.tuning.running.sessions import Session, stream
+from adaptax.tuning.trials.scheduled_trials import (
     along,
     constants_beside,
     following_tables,
     require_rates,
 )
-from adaptax.tuning.sessions import Session, stream
-from adaptax.tuning.trials import Trial, require_trial
+from adaptax.tuning.trials.trials import Trial, require_trial
 
 _LAST = 3  # generations whose best candidates are finalists
 
@@ -125,7 +130,7 @@ class SearchResult(ToolResult):
         return Gain(float(differences.mean()), float(error))
 
     def to_records(self) -> list[dict[str, Any]]:
-        """Give one flat dict for each candidate, as for a data frame."""
+        """Return one flat dict for each candidate, as for a data frame."""
         rates = np.exp(self.candidates)
         return [
             {
@@ -143,7 +148,7 @@ class SearchResult(ToolResult):
         ]
 
     def table(self, rows: int = 20) -> str:
-        """Give the generations as a table to print, with the rates of the best."""
+        """Return the generations as a table to print, with the rates of the best."""
         generations = np.arange(len(self.history))
         rates = np.exp(self.candidates[generations, self.history.argmin(axis=1)])
         columns: dict[str, Any] = {
@@ -354,7 +359,7 @@ class _Settings(NamedTuple):
         return np.arange(self.seeds, dtype=np.uint32) + generation * self.seeds
 
     def fresh(self, use: int) -> np.ndarray:
-        """Give the seeds that choose (0) or judge (1): used for nothing else."""
+        """Return the seeds that choose (0) or judge (1): used for nothing else."""
         used = max(self.seeds * self.generations, self.cosines[1])
         first = used + use * self.fresh_seeds
         return np.arange(first, first + self.fresh_seeds, dtype=np.uint32)
@@ -512,7 +517,7 @@ def _means(outcome: Outcome, schedules: int) -> np.ndarray:
 
 
 def _drawn(log_rates: np.ndarray, num_steps: int) -> np.ndarray:
-    """Give the rates at every step, (schedules, steps)."""
+    """Return the rates at every step, (schedules, steps)."""
     return np.asarray(_draw(np.asarray(log_rates, np.float32), num_steps))
 
 

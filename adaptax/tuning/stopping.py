@@ -1,11 +1,11 @@
 """Median stopping: whatever stays worse than the median of the others ends early.
 
-    every interval k:  r_ik = the score of configuration i in the interval
-                       i ends if  min_{j<=k} r_ij  >  median over all l of  mean_{j<=k} r_lj
+    r_ik    the score of configuration i in interval k
+    i ends  if min_{j<=k} r_ij > median_l mean_{j<=k} r_lj,  l over all configurations
 
-What is compared is the best that a configuration has shown with what is average by
-then, so that few end that would have won. Those that ended before count with the average
-of the intervals that they had. The best of those that are left always goes on.
+The best that a configuration has shown is compared with what is average by then, so
+that few end that would have won. Those that ended before count with the average of the
+intervals that they had. The best of those that are left always goes on.
 
 Source: Golovin et al. (2017), "Google Vizier: A Service for Black-Box Optimization",
 KDD, section 3.2.2. There a trial is compared with those that are complete; here all
@@ -20,14 +20,14 @@ from typing import Any, ClassVar
 import numpy as np
 from jax.sharding import Mesh
 
-from adaptax import checks
-from adaptax.tuning.acting import differing
+from adaptax._core import checks
 from adaptax.tuning.halving import HalvingResult, go_on
-from adaptax.tuning.planning import Strategy
 from adaptax.tuning.rounds import Outcome, Round, Rule, origins, play
-from adaptax.tuning.sessions import Session
+from adaptax.tuning.running.acting import differing
+from adaptax.tuning.running.planning import Strategy
+from adaptax.tuning.running.sessions import Session
 from adaptax.tuning.sweep import Configurations, configurations
-from adaptax.tuning.trials import Trial, require_trial
+from adaptax.tuning.trials.trials import Trial, require_trial
 
 
 @dataclass(frozen=True, repr=False)
@@ -133,9 +133,11 @@ def above_median(runs: Configurations, ends: np.ndarray, grace_steps: int) -> Ru
         done = len(history)
         if done == len(ends):
             return None
-        judged = {"part": lengths[done], "window": lengths[done]}
+        steps = lengths[done]
         if not history:
-            return Round(lengths[0], None, runs.each, runs.run_seeds, **judged)
+            return Round(
+                steps, None, runs.each, runs.run_seeds, part=steps, window=steps
+            )
         reports = _reports(history, seeds)
         racing = origins(history)[-1][::seeds] // seeds
         fine = np.isfinite(reports[racing, -1])
@@ -143,7 +145,7 @@ def above_median(runs: Configurations, ends: np.ndarray, grace_steps: int) -> Ru
             best = np.nanmin(reports[racing], axis=1)
             median = np.median(np.nanmean(reports, axis=1))
             fine &= best <= max(median, best[fine].min())
-        return go_on(history[-1], np.flatnonzero(fine), lengths[done], seeds, **judged)
+        return go_on(history[-1], np.flatnonzero(fine), steps, seeds, part=steps)
 
     return rule
 

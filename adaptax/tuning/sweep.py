@@ -15,20 +15,18 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from adaptax import checks, spaces
-from adaptax.checks import require
-from adaptax.tuning import tables
-from adaptax.tuning.acting import differing
-from adaptax.tuning.bands import Band, band
-from adaptax.tuning.planning import LOSS_BYTES, Strategy, require_room
-from adaptax.tuning.records import (
-    flatten_names,
-    leaf_named,
-)
+from adaptax import spaces
+from adaptax._core import checks
+from adaptax._core.checks import require
+from adaptax.tuning.analysis import tables
+from adaptax.tuning.analysis.bands import Band, band
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Round, once, play
-from adaptax.tuning.sessions import Session, as_seeds, stream
-from adaptax.tuning.trials import Trial, require_trial
+from adaptax.tuning.running.acting import differing
+from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
+from adaptax.tuning.running.sessions import Session, as_seeds, stream
+from adaptax.tuning.storage.records import flatten_names, leaf_named
+from adaptax.tuning.trials.trials import Trial, require_trial
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,7 +69,7 @@ class SweepResult(ToolResult):
         return jax.tree.map(lambda leaf: leaf[index].item(), self.hparams)
 
     def curves(self, low: float = 0.25, high: float = 0.75) -> tuple[np.ndarray, ...]:
-        """Give the learning curves over the seeds: two quantiles around the median.
+        """Return the learning curves over the seeds: two quantiles around the median.
 
         Returns:
             low, median and high, each (members, steps); NaN where a seed has diverged.
@@ -116,7 +114,7 @@ class SweepResult(ToolResult):
         ]
 
     def table(self, rows: int = 20) -> str:
-        """Give the best members as a table to print, with the spread over seeds."""
+        """Return the best members as a table to print, with the spread over seeds."""
         values = flatten_names(self.hparams)
         columns = {name: value[self.ranking] for name, value in values.items()}
         columns["score"] = self.scores.mean(axis=1)[self.ranking]

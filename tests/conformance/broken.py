@@ -19,8 +19,8 @@ import optax
 from conformance.cases import Case
 
 import adaptax
-import adaptax.rates
 from adaptax import catalog, optimizers
+from adaptax._core import rates
 
 MOMENTUM = catalog.find("momentum", "optimizer")
 PLATEAU = catalog.find("reduce_on_plateau", "controller")
@@ -137,7 +137,7 @@ def followed(init: Callable, update: Callable) -> Callable:
         def apply(updates, state, params=None, **extra_args):
             del params
             state = update(state, extra_args)
-            return adaptax.rates.scale_updates(updates, state.learning_rate), state
+            return rates.scale_updates(updates, state.learning_rate), state
 
         return optax.GradientTransformationExtraArgs(init, apply)
 
@@ -221,7 +221,7 @@ def adding_imaginary_parts(learning_rate, b=0.9):
 
 
 def is_real(x):
-    """Tell whether an array is of floating-point numbers."""
+    """Return whether an array is of floating-point numbers."""
     return jnp.issubdtype(x.dtype, jnp.floating)
 
 
@@ -263,9 +263,7 @@ def number_seat(learning_rate, b=0.9):
 
 def plain_optax(learning_rate, b=0.9):
     """Let everything into the state, as Optax does."""
-    return optax.chain(
-        optax.scale(1 - b), optax.trace(b), adaptax.rates.descend(learning_rate)
-    )
+    return optax.chain(optax.scale(1 - b), optax.trace(b), rates.descend(learning_rate))
 
 
 def no_extra_arguments(learning_rate, b=0.9):

@@ -16,7 +16,7 @@ import optax
 from conformance.problems import PROBLEMS, SHAPES, SIZE, tree_of
 
 from adaptax import catalog
-from adaptax.leaves import (
+from adaptax._core.leaves import (
     abs_sq,
     dtype_of,
     global_norm,
@@ -90,7 +90,7 @@ class Case:
     def told(
         self, value: Any, gradient: Any, key: Any, params: Any, also: Any = ()
     ) -> dict[str, Any]:
-        """Give the extra arguments that the entry needs, and some others by name."""
+        """Return the extra arguments that the entry needs, and some others by name."""
         known = {"value": value, "grad_fn": gradient, "key": key}
         wanted = self.needs.union(also)
         if "value_fn" in wanted:
@@ -214,7 +214,7 @@ def start() -> dict[str, jax.Array]:
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """Tell whether every floating-point or complex element is finite."""
+    """Return whether every floating-point or complex element is finite."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")]
     inexact = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in inexact] or [True]).all()

@@ -37,8 +37,9 @@ from conformance.problems import PROBLEMS, SHAPES, vector_of
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from reference import REFERENCES
 
-from adaptax import catalog, controllers, observe, optimizers, rates
-from adaptax.leaves import real_dtype
+from adaptax import catalog, controllers, optimizers, reading
+from adaptax._core import rates
+from adaptax._core.leaves import real_dtype
 
 MIXED = {"matrix": "bfloat16", "scalar": "float16", "other": "float32"}
 DTYPES = {
@@ -356,7 +357,7 @@ def check_learning_rate(case):
     for gradients, value in _inputs(12):
         updates, state = case.update(measured, gradients, state, params, value)
         whole, unit_state = case.update(unit, gradients, unit_state, params, value)
-        rate = observe.learning_rate(state)
+        rate = reading.learning_rate(state)
         assert rate.shape == (), f"the rate has shape {rate.shape}"
         assert rate.dtype == jnp.float32, f"the rate has dtype {rate.dtype}"
         if waits and not vector_of(updates).any():
@@ -441,7 +442,7 @@ def _assert_bad_parameter_stays_alone(case):
     if case.entry.elementwise:
         clean = vector_of(given_trace(case).updates)[:, 1:]
         np.testing.assert_allclose(others, clean, 1e-6, err_msg="it moves the others")
-    counts = observe.telemetry(state).items()
+    counts = reading.telemetry(state).items()
     skipped = any(count > 0 for name, count in counts if name.endswith("skipped"))
     assert others[-5:].any() or skipped, "it ends training, and nothing counts that"
 
@@ -739,7 +740,7 @@ def _assert_sharded(tree, sharding, label):
 
 
 def _inputs(steps) -> list[tuple[Any, Any]]:
-    """Give the first of the given gradients and values, as pairs."""
+    """Return the first of the given gradients and values, as pairs."""
     feed = given_feed()
     return [
         (jax.tree.map(lambda x, at=at: x[at], feed.gradients), feed.values[at])
@@ -795,7 +796,7 @@ def _at_rate_one(case):
 
 
 def _to_compare(case, updates):
-    """Give the updates, or the way so far where each is the difference of two ways."""
+    """Return the updates, or the path so far where each is a difference of paths."""
     if case.entry.rate != "path":
         return updates
     return jax.tree.map(lambda x: np.cumsum(np.asarray(x), axis=0), updates)
@@ -806,7 +807,7 @@ def _reference(case):
 
 
 def _assert_no_rate(case):
-    error = _error_of(observe.learning_rate, case.optimizer().init(start()))
+    error = _error_of(reading.learning_rate, case.optimizer().init(start()))
     assert isinstance(error, ValueError), "it shows a rate that it declares not to have"
 
 
@@ -819,7 +820,7 @@ def _assert_rate_of_reference(case):
         for gradients, value in inputs:
             update, state = case.update(optimizer, gradients, state, params, value)
             params = optax.apply_updates(params, update)
-            shown.append(observe.learning_rate(state))
+            shown.append(reading.learning_rate(state))
             updates.append(vector_of(update))
     rate = shown[-1]
     assert rate.shape == (), f"the rate has shape {rate.shape}"

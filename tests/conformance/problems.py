@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax.leaves import abs_sq
+from adaptax._core.leaves import abs_sq
 
 SHAPES = {"matrix": (8, 2), "scalar": ()}
 SIZE = 17

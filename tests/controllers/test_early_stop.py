@@ -26,7 +26,7 @@ METRICS = {
 
 
 def stops_at(metrics, patience, min_delta=0.0, window=1, mode="min"):
-    """Give the number of the metric at which the rule stops, or None."""
+    """Return the number of the metric at which the rule stops, or None."""
     best, bad = np.inf, 0
     for last in range(window, len(metrics) + 1, window):
         mean = np.mean(metrics[last - window : last]) * (1 if mode == "min" else -1)

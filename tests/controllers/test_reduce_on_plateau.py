@@ -24,7 +24,7 @@ STRUCTURE = {"mode", "threshold_mode", "convention", "trend", "monitor"}
 
 
 def scales(metrics, **arguments):
-    """Give the scale that each metric leads to, from one scan, which is shared."""
+    """Return the scale that each metric leads to, from one scan, which is shared."""
     structure = tuple((k, v) for k, v in arguments.items() if k in STRUCTURE)
     numbers = {k: v for k, v in arguments.items() if k not in STRUCTURE}
     return np.asarray(scan(np.float32(metrics), numbers, structure))

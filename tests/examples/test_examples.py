@@ -29,7 +29,7 @@ DEVICES = EXAMPLES / "08_many_devices.py"
 
 
 def environment(hasty=False):
-    """Give the environment; only the hasty compile without optimizing, as tests do."""
+    """Return the environment; only the hasty compile without optimizing."""
     hidden = () if hasty else {"XLA_FLAGS"}
     return {name: value for name, value in os.environ.items() if name not in hidden}
 

@@ -63,7 +63,7 @@ def reduce_on_plateau(
 
 
 def falls(evaluations, length, threshold, errors, absolute):
-    """Tell whether the line through the latest evaluations falls for certain."""
+    """Return whether the line through the latest evaluations falls for certain."""
     latest = np.asarray(evaluations[-length:])
     if len(latest) < length:
         return False
@@ -76,7 +76,7 @@ def falls(evaluations, length, threshold, errors, absolute):
 
 
 def means_over(window, metrics):
-    """Give the mean of each full window at its last metric, and None at the others."""
+    """Return the mean of each full window at its last metric, else None."""
     waiting = []
     for metric in metrics:
         waiting.append(metric)
@@ -86,7 +86,7 @@ def means_over(window, metrics):
 
 
 def averages(metrics, decay):
-    """Give the exponential average without bias at each metric."""
+    """Return the exponential average without bias at each metric."""
     biased, weights = 0.0, 0.0
     for metric in metrics:
         biased = decay * biased + (1 - decay) * metric

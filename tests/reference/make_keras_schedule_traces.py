@@ -56,7 +56,7 @@ SCHEDULES = {
 
 
 def rates(name: str, arguments: dict) -> list[float]:
-    """Give the rate of each step."""
+    """Return the rate of each step."""
     arguments = {"initial_learning_rate": RATE, **arguments}
     schedule = getattr(keras.optimizers.schedules, name.split()[0])(**arguments)
     return [float(schedule(step)) for step in range(STEPS)]

@@ -93,7 +93,7 @@ CASES = {
 
 
 def trace(kind, arguments: dict) -> dict:
-    """Give the point and d after each recorded step."""
+    """Return the point and d after each recorded step."""
     arguments = dict(arguments)
     rates = arguments.pop("rates", None)
     curvatures, minimum = map(torch.tensor, (CURVATURES, MINIMUM))

@@ -35,7 +35,7 @@ def calls(library: str) -> list[str]:
 
 
 def torch_path(call: str) -> list:
-    """Give the parameters after each step."""
+    """Return the parameters after each step."""
     torch = importlib.import_module("torch")
     weight = torch.nn.Parameter(torch.tensor(START, dtype=torch.float64))
     optimizer = eval(call, {**vars(torch.optim), **NUMBERS, "w": [weight]})
@@ -48,7 +48,7 @@ def torch_path(call: str) -> list:
 
 
 def keras_path(call: str) -> list:
-    """Give the parameters after each step."""
+    """Return the parameters after each step."""
     keras = importlib.import_module("keras")
     weight = keras.Variable(np.asarray(START), dtype="float32")
     optimizer = eval(call, {**vars(keras.optimizers), **NUMBERS})

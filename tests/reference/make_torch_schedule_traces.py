@@ -84,7 +84,7 @@ SCHEDULERS = {
 
 
 def rates(name: str, arguments: dict) -> list[float]:
-    """Give the rate of each step."""
+    """Return the rate of each step."""
     weight = torch.nn.Parameter(torch.zeros((), dtype=torch.float64))
     optimizer = torch.optim.SGD([weight], lr=RATE, momentum=0.9)
     scheduler = getattr(lr_scheduler, name.split()[0])(optimizer, **arguments)

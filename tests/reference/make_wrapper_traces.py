@@ -57,7 +57,7 @@ def leaves(torch):
 
 
 def run(torch, params, step, *, points=None):
-    """Give the points after each step, or what `points` makes of the parameters."""
+    """Return the points after each step, or what `points` makes of the parameters."""
     target, curvature, noise = (
         torch.tensor(PROBLEM[name], dtype=torch.float64)
         for name in ("target", "curvature", "noise")

@@ -61,7 +61,7 @@ def in_bytes(x, block, step):
 
 
 def dither(step, row, column):
-    """Give a number in [2⁻¹², 1 − 2⁻¹²]."""
+    """Return a number in [2⁻¹², 1 − 2⁻¹²]."""
     turn = step * 0x9E3779B1 + row * 0x85EBCA6B + column * 0xC2B2AE35
     return 2**-12 + (1 - 2**-11) * (turn % 2**32 >> 8) / 2**24
 

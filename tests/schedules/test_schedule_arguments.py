@@ -285,7 +285,7 @@ EDGES = [
 
 
 def float_arguments(entry):
-    """Give the numbers of an entry as floats, and the rest."""
+    """Return the numbers of an entry as floats, and the rest."""
     numbers = {
         name: float(value)
         for name, value in entry.hyperparameters.items()

@@ -12,7 +12,7 @@ from lines import X, line_trial
 
 import adaptax
 from adaptax.spaces import log_grid
-from adaptax.tuning.checkpoints import Checkpoints
+from adaptax.tuning.storage.checkpoints import Checkpoints
 
 SPACE = {"learning_rate": log_grid(1e-3, 0.1, 4)}
 OTHER = {"learning_rate": log_grid(1e-3, 0.2, 4)}
@@ -33,7 +33,7 @@ def broken(hparams):
 
 
 def cases(folder):
-    """Give what to call, and what the second process calls instead."""
+    """Return what to call, and what the second process calls instead."""
     sweep = partial(adaptax.sweep, line_trial(), SPACE)
     halving = partial(adaptax.successive_halving, line_trial(), SPACE)
     search = partial(

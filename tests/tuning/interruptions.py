@@ -1,6 +1,7 @@
 """Interruptions at a chosen moment, as Ctrl-C would make them."""
 
-from adaptax.tuning.execution import Population
+from adaptax.tuning.running.execution import Population
+from adaptax.tuning.storage.checkpoints import Checkpoints
 
 
 class Stopped(Exception):
@@ -22,8 +23,8 @@ def stop_after(calls, monkeypatch):
 
 def save_always(monkeypatch):
     """Save after every call, whose number of steps is 1, 8, 64, … on any machine."""
-    monkeypatch.setattr("adaptax.tuning.execution._SECONDS_PER_CALL", 1e9)
-    monkeypatch.setattr("adaptax.tuning.checkpoints.Checkpoints.due", lambda _: True)
+    monkeypatch.setattr("adaptax.tuning.running.execution._SECONDS_PER_CALL", 1e9)
+    monkeypatch.setattr(Checkpoints, "due", lambda _: True)
 
 
 def check_resuming(run, calls, monkeypatch, folder):

@@ -11,10 +11,10 @@ from lines import line_trial
 
 import adaptax
 from adaptax.spaces import log_grid
-from adaptax.tuning.checkpoints import Checkpoints
-from adaptax.tuning.execution import Population
-from adaptax.tuning.pacing import Pace
-from adaptax.tuning.termination import c_handler
+from adaptax.tuning.running.execution import Population
+from adaptax.tuning.running.pacing import Pace
+from adaptax.tuning.running.termination import c_handler
+from adaptax.tuning.storage.checkpoints import Checkpoints
 
 SIGNALS = {2: signal.SIGTERM, 5: signal.SIGKILL}
 """What the second process gets, by its calls of the training program in both runs."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adaptax.tuning.bands import band
+from adaptax.tuning.analysis.bands import band
 
 INF = float("inf")
 

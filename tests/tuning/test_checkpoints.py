@@ -19,9 +19,9 @@ import pytest
 from jax.experimental import multihost_utils
 from ports import reserved_port
 
-from adaptax.tuning import archives
-from adaptax.tuning import checkpoints as module
-from adaptax.tuning.checkpoints import Checkpoints
+from adaptax.tuning.storage import archives
+from adaptax.tuning.storage import checkpoints as module
+from adaptax.tuning.storage.checkpoints import Checkpoints
 
 HANGS = 1200  # seconds, on any machine
 ABOUT = {"tool": "sweep", "num_steps": 100, "versions": {"jax": "1", "numpy": "2"}}
@@ -261,7 +261,7 @@ def npz(**members):
 
 
 def npy(array=None, **declared):
-    """Give the bytes of an .npy file that declares what is asked for."""
+    """Return the bytes of an .npy file that declares what is asked for."""
     buffer = io.BytesIO()
     if declared:
         np.lib.format.write_array_header_1_0(
@@ -400,7 +400,7 @@ def test_a_save_is_due_when_it_costs_5_percent_of_the_time(folder, monkeypatch):
 def child(code, folder, **options):
     head = (
         "import sys, resource, numpy as np\n"
-        "from adaptax.tuning.checkpoints import Checkpoints\n"
+        "from adaptax.tuning.storage.checkpoints import Checkpoints\n"
         f"checkpoints = Checkpoints(sys.argv[1], {ABOUT!r})\n"
     )
     return subprocess.Popen(
@@ -545,7 +545,7 @@ import sys, jax, numpy as np
 index, port, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 jax.config.update("jax_num_cpu_devices", 1)
 jax.distributed.initialize(f"127.0.0.1:{port}", 2, index, initialization_timeout=600)
-from adaptax.tuning.checkpoints import Checkpoints
+from adaptax.tuning.storage.checkpoints import Checkpoints
 with Checkpoints(folder, {}) as checkpoints:
     assert checkpoints.latest() is None
     checkpoints.save(3, {"x": np.full(2, index)}, {"by": index})

@@ -16,8 +16,8 @@ import pytest
 
 import adaptax
 from adaptax.spaces import log_grid, log_uniform
-from adaptax.tuning import digests, records
-from adaptax.tuning.execution import Programs, to_arrays
+from adaptax.tuning.running.execution import Programs, to_arrays
+from adaptax.tuning.storage import digests, records
 
 DATA = np.linspace(1, 2, 24, dtype=np.float32).reshape(8, 3)
 OPTIONS = {"strategy": "map", "progress": False}

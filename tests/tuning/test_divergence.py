@@ -8,7 +8,7 @@ import pytest
 
 import adaptax
 from adaptax.spaces import grid
-from adaptax.tuning import divergence
+from adaptax.tuning.running import divergence
 
 OPTIMIZERS = {
     "ours": lambda h: adaptax.gradient_descent(h["learning_rate"]),

@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 from lines import X, Y, line_trial
 
 import adaptax
-from adaptax.tuning.divergence import PATIENCE
-from adaptax.tuning.execution import (
+from adaptax.tuning.running.divergence import PATIENCE
+from adaptax.tuning.running.execution import (
     BUFFER,
     Plan,
     Population,
@@ -19,7 +19,7 @@ from adaptax.tuning.execution import (
     from_arrays,
     to_arrays,
 )
-from adaptax.tuning.trials import Trial
+from adaptax.tuning.trials.trials import Trial
 
 KEY = jax.random.key(5)
 HPARAMS = {"learning_rate": np.float32([0.01, 0.2, 0.1, 0.05, 0.3])}

@@ -9,7 +9,7 @@ from interruptions import check_resuming, save_always
 from lines import line_trial
 
 import adaptax
-from adaptax.tuning.range_tests import STATUSES, SUGGESTIONS, read
+from adaptax.tuning.analysis.range_tests import STATUSES, SUGGESTIONS, read
 
 STEPS = 60
 

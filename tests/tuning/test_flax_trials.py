@@ -10,7 +10,7 @@ import pytest
 from flax import linen, nnx
 
 import adaptax
-from adaptax.tuning.execution import Plan, Population, Programs
+from adaptax.tuning.running.execution import Plan, Population, Programs
 
 KEY = jax.random.key(3)
 HPARAMS = {"learning_rate": np.float32(0.05)}
@@ -75,7 +75,7 @@ def network():
 
 
 def as_model(state, rate=0.5):
-    """Give the model that a state stands for."""
+    """Return the model that a state stands for."""
     fixed, *_ = nnx.split(Network(rate, nnx.Rngs(0)), nnx.Param, ...)
     return nnx.merge(fixed, state.params, state.model_state)
 

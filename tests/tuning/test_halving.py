@@ -11,6 +11,7 @@ from lines import line_trial
 import adaptax
 from adaptax import spaces
 from adaptax.tuning.halving import rungs_to
+from adaptax.tuning.running import planning
 
 RATES = spaces.log_grid(1e-4, 10.0, 9)
 STEPS = 36
@@ -143,7 +144,7 @@ def test_a_saved_result_is_loaded_whole(found, tmp_path):
 
 
 def test_members_that_do_not_fit_together_are_refused(monkeypatch):
-    monkeypatch.setattr("adaptax.tuning.planning.members_that_fit", lambda *_: 3)
+    monkeypatch.setattr(planning, "members_that_fit", lambda *_: 3)
     with pytest.raises(ValueError, match="do not fit into the memory together"):
         run()
 

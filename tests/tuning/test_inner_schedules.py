@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import adaptax
-from adaptax.tuning.acting import require_acting
+from adaptax.tuning.running.acting import require_acting
 from tests.tuning.lines import line_trial
 from tests.tuning.test_acting import TOOLS
 

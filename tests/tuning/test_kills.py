@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from test_digests import OPTIONS, TOOLS, made
 
-from adaptax.tuning.checkpoints import Checkpoints
-from adaptax.tuning.execution import Population
-from adaptax.tuning.sessions import Session
+from adaptax.tuning.running.execution import Population
+from adaptax.tuning.running.sessions import Session
+from adaptax.tuning.storage.checkpoints import Checkpoints
 
 SCRIPT = Path(__file__).with_name("killed_tool.py")
 
@@ -23,6 +23,8 @@ SCRIPT = Path(__file__).with_name("killed_tool.py")
 def start(tool, folder):
     folder.mkdir(exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    if tool == "sweep":  # as on another machine, which compiles its own programs
+        environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     return subprocess.Popen(
         [sys.executable, SCRIPT, tool, folder],
         stderr=subprocess.PIPE,

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import adaptax
-from adaptax import memory, plots, spaces, tuning
+from adaptax import plots, spaces, tuning
+from adaptax._core import memory
 from adaptax.spaces import log_uniform
 
 ODD = {

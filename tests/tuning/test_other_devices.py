@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from test_digests import OPTIONS, TOOLS, made
 
 import adaptax
-from adaptax.tuning.checkpoints import Checkpoints
+from adaptax.tuning.storage.checkpoints import Checkpoints
 
 
 def test_a_run_goes_on_with_more_devices(tmp_path, monkeypatch):

@@ -11,9 +11,9 @@ from jax.sharding import Mesh
 from lines import line_trial
 
 import adaptax
-from adaptax.tuning import planning
-from adaptax.tuning.execution import BUFFER, Plan, Population, Programs
-from adaptax.tuning.planning import (
+from adaptax.tuning.running import planning
+from adaptax.tuning.running.execution import BUFFER, Plan, Population, Programs
+from adaptax.tuning.running.planning import (
     free_bytes,
     make_plan,
     members_that_fit,

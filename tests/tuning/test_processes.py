@@ -52,7 +52,7 @@ def run_both(script, folder, ends=(0, 0)):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Give a folder with what each of the processes saved."""
+    """Return a folder with what each of the processes saved."""
     folder = tmp_path_factory.mktemp("processes")
     run_both(SCRIPT, folder, (0, -signal.SIGKILL))
     return folder
@@ -60,7 +60,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def disagreements(tmp_path_factory):
-    """Give what each process raised where they were started with different runs."""
+    """Return what each process raised where they were started with different runs."""
     folder = tmp_path_factory.mktemp("disagreements")
     told = run_both(SCRIPT.with_name("disagreeing.py"), folder)
     return [dict(line.partition(" ")[::2] for line in t.splitlines()) for t in told]

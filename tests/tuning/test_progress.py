@@ -7,8 +7,8 @@ import threading
 import jax
 import pytest
 
-from adaptax.tuning import progress
-from adaptax.tuning.progress import Progress
+from adaptax.tuning.running import progress
+from adaptax.tuning.running.progress import Progress
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"  # the terminal's cursor
 ERASE = "\x1b[2K"  # the line that the cursor is in
@@ -23,7 +23,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Give a terminal to write to, and a function that gives what it was told."""
+    """Return a terminal to write to, and a function that gives what it was told."""
     output, slave = pytest.importorskip("pty").openpty()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")

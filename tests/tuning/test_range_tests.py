@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adaptax.tuning.range_tests import (
+from adaptax.tuning.analysis.range_tests import (
     FELL,
     SUGGESTIONS,
     Reading,
@@ -101,7 +101,7 @@ def noisy_curves():
 
 
 def counted(found, losses):
-    """Give the rates and smoothed losses that the suggestions are made of."""
+    """Return the rates and smoothed losses that the suggestions are made of."""
     kept = np.isfinite(found.smoothed)
     kept[: STEPS // 10] = False
     tenth = STEPS // 10

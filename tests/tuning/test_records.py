@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adaptax.tuning import archives, json_records
-from adaptax.tuning.records import (
+from adaptax.tuning.storage import archives, json_records
+from adaptax.tuning.storage.records import (
     flatten_names,
     load_arrays,
     save_arrays,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import adaptax
-from adaptax import memory, spaces
+from adaptax import spaces
+from adaptax._core import memory
 from adaptax.spaces import choice, grid, log_grid, log_uniform
 
 KEY = jax.random.key(0)
@@ -124,7 +125,7 @@ def test_a_small_size_has_room(case):
 
 
 def test_seeds_of_a_range_are_those_that_it_counts():
-    from adaptax.tuning.sessions import as_seeds
+    from adaptax.tuning.running.sessions import as_seeds
 
     for seeds in (range(3), range(7, 1, -2), range(2**32 - 2, 2**32)):
         np.testing.assert_array_equal(as_seeds(seeds), np.uint32(list(seeds)))

@@ -1,12 +1,16 @@
 """Rules, without training: what each tool trains next, after what it has seen."""
 
+import re
+from pathlib import Path
+
+import jax
 import numpy as np
 import pytest
 
 from adaptax.spaces import grid
 from adaptax.tuning.branching import _Branching
 from adaptax.tuning.halving import halving
-from adaptax.tuning.rounds import Outcome, curves, once, origins, scored
+from adaptax.tuning.rounds import Outcome, Round, curves, once, origins, scored
 from adaptax.tuning.stopping import above_median
 from adaptax.tuning.sweep import configurations
 
@@ -130,3 +134,14 @@ def test_a_score_is_the_mean_of_the_last_tenth_or_of_what_a_round_says():
     evaluated = np.array([7.0, 7.0])
     assert scored(losses, evaluated=evaluated).tolist() == [7.0, np.inf]
     assert scored(losses[:1], evaluated=np.array([np.nan])).tolist() == [np.inf]
+
+
+def test_the_rule_of_the_guide_keeps_the_better_half():
+    text = (Path(__file__).parents[2] / "docs" / "contributing.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(def best_half.*?)```", text, re.DOTALL)
+    names = {"np": np, "jax": jax, "Round": Round}
+    exec(code, names)
+    rule = names["best_half"](runs_of(), np.array([10, 20, 30]))
+    history = played(rule, lambda rates, _: abs(rates - 0.3))
+    assert [len(one.scores) for one in history] == [9, 5, 3]
+    assert sorted(rates_of(history)[-1]) == pytest.approx([0.2, 0.3, 0.4])

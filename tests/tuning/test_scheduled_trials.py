@@ -7,7 +7,7 @@ import pytest
 from lines import X, Y, line_trial
 
 import adaptax
-from adaptax.tuning.scheduled_trials import scheduled
+from adaptax.tuning.trials.scheduled_trials import scheduled
 
 FIRST = {"first": np.float32(0.2)}
 

@@ -12,7 +12,8 @@ from lines import X, Y, line_trial
 
 import adaptax
 from adaptax import plots, spaces
-from adaptax.tuning.cosine_baselines import cosine_grid, drawn_cosines
+from adaptax.tuning.analysis.cosine_baselines import cosine_grid, drawn_cosines
+from adaptax.tuning.running import planning
 from adaptax.tuning.search import _Search
 
 STEPS, KNOTS = 24, 3
@@ -271,7 +272,7 @@ def test_a_mesh_of_8_devices_gives_the_same(found):
 
 
 def test_waves_that_fit_the_memory_give_the_same(found, monkeypatch):
-    monkeypatch.setattr("adaptax.tuning.planning.members_that_fit", lambda *_: 5)
+    monkeypatch.setattr(planning, "members_that_fit", lambda *_: 5)
     check_same(run(), found, rtol=1e-4)
 
 

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adaptax.tuning.shuffling import ROUNDS, batch_indices, permuted
+from adaptax.tuning.trials.shuffling import ROUNDS, batch_indices, permuted
 
 SIZES = (1, 2, 3, 4, 5, 7, 8, 31, 64, 97, 100, 1000, 4099)
 
 
 @partial(jax.jit, static_argnums=0)
 def orders(size, keys):
-    """Give a permutation for each key."""
+    """Return a permutation for each key."""
     return jax.vmap(lambda key: permuted(jnp.arange(size), size, key))(keys)
 
 

@@ -9,6 +9,7 @@ from lines import X, Y, line_trial
 
 import adaptax
 from adaptax import spaces
+from adaptax.tuning.running import planning
 
 RATES = spaces.grid([1e-3, 0.1, 0.3, 1e6])
 STEPS = 30
@@ -72,7 +73,7 @@ def test_one_compilation_serves_the_whole_sweep(found):
 
 
 def test_waves_that_fit_the_memory_give_the_same(found, monkeypatch):
-    monkeypatch.setattr("adaptax.tuning.planning.members_that_fit", lambda *_: 3)
+    monkeypatch.setattr(planning, "members_that_fit", lambda *_: 3)
     np.testing.assert_array_equal(run().losses, found.losses)
 
 

@@ -10,8 +10,8 @@ import optax
 import pytest
 
 import adaptax
-from adaptax.tuning.shuffling import batch_indices
-from adaptax.tuning.trials import Shared
+from adaptax.tuning.trials.shuffling import batch_indices
+from adaptax.tuning.trials.trials import Shared
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
@@ -169,7 +169,7 @@ def subset_trial(batches):
 
 
 def batches_drawn(batches, keys):
-    """Give the examples of 6 steps as sets of bits, (keys, steps)."""
+    """Return the examples of 6 steps as sets of bits, (keys, steps)."""
     trial = subset_trial(batches)
 
     def run(key):

@@ -21,7 +21,7 @@ def dense(params: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Give the mean cross-entropy in nats, of logits (..., classes), labels (...)."""
+    """Return the mean cross-entropy in nats, of logits (..., classes), labels (...)."""
     # One-hot labels have a gradient without a scatter. Written out with a logsumexp,
     # jax 0.10 on processors computes lanes from 32 on wrongly under vmap.
     labels = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)

@@ -40,7 +40,7 @@ class Task(NamedTuple):
     variant: str
 
     def variants(self) -> dict[str, Problem]:
-        """Give the problem and its held-out variant, by name."""
+        """Return the problem and its held-out variant, by name."""
         problem = self.problem()
         return {"plain": problem, self.variant: self.vary(problem)}
 

@@ -1,0 +1,1 @@
+"""What the methods are made of; nothing here is public."""

@@ -1,0 +1,313 @@
+"""Checks of hyperparameters: they raise on concrete values and let tracers pass.
+
+A hyperparameter may be an argument of a jitted function, and then its value is not
+known when the transformation is built. What is known, such as its type and its shape,
+is checked all the same.
+"""
+
+import os
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+Scalar = float | jax.Array
+"""A hyperparameter: a Python or NumPy number, or a JAX scalar, traced or not."""
+
+
+def require(condition: bool | np.bool_ | jax.Array, message: str) -> None:
+    """Raise `ValueError` with this message where the condition is known to be false."""
+    if not isinstance(condition, Tracer) and not condition:
+        raise ValueError(message)
+
+
+def number(
+    name: str,
+    value: object,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    kind: str = "a number",
+) -> None:
+    """Check that an argument is one finite real number within its bounds.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given.
+        at_least: The smallest value allowed.
+        above: A bound that is itself not allowed.
+        at_most: The largest value allowed.
+        below: A bound that is itself not allowed.
+        kind: What the argument may be, for the message.
+
+    Raises:
+        TypeError: If the value is not a real number (booleans are not).
+        ValueError: If it is an array of any other shape than (), not finite, or out of
+            bounds.
+    """
+    _require_real(name, value, kind)
+    if isinstance(value, Tracer):
+        return
+    concrete = _concrete(value)
+    inside = (
+        np.isfinite(concrete)
+        and (at_least is None or concrete >= at_least)
+        and (above is None or concrete > above)
+        and (at_most is None or concrete <= at_most)
+        and (below is None or concrete < below)
+    )
+    bounds = {">=": at_least, ">": above, "<=": at_most, "<": below}
+    stated = [
+        f"{sign} {bound:g}" for sign, bound in bounds.items() if bound is not None
+    ]
+    wanted = " and ".join(stated) or "finite"
+    require(inside, f"{name} must be {wanted}, got {value}.")
+
+
+def at_most(name: str, value: Scalar, bound_name: str, bound: Scalar) -> None:
+    """Check that one argument does not exceed another, both known to be numbers."""
+    if isinstance(value, Tracer) or isinstance(bound, Tracer):
+        return
+    require(
+        _concrete(value) <= _concrete(bound),
+        f"{name} must be <= {bound_name}, got {value} > {bound}.",
+    )
+
+
+def averaging_factor(name: str, value: object) -> None:
+    """Check the factor b of a moving average: 0 <= b < 1.
+
+    A half-precision array may hold 1: that is what 0.999 rounds to in bfloat16, which
+    `optax.inject_hyperparams` does when the parameters are bfloat16. An average with
+    b = 1 is then the plain mean; see `adaptax._core.coordinates.average_weight`.
+    """
+    half = isinstance(value, jax.Array) and value.dtype.itemsize < 4
+    if half:
+        number(name, value, at_least=0, at_most=1)
+    else:
+        number(name, value, at_least=0, below=1)
+
+
+def count(name: str, value: object, *, at_least: int = 0) -> None:
+    """Check that an argument is a whole number, such as a number of steps.
+
+    Raises:
+        TypeError: If the value is not an integer.
+        ValueError: If it is not a scalar, or is too small.
+    """
+    _require_real(name, value)
+    if isinstance(value, Tracer):
+        return
+    if not jnp.issubdtype(jnp.result_type(value), jnp.integer):
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    require(
+        int(np.asarray(value)) >= at_least,
+        f"{name} must be >= {at_least}, got {value}.",
+    )
+
+
+def steps(name: str, value: object, *, at_least: int | None = 0) -> None:
+    """Check a number of steps that is data: a whole number of any numeric type.
+
+    1e3 is one. `count` is for what is compared with integers, and must be of their
+    type.
+
+    Raises:
+        TypeError: If the value is not a real number.
+        ValueError: If it is not a scalar, not whole, or too small.
+    """
+    _require_real(name, value)
+    if isinstance(value, Tracer):
+        return
+    concrete = _concrete(value)
+    bound = "" if at_least is None else f" >= {at_least}"
+    whole = concrete.is_integer() and (at_least is None or concrete >= at_least)
+    remedy = (
+        f" For a part of a run, give round({concrete:g} * total_steps)."
+        if 0 < concrete < 1
+        else ""
+    )
+    require(whole, f"{name} must be a whole number{bound}, got {value}.{remedy}")
+
+
+def length(name: str, value: Any, *, at_least: int = 1) -> int:
+    """Check that a structural argument, such as an array's length, is a known integer.
+
+    Returns:
+        It as one of Python, which no product of lengths overflows.
+
+    Raises:
+        TypeError: If the value is traced, or not an integer.
+        ValueError: If it is too small.
+    """
+    if isinstance(value, Tracer):
+        raise TypeError(
+            f"{name} must be a Python integer, got a traced value: it is the length of "
+            "an array, which is fixed when the program is compiled."
+        )
+    count(name, value, at_least=at_least)
+    return int(value)
+
+
+def one_of(name: str, value: object, allowed: Any) -> None:
+    """Check that a structural argument is one of some names, a `Literal` or tuple."""
+    names = get_args(allowed) or allowed
+    listed = ", ".join(repr(choice) for choice in names)
+    known = any(isinstance(value, type(choice)) and value == choice for choice in names)
+    require(known, f"{name} must be one of {listed}, got {value!r}.")
+
+
+def flag(name: str, value: object) -> bool:
+    """Check that an argument says yes or no, and return it: a bool, or 0 or 1.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    is_bool = isinstance(value, bool | np.bool_)
+    if not is_bool and not (isinstance(value, int) and value in (0, 1)):
+        raise TypeError(f"{name} must be True or False, got {value!r}.")
+    return bool(value)
+
+
+def key(name: str, value: Any) -> jax.Array:
+    """Return one typed key for a typed one, a raw one, or a whole number.
+
+    Raises:
+        TypeError: If it is none of these.
+        ValueError: If it is an array of several, or of another shape; or a number that
+            a key does not have room for.
+    """
+    if isinstance(value, jax.Array) and jnp.issubdtype(
+        value.dtype, jax.dtypes.prng_key
+    ):
+        require(value.shape == (), f"{name} must be one key, got shape {value.shape}.")
+        return value
+    is_array = isinstance(value, jax.Array | np.ndarray) and value.ndim > 0
+    if is_array and value.dtype == np.uint32:
+        shape = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape
+        require(
+            value.shape == shape, f"{name} must be one key, got shape {value.shape}."
+        )
+        return jax.random.wrap_key_data(jnp.asarray(value))
+    count(name, value)
+    seed = int(np.asarray(value))
+    require(seed < 2**32, f"{name} must be < 2**32, got {value}. Take a smaller one.")
+    return jax.random.key(seed)
+
+
+def text(name: str, value: object) -> None:
+    """Check that an argument is a text that is not empty, such as a name.
+
+    Raises:
+        TypeError: If it is no text.
+        ValueError: If it is empty.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text, got {value!r}.")
+    require(value != "", f"{name} must not be empty, got ''.")
+
+
+def path(name: str, value: Any, kind: str = "a file", remedy: str = "") -> str:
+    """Check that an argument is the path of a file or a folder, and return it as text.
+
+    Args:
+        name: The argument's name, for the message.
+        value: What was given.
+        kind: What it is the path of, for the message.
+        remedy: A last sentence for the message.
+
+    Raises:
+        TypeError: If it is neither a text nor an `os.PathLike` of one.
+        ValueError: If no file can have that path: it is "", or has a null character.
+    """
+    found = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(found, str):
+        raise TypeError(f"{name} must be a path, got {value!r}.{remedy}")
+    require(
+        found != "" and "\0" not in found,
+        f"{name} must be the path of {kind}, got {found!r}.{remedy}",
+    )
+    return found
+
+
+def given_params(params: Any, who: str, also: str = "") -> Any:
+    """Return the parameters that `update` was given.
+
+    Args:
+        params: What was given.
+        who: What needs them, for the message.
+        also: The other arguments that it needs, as they stand in a call.
+
+    Raises:
+        ValueError: If they are missing.
+    """
+    if params is None:
+        call = f"tx.update(grads, state, params{also})"
+        raise ValueError(f"{who} needs the parameters: call {call}.")
+    return params
+
+
+def actual_params(params: Any, who: str, instead: str) -> None:
+    """Refuse the stand-in for parameters of `optax.tree.map_params`.
+
+    A state without leaves that are shaped like parameters cannot be mapped by it.
+
+    Raises:
+        ValueError: If `init` was given that stand-in.
+    """
+    if type(params).__name__ == "_ParamsPlaceholder":
+        raise ValueError(
+            f"optax.tree.map_params cannot map a state of {who}, which has no leaves "
+            f"shaped like the parameters. Map {instead}."
+        )
+
+
+def rate(name: str, value: object) -> None:
+    """Check that a learning rate is a finite number >= 0 that float32 can hold."""
+    number(name, value, at_least=0)
+    if isinstance(value, Tracer):
+        return
+    concrete, smallest = float(np.asarray(value)), float(np.finfo(np.float32).tiny)
+    require(
+        concrete == 0 or concrete >= smallest,
+        f"{name} must be 0 or at least {smallest:.2g}, the smallest normal float32, "
+        f"got {value}: it would act as 0.",
+    )
+    require(
+        concrete <= float(np.finfo(np.float32).max),
+        f"{name} must be finite in float32, got {value}.",
+    )
+
+
+def _concrete(value: Any) -> float:
+    """Return a known number as a float: infinite if it is too large for one."""
+    try:
+        return float(np.asarray(value))
+    except OverflowError:
+        return np.inf if value > 0 else -np.inf
+
+
+def _require_real(name: str, value: object, kind: str = "a number") -> None:
+    is_number = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
+    if not is_number or isinstance(value, bool):
+        raise TypeError(f"{name} must be {kind}, got {value!r}.")
+    try:
+        dtype = jnp.result_type(value)
+    except TypeError as error:  # an array of text or of objects
+        raise TypeError(f"{name} must be {kind}, got {value!r}.") from error
+    if dtype == jnp.bool_ or jnp.issubdtype(dtype, jnp.complexfloating):
+        raise TypeError(
+            f"{name} must be a real number, got {value!r}. For complex parameters, "
+            "give optax.inject_hyperparams hyperparam_dtype=jnp.float32."
+            if isinstance(value, Tracer | jax.Array)
+            else f"{name} must be a real number, got {value!r}."
+        )
+    require(
+        jnp.shape(value) == (),
+        f"{name} must be a scalar, got an array of shape {jnp.shape(value)}. "
+        "To try many values at once, vmap over it.",
+    )

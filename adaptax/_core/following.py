@@ -1,0 +1,344 @@
+"""Following: what a controller is, and how it listens to training.
+
+A controller is a rate that follows what training reports: `follow` makes one of a
+method that answers to a metric, such as the loss, and `follow_gradients` one of a
+method that answers to the gradients of each update. Around the method they count steps,
+keep what is not finite away from it, and scale the updates by its rate.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax._core import checks, counters
+from adaptax._core.checks import require
+from adaptax._core.guards import flattened, guarded, require_matching
+from adaptax._core.leaves import is_placeholder
+from adaptax._core.plausibility import Usual, judged, usual
+from adaptax._core.rates import Rate, scale_updates
+from adaptax._core.states import (
+    LABELED,
+    asked,
+    folded,
+    parts_in_use,
+    settled,
+    without_variables,
+)
+
+_S = TypeVar("_S")
+
+
+class ControllerState(NamedTuple):
+    """The state of a controller.
+
+    `followed` maps the name of what it listens to onto the state of its method, which
+    has the field `learning_rate`; `skipped` counts the metrics that were not finite, or
+    absurd by what is `usual`, see `adaptax._core.plausibility`.
+    `step` is that of the next update, from 0, and `changed_at` the first step that used
+    the present rate.
+    """
+
+    followed: dict[str, Any]
+    skipped: jax.Array
+    step: jax.Array
+    changed_at: jax.Array
+    usual: Usual
+
+    def has_unit(self) -> bool:
+        """Return whether it is a rate by itself, or a multiple of another one.
+
+        The method's state has a method of this name that says so; most have none, and
+        multiply.
+        """
+        methods = (asked(one, "has_unit") for one in self.followed.values())
+        return any(method() for method in methods if method)
+
+
+def started(label: str, method_state: Any) -> ControllerState:
+    """Return the first state of a controller, of the first one of its method."""
+    return ControllerState(
+        followed={label: method_state},
+        skipped=counters.zero(),
+        step=counters.zero(),
+        changed_at=counters.zero(),
+        usual=usual(),
+    )
+
+
+class Controller(Rate):
+    """A rate that follows training: a transformation that can also `observe`."""
+
+    __slots__ = ()
+
+    def observe(self, opt_state: _S, metric: Any) -> _S:
+        """Tell the controller a metric, such as a validation loss, between updates.
+
+        Args:
+            opt_state: The state of any optimizer that contains this controller, at any
+                depth. An `nnx.Optimizer` is itself changed, and returned. Controllers
+                of one kind in the groups of `optax.partition` count as copies of one,
+                and each group's is advanced.
+            metric: A scalar. One that is not finite is counted and changes nothing
+                else.
+
+        Returns:
+            The optimizer's state with this controller's own state advanced. Controllers
+            of one kind are told apart by what they listen to, or by their `name`.
+
+        Raises:
+            ValueError: If `opt_state` has no state of this controller, or those of
+                several that could be it.
+        """
+        own = jax.eval_shape(self.init, ())
+
+        def is_own(node):
+            return _same_controller(node, own)
+
+        number = folded(
+            opt_state,
+            lambda node: {} if is_own(node) else parts_in_use(node),
+            lambda node, numbers: int(is_own(node)) or _number(node, numbers),
+        )
+        require(
+            number > 0,
+            f"opt_state has no state of this controller ({_describe(own)}). "
+            "Pass the state of an optimizer that was built with it.",
+        )
+        require(
+            number == 1,
+            f"opt_state has {number} controllers that could be this one "
+            f"({_describe(own)}). Tell them apart by name, as in "
+            "reduce_on_plateau(..., name='validation'), or pass the state of one "
+            "optimizer.",
+        )
+
+        def advance(node):
+            if not is_own(node):
+                return node
+            plain = without_variables(node)
+            _, advanced = self.update((), plain, None, **{OBSERVED: metric})
+            return jax.tree.unflatten(
+                jax.tree.structure(node), jax.tree.leaves(advanced)
+            )
+
+        changed = jax.tree.map(advance, opt_state, is_leaf=is_own)
+        return settled(opt_state, changed)
+
+
+UNNAMED = ("value", "observed", "gradient")
+"""What the states of methods are called by default."""
+
+OBSERVED = "observed_metric"
+"""The extra argument by which `observe` hands a metric to a controller's `update`."""
+
+
+def follow(
+    init: Callable[[Any], Any],
+    advance: Callable[..., Any],
+    *,
+    skip: Callable[[Any], Any] | None = None,
+    monitor: str | None = "value",
+    name: str | None = None,
+) -> Controller:
+    """Make a controller of a method's state and its answer to one metric.
+
+    Args:
+        init: `init(params)` gives the method's state, which has the field
+            `learning_rate`: the scale to apply.
+        advance: `advance(state, metric, updates, params)` gives the state after one
+            finite float32 metric. One that is not finite, or absurd, is never shown to
+            it; and where the first turns out to have been absurd, it starts anew.
+        skip: `skip(state)` gives the state after a metric that is not finite; by
+            default, the state as it was.
+        monitor: The extra argument of `update` to listen to; `None` listens to
+            `observe` only. Structural.
+        name: Tells controllers of one kind apart for `observe`. Structural; by default
+            what is listened to.
+    """
+    label = name or monitor or "observed"
+
+    def start(params):
+        return started(label, init(params))
+
+    def update(updates, state, params=None, **extra_args):
+        before, metric = state.followed[label], read_metric(extra_args, monitor)
+        if metric is not None:
+            finite = jnp.isfinite(metric)
+            verdict, known = judged(state.usual, metric)
+            start_from = _choose(verdict.anew, init(params), before)
+            after = advance(start_from, jnp.where(finite, metric, 0), updates, params)
+            passed_over = _choose(finite, before, skip(before) if skip else before)
+            after = _choose(verdict.plausible, after, passed_over)
+            state = _advanced(state, label, after, ~verdict.plausible)
+            state = state._replace(usual=known)
+        if OBSERVED not in extra_args:
+            state = state._replace(step=counters.increment(state.step))
+        rate = state.followed[label].learning_rate
+        return scale_updates(updates, rate), state
+
+    return guarded(Controller(start, update), whole=True)
+
+
+def follow_gradients(
+    who: str,
+    init: Callable[[Any], Any],
+    advance: Callable[..., Any],
+    *,
+    needs: tuple[str, ...] = (),
+    name: str | None = None,
+) -> Controller:
+    """Make a controller that follows the gradients, update by update.
+
+    The gradient is the extra argument `grad` where that is given, as it is to the line
+    searches of Optax; else it is the updates that reach the controller.
+
+    Args:
+        who: The method's name, for messages.
+        init: `init(params)` gives the method's state, which has the field
+            `learning_rate`: the scale to apply.
+        advance: `advance(state, gradients, updates, params, *needed)` gives the state
+            after an update, and whether what it measured can be used. If not, the state
+            stays as it was, and the update is counted in `skipped`.
+        needs: What else `update` must be given, in this order: "params", or names of
+            extra arguments. "value" arrives as a float32 scalar, and an update with one
+            that is not finite, or absurd, is skipped.
+        name: Names the method's state; "gradient" by default. Structural.
+    """
+    label = name or "gradient"
+
+    def start(params):
+        return started(label, init(params))
+
+    def update(updates, state, params=None, **extra_args):
+        if OBSERVED in extra_args:
+            raise ValueError(
+                f"{who} follows the gradients and has no metric to observe."
+            )
+        if "params" in needs:
+            params = checks.given_params(params, who, _also(needs))
+        needed = _needed(needs, extra_args)
+        plausible, known = jnp.ones((), bool), state.usual
+        if "value" in needed:
+            (plausible, _), known = judged(state.usual, needed["value"])
+            needed["value"] = jnp.where(plausible, needed["value"], 0)
+        gradients = _gradients(updates, extra_args.get("grad"))
+        before = state.followed[label]
+        after, usable = advance(before, gradients, updates, params, *needed.values())
+        after = _choose(plausible & usable, after, before)
+        state = _advanced(state, label, after, ~(plausible & usable))
+        state = state._replace(step=counters.increment(state.step), usual=known)
+        return scale_updates(updates, after.learning_rate), state
+
+    return guarded(Controller(start, update), whole=True)
+
+
+def _gradients(updates: optax.Updates, grad: optax.Updates | None) -> optax.Updates:
+    """Return the part of a gradient that belongs to partly masked updates."""
+    if grad is None:
+        return updates
+    leaves, structure = flattened(updates)
+    column = require_matching(updates, leaves, structure, grad, "`grad` has")
+    return structure.unflatten(
+        update if is_placeholder(update) else leaf
+        for update, leaf in zip(leaves, column, strict=True)
+    )
+
+
+def _also(names: tuple[str, ...]) -> str:
+    """Return the extra arguments among these names as they stand in a call."""
+    return "".join(f", {name}=..." for name in names if name != "params")
+
+
+def _needed(names: tuple[str, ...], extra_args: dict[str, Any]) -> dict[str, Any]:
+    """Read the extra arguments of `update` that a controller needs."""
+    return {
+        name: read_metric(extra_args, name)
+        if name == "value"
+        else read_extra(extra_args, name)
+        for name in names
+        if name != "params"
+    }
+
+
+def read_extra(extra_args: dict[str, Any], name: str) -> Any:
+    """Read an extra argument of `update`; `TypeError` if it is missing."""
+    if extra_args.get(name) is None:
+        raise TypeError(
+            f"the extra argument `{name}` is missing: call "
+            f"tx.update(grads, state, params, {name}=...). If you do, something drops "
+            "it on the way: in a chain, optax.lookahead, split_real_and_imaginary and "
+            "MultiSteps(...).gradient_transformation() do; put what needs it outside "
+            "of them, or tell a controller by `observe`. Flax's own TrainState does, "
+            "that of adaptax.flax does not."
+        )
+    return extra_args[name]
+
+
+def read_metric(extra_args: dict[str, Any], monitor: str | None) -> jax.Array | None:
+    """Read what is monitored from the extra arguments, as a float32 scalar."""
+    name = OBSERVED if OBSERVED in extra_args else monitor
+    if name is None:
+        return None
+    label = "metric" if name == OBSERVED else name
+    return as_metric(label, read_extra(extra_args, name))
+
+
+def as_metric(name: str, value: Any) -> jax.Array:
+    """Return what training reports, such as a loss, as a float32 scalar.
+
+    Raises:
+        TypeError: If it is not a real number; the message has its name.
+        ValueError: If it is not a scalar.
+    """
+    try:
+        metric = jnp.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}.") from None
+    if not jnp.issubdtype(metric.dtype, jnp.number) and metric.dtype != bool:
+        raise TypeError(f"{name} must be a number, got dtype {metric.dtype}.")
+    if jnp.issubdtype(metric.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} must be real, got dtype {metric.dtype}.")
+    require(
+        metric.shape == (),
+        f"{name} must be a scalar, got shape {metric.shape}. Take its mean.",
+    )
+    return metric.astype(jnp.float32)
+
+
+def _choose(condition: jax.Array, one: Any, other: Any) -> Any:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), one, other)
+
+
+def _advanced(state, label, method_state, skipped) -> ControllerState:
+    """Enter a method's new state, and note whether and when its rate changed."""
+    changed = method_state.learning_rate != state.followed[label].learning_rate
+    return ControllerState(
+        followed={label: method_state},
+        skipped=counters.increment(state.skipped, where=skipped),
+        step=state.step,
+        changed_at=jnp.where(changed, state.step, state.changed_at),
+        usual=state.usual,
+    )
+
+
+def _same_controller(node: Any, own: ControllerState) -> bool:
+    if not isinstance(node, ControllerState):
+        return False
+    kinds = [
+        {label: type(state) for label, state in controller.followed.items()}
+        for controller in (node, own)
+    ]
+    return kinds[0] == kinds[1]
+
+
+def _number(node: Any, numbers: dict[Any, int]) -> int:
+    """Count the controllers in a node, of which groups have a copy each."""
+    return (max if isinstance(node, LABELED) else sum)((0, *numbers.values()))
+
+
+def _describe(own: ControllerState) -> str:
+    ((label, state),) = own.followed.items()
+    return f"{type(state).__name__} that listens to {label!r}"

@@ -1,0 +1,261 @@
+"""Which leaves of a tree an optimizer may touch.
+
+Floating-point and complex leaves are trained. Integer and boolean leaves, the `float0`
+gradients that `jax.grad(allow_int=True)` gives them, `None` and `optax.MaskedNode` pass
+through.
+
+A complex number z = x + iy is trained as the point (x, y) of the plane: its square is
+|z|², and the inner product of two is Re(z̄ z′) = x x′ + y y′.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax._core.fusion import apart
+
+_FEW = 8  # scalars, which every loop may add for itself
+_LARGE = 2**16  # elements, from which on to store them takes longer than to add them
+_PARTS = 8
+_COMPLEX = {4: jnp.complex64, 8: jnp.complex128}  # by the bytes of a part
+_REAL = {jnp.dtype(jnp.complex64): jnp.float32, jnp.dtype(jnp.complex128): jnp.float64}
+_TRAINED = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64, *_REAL)
+
+
+def is_trained(leaf: object) -> bool:
+    """Return whether a leaf is a real or complex array or number that is trained."""
+    if is_placeholder(leaf):
+        return False
+    return any(dtype_of(leaf) == kind for kind in _TRAINED)
+
+
+def is_placeholder(leaf: object) -> bool:
+    """Return whether a node is a leaf that stands for no array; for `jax.tree.map`."""
+    return leaf is None or isinstance(leaf, optax.MaskedNode)
+
+
+def is_number(leaf: object) -> bool:
+    """Return whether a leaf is a number or an array of numbers or booleans."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None:
+        return isinstance(leaf, bool | int | float | complex)
+    return jnp.issubdtype(dtype, jnp.bool_) or jnp.issubdtype(dtype, jnp.number)
+
+
+def dtype_of(leaf: object) -> jnp.dtype:
+    """Return the dtype of an array, of its shape and dtype alone, or of a number."""
+    return getattr(leaf, "dtype", None) or jnp.result_type(leaf)
+
+
+def is_complex(leaf: object) -> bool:
+    """Return whether an array or number is complex."""
+    return dtype_of(leaf) in _REAL
+
+
+def real_dtype(dtype: Any) -> jnp.dtype:
+    """Return the dtype of the parts of a complex one; a real one is its own."""
+    return jnp.dtype(_REAL.get(jnp.dtype(dtype), dtype))
+
+
+def computing_dtype(*dtypes: jnp.dtype) -> jnp.dtype:
+    """Return the dtype to compute in: the widest, at least float32.
+
+    It is complex where one of them is.
+    """
+    parts = (jnp.dtype(jnp.float32), *map(real_dtype, dtypes))
+    widest = max(parts, key=lambda dtype: dtype.itemsize)
+    if any(dtype in _REAL for dtype in dtypes):
+        return jnp.dtype(_COMPLEX[widest.itemsize])
+    return widest
+
+
+def widened(leaf: Any, *others: jnp.dtype) -> jax.Array:
+    """Return a leaf in the dtype that it is computed in beside others."""
+    return jnp.asarray(leaf).astype(computing_dtype(dtype_of(leaf), *others))
+
+
+def kept_dtype(dtype: Any, own: jnp.dtype) -> jnp.dtype:
+    """Return the dtype asked for, complex where a leaf's own is and real elsewhere.
+
+    There is no complex dtype of half precision: complex64 stands for it.
+    """
+    if own in _REAL:
+        return computing_dtype(jnp.dtype(dtype), jnp.dtype(jnp.complex64))
+    return real_dtype(dtype)
+
+
+def by_parts(function: Callable[[jax.Array], jax.Array], array: jax.Array) -> jax.Array:
+    """Apply a function of real arrays, to a complex array part by part."""
+    if not is_complex(array):
+        return function(array)
+    return jax.lax.complex(function(array.real), function(array.imag))
+
+
+def times(array: jax.Array, scalar: jax.Array) -> jax.Array:
+    """Multiply by a real scalar, in the dtype of the array.
+
+    A complex product would make NaN of a part beside an infinite one.
+    """
+    return by_parts(lambda part: part * scalar.astype(part.dtype), array)
+
+
+def abs_sq(array: jax.Array) -> jax.Array:
+    """Return |z|², elementwise and real."""
+    return inner(array, array)
+
+
+def inner(one: jax.Array, other: jax.Array) -> jax.Array:
+    """Return Re(z̄ z′), the product of two real numbers, elementwise and real."""
+    if not (is_complex(one) or is_complex(other)):
+        return one * other
+    real = jnp.real(one) * jnp.real(other)
+    if not (is_complex(one) and is_complex(other)):
+        return real
+    return real + jnp.imag(one) * jnp.imag(other)
+
+
+def steepest(gradients: Any) -> Any:
+    """Conjugate what JAX gives as the gradient, so that it points uphill.
+
+    For a real loss L of z = x + iy, `jax.grad` gives ∂L/∂x − i ∂L/∂y.
+    """
+    return jax.tree.map(
+        lambda leaf: jnp.conj(leaf) if is_complex(leaf) else leaf, gradients
+    )
+
+
+def narrowed(array: jax.Array, dtype: Any) -> jax.Array:
+    """Cast an array; what a narrow float cannot hold becomes its largest number."""
+    if jnp.issubdtype(dtype, jnp.inexact) and dtype.itemsize < array.dtype.itemsize:
+        limit = float(jnp.finfo(dtype).max)
+        array = by_parts(lambda part: jnp.clip(part, -limit, limit), array)
+    return array.astype(dtype)
+
+
+def require_trainable(params: optax.Params | None) -> None:
+    """Raise where a tree has leaves that would silently not be trained as they should.
+
+    Raises:
+        ValueError: If a leaf is a random key, a float of fewer than 16 bits or an
+            integer of fewer than 8; the message names its path.
+    """
+    for path, leaf in jax.tree.leaves_with_path(params):
+        dtype = dtype_of(leaf)
+        where = f"params{jax.tree_util.keystr(path)} has dtype {dtype}"
+        if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+            raise ValueError(
+                f"{where}: a random key is not a parameter. Keep it outside the tree, "
+                "or mask it with optax.masked."
+            )
+        narrow = jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).bits < 8
+        narrow |= jnp.issubdtype(dtype, jnp.floating) and not is_trained(leaf)
+        if narrow:
+            raise ValueError(
+                f"{where}, which is too narrow to be updated. Keep the parameters in "
+                "bfloat16 or wider and round them where they are used."
+            )
+
+
+def global_norm(tree: optax.Updates, *, computed: bool = False) -> jax.Array:
+    """Return the L2 norm over all trained leaves, a float32 scalar; 0 without any.
+
+    Half precision is squared in float32. The norm is infinite where the sum of the
+    squares overflows. Its derivative at 0, where it has none, is 0.
+
+    Args:
+        tree: Arrays.
+        computed: Whether the arrays are computed in this step and used for nothing
+            else. They are then added up without being stored, see `folded_sum`. For
+            arrays that are in memory anyway this is slower (measured: a tenth of a
+            step).
+    """
+    add = _sum if computed else jnp.sum
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
+    wide = _widest_part(leaves)
+    squares = [add(abs_sq(widened(leaf, wide))) for leaf in leaves]
+    total = _total(squares, wide)
+    root = jnp.sqrt(jnp.where(total == 0, 1, total))
+    return jnp.where(total == 0, 0, root).astype(jnp.float32)
+
+
+def inner_product(
+    one: optax.Updates, other: optax.Updates, *, computed: bool = False
+) -> jax.Array:
+    """Return the inner product over the leaves trained in both, a float32 scalar.
+
+    Of complex leaves it is the real part of ⟨z̄, z′⟩.
+    Half precision is multiplied in float32. The product is not finite where the sum
+    overflows. For `computed` see `global_norm`.
+    """
+    add = _sum if computed else jnp.sum
+
+    def product(leaf, other_leaf):
+        if not is_trained(leaf) or not is_trained(other_leaf):
+            return jnp.zeros((), jnp.float32)
+        wide = _widest_part((leaf, other_leaf))
+        return add(inner(widened(leaf, wide), widened(other_leaf, wide)))
+
+    products = jax.tree.leaves(
+        jax.tree.map(product, one, other, is_leaf=is_placeholder)
+    )
+    wide = computing_dtype(*map(dtype_of, products))
+    return _total(products, wide).astype(jnp.float32)
+
+
+def absolute_sum(tree: optax.Updates) -> jax.Array:
+    """Return the L1 norm over all trained leaves, a float32 scalar; 0 without any.
+
+    Half precision is summed in float32.
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
+    wide = _widest_part(leaves)
+    sums = [jnp.sum(jnp.abs(widened(leaf, wide))) for leaf in leaves]
+    return _total(sums, wide).astype(jnp.float32)
+
+
+def _widest_part(leaves: Sequence[Any]) -> jnp.dtype:
+    return real_dtype(computing_dtype(*map(dtype_of, leaves)))
+
+
+@jax.jit
+def _sum(array: jax.Array) -> jax.Array:
+    """Add all elements; on a processor, without storing what is added.
+
+    Not where there are several devices: an array may be spread over them, and then its
+    parts would be sent around.
+    """
+    if array.size < _LARGE or jax.device_count() > 1:
+        return jnp.sum(array)
+    return jax.lax.platform_dependent(array, cpu=folded_sum, default=jnp.sum)
+
+
+def folded_sum(array: jax.Array) -> jax.Array:
+    """Add all elements, first those of a few equal parts to each other.
+
+    XLA:CPU adds up arrays in a loop of its own, which computes no more than products
+    and sums, and stores what takes more: a gradient with 0 where it is not finite is as
+    large as the parameters, and in new memory at each call. It makes one ordinary loop
+    of what ends in a choice, so here is one, that changes nothing.
+    """
+    flat = array.reshape(-1)
+    length = -(-flat.size // _PARTS)
+    parts = [flat[start : start + length] for start in range(0, flat.size, length)]
+    parts[-1] = jnp.pad(parts[-1], (0, length - parts[-1].size))
+    folded = sum(parts[1:], parts[0])
+    return jnp.sum(jnp.where(jnp.isnan(folded), jnp.nan, folded))
+
+
+def _total(parts: list[jax.Array], dtype: jnp.dtype) -> jax.Array:
+    """Add scalars, one of each leaf."""
+    parts = [part.astype(dtype) for part in parts]
+    if len(parts) <= _FEW:
+        return sum(parts, jnp.zeros((), dtype))
+    return _sum_of_many(parts)
+
+
+@jax.jit
+def _sum_of_many(parts: list[jax.Array]) -> jax.Array:
+    return apart(jnp.sum, jnp.stack(parts))

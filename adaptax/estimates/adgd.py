@@ -1,0 +1,164 @@
+"""AdGD: gradient descent without descent, its rate from the local curvature.
+
+    L_t = ‖g_t − g_{t−1}‖ / ‖w_t − w_{t−1}‖
+    AdGD:     λ_t = min{√(1 + θ_{t−1}) λ_{t−1}, 1 / (2 L_t)},          θ_0 = 10⁹
+    tight:    λ_t = min{√(1 + θ_{t−1}) λ_{t−1},
+                        ‖w_t − w_{t−1}‖ / √[3 ‖g_t‖² − 4 ⟨g_t, g_{t−1}⟩]₊}
+    AdGD-2:   λ_t = min{√(2/3 + θ_{t−1}) λ_{t−1},
+                        λ_{t−1} / √[2 λ_{t−1}² L_t² − 1]₊},            θ_0 = 1/3
+    θ_t = λ_t / λ_{t−1}
+
+Two rules: do not raise the rate too fast, and do not overstep the curvature. They are
+proven for full gradients: stochastic ones of two batches differ by their noise, which
+passes for curvature and makes the steps small.
+
+Source: Malitsky & Mishchenko (2020), "Adaptive Gradient Descent without Descent", ICML
+(arXiv 1910.09529), Alg. 1; AdGD-2: Malitsky & Mishchenko (2024), "Adaptive Proximal
+Gradient Method for Convex Optimization", NeurIPS (arXiv 2308.02261).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax._core import checks, counters, snapshots
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import accumulators, divide, remember, root
+from adaptax._core.inference import finite, infer
+from adaptax._core.leaves import global_norm, inner_product
+from adaptax._core.scalars import real
+from adaptax._core.words import translating
+
+
+class AdgdState(NamedTuple):
+    """The state of `adgd`, and of `adgd2` as `Adgd2State`.
+
+    `learning_rate` is λ, the last rate applied or, before any, the first; and
+    `growth` is θ. `params` and `gradients` are those of the step before, in their own
+    dtypes and in float32 at least. `step` counts the updates, from 0, and `skipped`
+    those that were not finite.
+    """
+
+    learning_rate: jax.Array
+    growth: jax.Array
+    step: jax.Array
+    skipped: jax.Array
+    params: optax.Params
+    gradients: optax.Updates
+
+    def has_unit(self) -> bool:
+        """Return True: a rate by itself; see `adaptax._core.seats`."""
+        return True
+
+
+class Adgd2State(AdgdState):
+    """The state of `adgd2`: the fields of `AdgdState`."""
+
+    __slots__ = ()
+
+
+@translating
+def adgd(
+    initial: Scalar = 1e-6, *, tight: bool = False
+) -> optax.GradientTransformationExtraArgs:
+    """Take half the inverse of the local curvature for the rate.
+
+    The updates that reach it are taken for the gradient, so put it right behind
+    `scale_by_gradient_descent`. Where the parameters did not move, the rate stays.
+
+    Args:
+        initial: λ_0 > 0, the rate of the first step: small. The second may be 30 000
+            times as large, so that no more than its magnitude matters.
+        tight: Bound the rate by what a step did to the gradient, instead of by L: steps
+            are longer. The bound supposes that nothing but −λ g moves the parameters.
+            Structural.
+
+    Raises:
+        ValueError: At `update`, if `params` is missing.
+
+    >>> import adaptax
+    >>> optimizer = adaptax.gradient_descent(adgd(initial=0.5))
+    >>> w, state = 1.0, optimizer.init(1.0)
+    >>> for _ in range(2):
+    ...     update, state = optimizer.update(4 * w, state, w)
+    ...     w = w + update
+    >>> float(adaptax.learning_rate(state))
+    0.125
+    """
+
+    def bound(state, updates, moved, changed):
+        if not tight:
+            return _divide(moved, 2 * changed)
+        square = 3 * global_norm(updates) ** 2
+        square -= 4 * inner_product(updates, state.gradients)
+        return _divide(moved, root(square))
+
+    return _follow_curvature("adgd", AdgdState, initial, 1e9, 1.0, bound)
+
+
+@translating
+def adgd2(initial: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
+    """Take longer steps than `adgd`, and raise the rate from its first value.
+
+    The updates that reach it are taken for the gradient, so put it right behind
+    `scale_by_gradient_descent`. Where the parameters did not move, the rate stays.
+
+    Args:
+        initial: λ_0 > 0, the rate of the first step; from it the rate grows by at most
+            about 1.5 a step, so that one that is far too small costs a few dozen.
+
+    Raises:
+        ValueError: At `update`, if `params` is missing.
+    """
+
+    def bound(state, updates, moved, changed):
+        del updates
+        before = state.learning_rate
+        product = before * divide(changed, moved)
+        return _divide(before, root(2 * product**2 - 1))
+
+    return _follow_curvature("adgd2", Adgd2State, initial, 1 / 3, 2 / 3, bound)
+
+
+def _follow_curvature(who, kind, initial, first_growth, slack, bound):
+    """Make an estimate: `bound(state, updates, ‖Δw‖, ‖Δg‖)` is the second rule."""
+    checks.number("initial", initial, above=0)
+
+    def init(params):
+        return kind(
+            learning_rate=real(initial),
+            growth=real(first_growth),
+            step=counters.zero(),
+            skipped=counters.zero(),
+            params=snapshots.empty(params),
+            gradients=accumulators(params),
+        )
+
+    def advance(state, updates, params, **extra_args):
+        del extra_args
+        before, growth = state.learning_rate, state.growth
+        moved = global_norm(snapshots.difference(params, state.params))
+        changed = global_norm(snapshots.difference(updates, state.gradients))
+        grown = jnp.sqrt(real(slack) + growth) * before
+        rate = jnp.minimum(grown, bound(state, updates, moved, changed))
+        told = (state.step > 0) & (moved > 0) & (rate > 0) & jnp.isfinite(rate)
+        rate = jnp.where(told, rate, before)
+        after = kind(
+            learning_rate=rate,
+            growth=jnp.where(told, rate / before, growth),
+            step=counters.increment(state.step),
+            skipped=state.skipped,
+            params=snapshots.taken(params, state.params),
+            gradients=remember(state.gradients, updates),
+        )
+        return after, finite(moved, changed, global_norm(updates))
+
+    return infer(who, init, advance)
+
+
+def _divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+    """Divide, giving infinity where the denominator is 0."""
+    zero = denominator == 0
+    return jnp.where(zero, jnp.inf, numerator / jnp.where(zero, 1, denominator))

@@ -1,0 +1,246 @@
+"""Stochastic line search: try rates on the batch itself until one is good enough.
+
+    rate ← min(rate · increase, max_rate)
+    while f(w − rate u) > f(w) − c rate ⟨g, u⟩ + tolerance |f(w)|:
+        rate ← rate · decrease
+
+This is the test of Armijo; that of Goldstein also doubles the rate, up to `max_rate`,
+while f(w − rate u) < f(w) − (1 − c) rate ⟨g, u⟩.
+
+Source: Vaswani, Mishkin, Laradji, Schmidt, Gidel & Lacoste-Julien (2019), "Painless
+Stochastic Gradient: Interpolation, Line-Search, and Convergence Rates", NeurIPS (arXiv
+1905.09997). They take 10⁻⁶ where 100 trials do not suffice; this takes no step.
+`optax.scale_by_backtracking_linesearch` has the same extra arguments; its updates point
+downhill already, those here are subtracted, as everywhere in front of `scale(-1)`.
+"""
+
+from typing import Any, Literal, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax._core import checks, counters
+from adaptax._core.checks import Scalar
+from adaptax._core.evaluations import whole
+from adaptax._core.following import Controller, as_metric, follow_gradients
+from adaptax._core.leaves import (
+    computing_dtype,
+    dtype_of,
+    inner_product,
+    is_placeholder,
+    is_trained,
+    times,
+)
+from adaptax._core.scalars import real
+from adaptax._core.varying import axes_of, spread
+from adaptax._core.words import translating
+
+Test = Literal["armijo", "goldstein"]
+
+
+_LARGEST_SHARE = 1e30
+"""Of one rate in another, so that its product with 0 is 0."""
+
+
+class LineSearchState(NamedTuple):
+    """The state of `line_search`.
+
+    `learning_rate` is the rate applied, 0 before the first step; `tried` the last
+    one tried, from which the next search goes on; `trials` counts the losses computed
+    at the last step, and `failures` the steps at which no rate passed. `value` is the
+    loss at the point that the step led to, infinite where that is not known, and `grad`
+    its gradient: what `optax.value_and_grad_from_state` reads. Both are `None` without
+    `store_grad`.
+    """
+
+    learning_rate: jax.Array
+    tried: jax.Array
+    trials: jax.Array
+    failures: jax.Array
+    value: jax.Array | None
+    grad: optax.Updates | None
+
+    def has_unit(self) -> bool:
+        """Return True: a rate by itself; see `adaptax._core.seats`."""
+        return True
+
+
+@translating
+def line_search(
+    *,
+    initial: Scalar = 1.0,
+    c: Scalar = 0.1,
+    decrease: Scalar = 0.9,
+    increase: Scalar = 1.1,
+    max_rate: Scalar = 10.0,
+    max_trials: Scalar = 100,
+    tolerance: Scalar = 1e-7,
+    test: Test = "armijo",
+    store_grad: bool = False,
+    name: str | None = None,
+) -> Controller:
+    """Take the first rate, from large to small, that lowers the loss of this batch.
+
+    Trials shrink by 0.9, the rate grows by 1.1 up to 10, and c = 0.1;
+    `optax.scale_by_backtracking_linesearch` has 0.8, 1.5, 1 and c = 1e-4.
+
+    Put it behind all other rates: the step it tries is the updates that reach it times
+    its own rate. Each trial costs one evaluation of the loss, without its gradient.
+
+    In an `nnx.Optimizer`, `value_fn` is given the state of the model's parameters:
+    `lambda params: loss(nnx.merge(graphdef, params))`.
+
+    Args:
+        initial: The rate > 0 at which the first search begins.
+        c: The part of the fall that the gradient promises which must come true, in
+            (0, 1); in (0, 1/2) for Goldstein.
+        decrease: What a rate that fails is multiplied by, in (0, 1).
+        increase: What the last rate is multiplied by for the next search, >= 1;
+            in the paper, 2 to the power of 1 / batches per epoch.
+        max_rate: The largest rate, > 0.
+        max_trials: The most trials a step, >= 1.
+        tolerance: The rise of the loss, as a part of it, that counts as rounding, >= 0.
+        test: "armijo" or "goldstein". Structural.
+        store_grad: Whether to compute the gradient at the new point as well, for
+            `optax.value_and_grad_from_state`, which then need not. Structural.
+        name: Names the state in `telemetry`. Structural.
+
+    `update` needs `params` and the extra arguments `value`, the loss; `grad`, its
+    gradient; and `value_fn`, a function of the parameters that gives the loss on the
+    same batch, with the same random numbers. (Optax passes further extra arguments on
+    to `value_fn`; here it closes over its batch.) It is called with the parameters that
+    `update` is given, so search for all of them together, not inside
+    `optax.partition` or `optax.masked`.
+
+    Raises:
+        ValueError: At `update`, if `params` is missing.
+        TypeError: At `update`, if one of the extra arguments is.
+
+    Where no trial passes, the rate is 0, and the next search goes on from the smallest.
+    Along updates that do not descend, the rate is 0 too. A trial with a loss that is
+    not finite fails. A loss or a gradient that is not finite changes nothing, and the
+    rate is the one before.
+
+    >>> import optax
+    >>> optimizer = optax.chain(line_search(), optax.scale(-1.0))
+    >>> arguments = {"value": 2.0, "grad": 2.0, "value_fn": lambda w: w * w / 2}
+    >>> update, state = optimizer.update(2.0, optimizer.init(2.0), 2.0, **arguments)
+    >>> float(update)
+    -2.2
+    """
+    checks.number("initial", initial, above=0)
+    checks.one_of("test", test, Test)
+    goldstein = test == "goldstein"
+    checks.number("c", c, above=0, below=0.5 if goldstein else 1)
+    checks.number("decrease", decrease, above=0, below=1)
+    checks.number("increase", increase, at_least=1)
+    checks.number("max_rate", max_rate, above=0)
+    checks.count("max_trials", max_trials, at_least=1)
+    checks.number("tolerance", tolerance, at_least=0)
+
+    def init(params):
+        return LineSearchState(
+            real(0.0),
+            real(initial),
+            counters.zero(),
+            counters.zero(),
+            value=real(jnp.inf) if store_grad else None,
+            grad=jax.tree.map(jnp.zeros_like, params) if store_grad else None,
+        )
+
+    def advance(state, gradients, updates, params, value, grad, value_fn):
+        del grad  # it is `gradients`
+        first = jnp.minimum(state.tried * real(increase), real(max_rate))
+        # The number of trials is a constant to a derivative, which a loop that ends by
+        # itself does not have; also with regard to what value_fn closes over.
+        start, params, updates, gradients, value = jax.lax.stop_gradient(
+            (first, params, updates, gradients, value)
+        )
+        slope = inner_product(gradients, updates)
+        usable = jnp.isfinite(slope)
+        here = _moved(params, updates, start)
+        value_fn, closed_over = jax.closure_convert(value_fn, here)
+        closed_over = jax.lax.stop_gradient(closed_over)
+
+        def loss_at(rate):
+            loss = value_fn(_moved(params, updates, rate), *closed_over)
+            return as_metric("what value_fn gives", loss)
+
+        def gradient_at(rate):
+            there = _moved(params, updates, rate)
+            slopes = jax.grad(lambda there: value_fn(there, *closed_over))(there)
+            return jax.tree.map(lambda g, w: g.astype(dtype_of(w)), slopes, params)
+
+        def passes(rate, loss):
+            allowed = value - real(c) * rate * slope + real(tolerance) * jnp.abs(value)
+            return jnp.isfinite(loss) & (loss <= allowed)
+
+        def too_short(rate, loss):
+            if not goldstein:
+                return jnp.zeros((), bool)
+            least = value - (1 - real(c)) * rate * slope
+            return passes(rate, loss) & (loss < least) & (rate < real(max_rate))
+
+        def search_on(search):
+            rate, loss, trials = search
+            unsettled = ~passes(rate, loss) | too_short(rate, loss)
+            return unsettled & (trials < whole(max_trials))
+
+        def try_next(search):
+            rate, loss, trials = search
+            longer = jnp.minimum(rate * 2, real(max_rate))
+            rate = jnp.where(
+                too_short(rate, loss), longer, jnp.maximum(rate * real(decrease), tiny)
+            )
+            return rate, loss_at(rate), trials + 1
+
+        tiny = jnp.finfo(jnp.float32).tiny
+        first_loss = jnp.where(usable & (slope > 0), loss_at(start), value)
+        axes = axes_of(params, updates, first_loss)
+        search = spread((start, first_loss, counters.zero() + 1), axes)
+        descends = usable & (slope > 0)
+        rate, loss, trials = jax.lax.while_loop(
+            lambda search: descends & search_on(search), try_next, search
+        )
+        passed = descends & passes(rate, loss)
+        share = jnp.minimum(rate / start, _LARGEST_SHARE)
+        rate = rate + share * (first - start)  # by value: rate
+        after = LineSearchState(
+            learning_rate=jnp.where(passed, rate, 0),
+            tried=jnp.where(descends, rate, state.tried),
+            trials=trials,
+            failures=counters.increment(state.failures, where=~passed),
+            value=jnp.where(passed, loss, value) if store_grad else None,
+            grad=gradient_at(jnp.where(passed, rate, 0)) if store_grad else None,
+        )
+        return after, usable
+
+    needs = ("params", "value", "grad", "value_fn")
+    search = follow_gradients("line_search", init, advance, needs=needs, name=name)
+
+    def update(updates, state, params=None, **extra_args):
+        result = search.update(updates, state, params, **extra_args)
+        updates, after = cast(tuple[Any, Any], result)
+        if not store_grad:
+            return updates, after
+        ((label, method),) = after.followed.items()
+        # A step that was not searched for leads to a point of which nothing is known.
+        skipped = after.skipped != state.skipped
+        method = method._replace(value=jnp.where(skipped, jnp.inf, method.value))
+        return updates, after._replace(followed={label: method})
+
+    return Controller(search.init, update)
+
+
+def _moved(params, updates, rate):
+    """Take a step of this rate, without rounding before the parameters' own dtype."""
+
+    def move(param, update):
+        if not is_trained(param) or not is_trained(update):
+            return param
+        wide = computing_dtype(dtype_of(param), dtype_of(update))
+        step = times(jnp.asarray(update).astype(wide), rate)
+        return (jnp.asarray(param).astype(wide) - step).astype(dtype_of(param))
+
+    return jax.tree.map(move, params, updates, is_leaf=is_placeholder)

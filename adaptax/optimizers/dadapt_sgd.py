@@ -1,0 +1,153 @@
+"""D-Adaptation for gradient descent: dual averaging whose rate follows the distance.
+
+    γ = α d / ‖g₀‖
+    r ← r + γ ⟨g, s⟩                       (s of the step before)
+    s ← s + γ g
+    x ← x + (1 − β) (x₀ − s − x)
+    d̂ = 2 r / ‖s‖,   d ← max(d, min(d̂, G d))
+
+g₀ is the first gradient that is not 0. Without momentum, β = 0, it is gradient descent
+from x₀ at the rate γ. d starts below the distance from x₀ to the solution and grows
+towards it; it never shrinks.
+
+Source: Defazio & Mishchenko (2023), "Learning-Rate-Free Learning by D-Adaptation", ICML
+(arXiv 2301.07733), its SGD version, as in the third version of the authors' code,
+dadaptation 3.2, where a zero first gradient or one NaN ends all training. Decay the
+weights by `optax.add_decayed_weights` before it in the chain, as the authors do.
+
+As in the authors' code, a step at rate α = 0 is none.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax._core import checks, counters, snapshots
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import accumulators, by_coordinate, divide
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import global_norm, inner_product
+from adaptax._core.rates import LearningRate, seat
+from adaptax._core.scalars import precise, real
+from adaptax._core.whole_steps import chosen, grown, has_begun, is_usable
+from adaptax._core.words import translating
+
+
+class DAdaptSgdState(NamedTuple):
+    """The state of `dadapt_sgd`.
+
+    `step` counts the steps taken and `skipped` the gradients that were not finite.
+    `learning_rate` is d / ‖g₀‖ as applied at the last step, which α in `rate`
+    multiplies, 0 before the first. `distance` is d of the next step, `numerator` r,
+    `denominator` ‖s‖ and `first_norm` ‖g₀‖. `sums` is s and `origin` x₀, in the
+    parameters' own dtypes.
+    """
+
+    step: jax.Array
+    skipped: jax.Array
+    learning_rate: jax.Array
+    distance: jax.Array
+    numerator: jax.Array
+    denominator: jax.Array
+    first_norm: jax.Array
+    sums: optax.Updates
+    origin: optax.Params
+    rate: Any
+
+
+@translating
+def dadapt_sgd(
+    learning_rate: LearningRate = 1.0,
+    b: Scalar = 0.0,
+    *,
+    d0: Scalar = 1e-6,
+    growth: Scalar | None = None,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Gradient descent at a rate that it infers; needs `params`.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes, without a unit: 1, or a
+            schedule whose peak is 1.
+        b: β, the momentum, 0 <= β < 1.
+        d0: d₀ > 0, the first distance, in the parameters' unit. It should be far below
+            the true one.
+        growth: G >= 1, by how much d may grow in a step, 1.02 for a warm-up of its own;
+            `None` for no cap. Whether it is `None` is structural.
+        accumulator_dtype: Of s; by default the parameters' own, float32 for half
+            precision.
+
+    Raises:
+        ValueError: At `update`, if `params` is missing.
+
+    A gradient that is not finite, or of norm 1e15 or more, is skipped and counted. As
+    long as all gradients are 0, nothing moves.
+    """
+    checks.number("b", b, at_least=0, below=1)
+    checks.number("d0", d0, above=0)
+    if growth is not None:
+        checks.number("growth", growth, at_least=1)
+    held = seat(learning_rate)
+
+    def move(g, sums, origin, w, rate, part):
+        sums = sums + rate * g
+        return part * ((origin - w) - sums), sums
+
+    def init(params):
+        return DAdaptSgdState(
+            step=counters.zero(),
+            skipped=counters.zero(),
+            learning_rate=real(0.0),
+            distance=real(d0),
+            numerator=real(0.0),
+            denominator=real(0.0),
+            first_norm=real(0.0),
+            sums=accumulators(params, dtype=accumulator_dtype),
+            origin=snapshots.empty(params),
+            rate=held.init(),
+        )
+
+    def update(updates, state, params=None, **extra_args):
+        params = checks.given_params(params, "dadapt_sgd")
+        alpha, rate = held.read(state.rate, **extra_args)
+        usable = is_usable(updates)
+        counts = usable & (alpha > 0) & has_begun(updates, state.first_norm)
+        first = state.step == 0
+        origin = snapshots.take(first, params, state.origin)
+        norm = global_norm(snapshots.zeros_unless(usable, updates))
+        first_norm = jnp.where(first, norm, state.first_norm)
+        factor = divide(state.distance, first_norm)
+        new_updates, sums = by_coordinate(
+            move,
+            updates,
+            state.sums,
+            reads=(origin, params),
+            where=counts,
+            rate=factor * alpha,
+            part=precise(lambda xp, b: 1 - b, b),
+        )
+        gained = factor * alpha * inner_product(updates, state.sums)
+        numerator, denominator = state.numerator + gained, global_norm(sums)
+        estimate = 2 * divide(numerator, denominator)
+        distance = grown(state.distance, estimate, growth)
+        factor, distance, numerator, denominator, first_norm = chosen(
+            counts,
+            (factor, distance, numerator, denominator, first_norm),
+            state[2:7],
+        )
+        return new_updates, DAdaptSgdState(
+            step=counters.increment(state.step, where=counts),
+            skipped=counters.increment(state.skipped, where=~usable),
+            learning_rate=factor,
+            distance=distance,
+            numerator=numerator,
+            denominator=denominator,
+            first_norm=first_norm,
+            sums=sums,
+            origin=origin,
+            rate=rate,
+        )
+
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)

@@ -1,0 +1,293 @@
+"""Prodigy: Adam whose rate is an estimate of the distance to the solution.
+
+    γ = α d c,   c = √(1 − β₂ᵗ) / (1 − β₁ᵗ), or 1 without bias correction
+    r ← β₃ r + (d/d₀) γ ⟨g, x₀ − x⟩
+    s ← β₃ s + (d/d₀) γ g                          (safeguarded: d in the place of γ)
+    m ← β₁ m + (1 − β₁) d g
+    v ← β₂ v + (1 − β₂) d² g²
+    d̂ = κ r / ‖s‖₁
+    x ← x − γ (m / (√v + d' ε) + λ x),   d' = max(d, d̂), then d ← d'
+
+d grows from d₀ towards the distance from x₀ to the solution, in the largest coordinate,
+and never shrinks. With a growth cap G, d' = min(max of all d̂ so far, G d); the first
+time that d leaves d₀ it may leap.
+
+Source: Mishchenko & Defazio (2024), "Prodigy: An Expeditiously Adaptive Parameter-Free
+Learner", ICML (arXiv 2306.06101), its Adam version, with the options of the authors'
+code, prodigyopt 1.1.2. That corrects the bias only on demand, and so begins with longer
+steps; here the correction is the default, and in `optax.contrib.prodigy` there is no
+way without. In Optax a zero first gradient, and in both one NaN, ends all training.
+
+Sums start at the first step whose gradient is not 0. As in the authors' code, a step at
+rate α = 0 is none. In half precision the first steps, d₀ long, change only parameters
+near 0, and d grows from what those tell; where none is near 0, d₀ must be larger.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import PartitionSpec
+
+from adaptax._core import checks, counters, snapshots
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import (
+    accumulators,
+    by_coordinate,
+    divide,
+    magnitudes,
+    root,
+)
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import (
+    abs_sq,
+    absolute_sum,
+    inner_product,
+    is_placeholder,
+    is_trained,
+)
+from adaptax._core.meshes import by_compiler
+from adaptax._core.rates import LearningRate, seat
+from adaptax._core.scalars import precise, real
+from adaptax._core.weight_decay import Mask, WeightDecay, decaying
+from adaptax._core.whole_steps import adam_correction, chosen, is_usable
+from adaptax._core.words import translating
+
+
+class ProdigyState(NamedTuple):
+    """The state of `prodigy`.
+
+    `step` counts the steps taken and `skipped` the gradients that were not finite.
+    `learning_rate` is d c as applied at the last step, which α in `rate` multiplies.
+    `distance` is d of the next step, `largest` the largest d̂ so far, `numerator` r and
+    `denominator` ‖s‖₁. `sums` is s, `mean` m, `mean_sq` v and `origin` x₀: shaped like
+    the parameters (s and x₀ sliced), x₀ in their own dtypes.
+    """
+
+    step: jax.Array
+    skipped: jax.Array
+    learning_rate: jax.Array
+    distance: jax.Array
+    largest: jax.Array
+    numerator: jax.Array
+    denominator: jax.Array
+    sums: optax.Updates
+    mean: optax.Updates
+    mean_sq: optax.Updates
+    origin: optax.Params
+    rate: Any
+
+
+@translating
+def prodigy(
+    learning_rate: LearningRate = 1.0,
+    *,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    b3: Scalar | None = None,
+    eps: Scalar = 1e-8,
+    d0: Scalar = 1e-6,
+    d_coef: Scalar = 1.0,
+    weight_decay: WeightDecay = 0.0,
+    growth: Scalar | None = None,
+    freeze_after: int | jax.Array | None = None,
+    mask: Mask = None,
+    bias_correction: bool = True,
+    safeguard_warmup: bool = False,
+    slice_p: int = 1,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Adam at a rate that it infers; needs `params`.
+
+    The averages are corrected for their bias by default, as `optax.contrib.prodigy`
+    does always and the authors' code only on demand.
+
+    Args:
+        learning_rate: α, anything that `adaptax.descend` takes, without a unit: 1, or a
+            schedule whose peak is 1.
+        b1: β₁, the averaging factor of the gradient, 0 <= β₁ < 1.
+        b2: β₂, that of its square, 0 <= β₂ < 1.
+        b3: β₃, that of the sums r and s, 0 <= β₃ < 1; √β₂ if `None`, which is
+            structural.
+        eps: ε >= 0, added to the divisor. Where the whole divisor is 0, so is the step.
+        d0: d₀ > 0, the first distance, in the parameters' unit. It should be far below
+            the true one.
+        d_coef: κ > 0, which scales the estimates: the knob to turn, from 0.5 to 2.
+        weight_decay: λ >= 0, decoupled, per unit of γ, or a function of the step.
+        growth: G >= 1, by how much d may grow in a step, 1.02 for a warm-up of its own;
+            `None` for no cap. Whether it is `None` is structural.
+        freeze_after: The number of steps after which d stays as it is; `None` for
+            never. Whether it is `None` is structural.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
+        bias_correction: Whether to take the bias out of m and v, as Optax does; the
+            authors' code does not, unless asked to. Structural.
+        safeguard_warmup: Whether to keep α out of s, so that d does not leap in a long
+            warm-up. Structural.
+        slice_p: Estimate d from one entry in so many of each leaf: 11 saves most of the
+            memory for x₀ and s. Structural.
+        accumulator_dtype: Of s, m and v; by default the parameters' own, float32 for
+            half precision.
+
+    Raises:
+        ValueError: At `update`, if `params` is missing.
+
+    A gradient that is not finite, or of norm 1e15 or more, is skipped and counted. As
+    long as all gradients are 0, nothing moves.
+
+    >>> import optax
+    >>> optimizer = prodigy(d0=0.1)
+    >>> state = optimizer.init(3.0)
+    >>> updates, state = optimizer.update(6.0, state, 3.0)
+    >>> float(state.distance)
+    0.1
+    """
+    for name, factor in {"b1": b1, "b2": b2, "b3": b3}.items():
+        if factor is not None:
+            checks.number(name, factor, at_least=0, below=1)
+    checks.number("eps", eps, at_least=0)
+    checks.number("d0", d0, above=0)
+    checks.number("d_coef", d_coef, above=0)
+    if growth is not None:
+        checks.number("growth", growth, at_least=1)
+    if freeze_after is not None:
+        checks.count("freeze_after", freeze_after)
+    checks.length("slice_p", slice_p)
+    decays, held = decaying(weight_decay, mask), seat(learning_rate)
+
+    def correction(step):
+        return adam_correction(b1, b2, step) if bias_correction else real(1.0)
+
+    def lost():  # 1 − β₃, rounded once
+        if b3 is None:
+            return precise(lambda xp, b2: 1 - xp.sqrt(b2), b2)
+        return precise(lambda xp, b3: 1 - b3, b3)
+
+    def add_up(g, sums, lost, weight):
+        return g, sums + weight * g - lost * sums
+
+    def move(g, mean, mean_sq, w, mask, w1, w2, d, rate, eps, decay):
+        mean = mean + w1 * (d * g - mean)
+        mean_sq = mean_sq + w2 * (abs_sq(d * g) - mean_sq)
+        direction = divide(mean, root(mean_sq) + eps) + decay * mask * w
+        return -rate * direction, mean, mean_sq
+
+    def grown(state, estimate):
+        largest = jnp.maximum(state.largest, estimate)
+        distance = largest
+        if growth is not None:
+            leapt = jnp.maximum(state.distance, estimate)
+            before = jnp.where(state.distance == real(d0), leapt, state.distance)
+            distance = jnp.minimum(largest, before * real(growth))
+        if freeze_after is not None:
+            frozen = state.step >= jnp.asarray(freeze_after).astype(jnp.int32)
+            distance = jnp.where(frozen, state.distance, distance)
+        return distance, largest
+
+    def init(params):
+        def zeros(every=1):
+            return _sliced(accumulators(params, dtype=accumulator_dtype), every)
+
+        return ProdigyState(
+            step=counters.zero(),
+            skipped=counters.zero(),
+            learning_rate=real(d0) * correction(jnp.ones((), jnp.int32)),
+            distance=real(d0),
+            largest=real(d0),
+            numerator=real(0.0),
+            denominator=real(0.0),
+            sums=zeros(slice_p),
+            mean=zeros(),
+            mean_sq=magnitudes(params, dtype=accumulator_dtype),
+            origin=_sliced(snapshots.empty(params), slice_p),
+            rate=held.init(),
+        )
+
+    def update(updates, state, params=None, **extra_args):
+        params = checks.given_params(params, "prodigy")
+        alpha, rate = held.read(state.rate, **extra_args)
+        usable, step = is_usable(updates), counters.increment(state.step)
+        d, factor = state.distance, state.distance * correction(step)
+        weight = d / real(d0) * (d if safeguard_warmup else factor * alpha)
+        gradients = _sliced(updates, slice_p)
+        _, sums = by_coordinate(
+            add_up,
+            gradients,
+            state.sums,
+            where=usable & (alpha > 0),
+            lost=lost(),
+            weight=weight,
+        )
+        here = _sliced(params, slice_p)
+        origin, gained = snapshots.measured(
+            state.step == 0,
+            here,
+            state.origin,
+            gradients,
+            at_first=_nothing,
+            later=_gained,
+        )
+        gained *= d / real(d0) * factor * alpha
+        numerator = state.numerator + gained - lost() * state.numerator
+        denominator = absolute_sum(sums)
+        counts = usable & (alpha > 0) & (denominator > 0) & jnp.isfinite(numerator)
+        distance, largest = grown(state, real(d_coef) * divide(numerator, denominator))
+        factor, distance, largest, numerator, denominator = chosen(
+            counts, (factor, distance, largest, numerator, denominator), state[2:7]
+        )
+        updates, mean, mean_sq = by_coordinate(
+            move,
+            updates,
+            state.mean,
+            state.mean_sq,
+            reads=(params, decays.mask(params)),
+            where=counts,
+            w1=precise(lambda xp, b1: 1 - b1, b1),
+            w2=precise(lambda xp, b2: 1 - b2, b2),
+            d=d,
+            rate=factor * alpha,
+            eps=distance * real(eps),
+            decay=decays.at(state.step),
+        )
+        return updates, ProdigyState(
+            step=counters.increment(state.step, where=counts),
+            skipped=counters.increment(state.skipped, where=~usable),
+            learning_rate=factor,
+            distance=distance,
+            largest=largest,
+            numerator=numerator,
+            denominator=denominator,
+            sums=sums,
+            mean=mean,
+            mean_sq=mean_sq,
+            origin=origin,
+            rate=rate,
+        )
+
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+
+def _nothing(params, gradients) -> jax.Array:
+    del params, gradients
+    return real(0.0)
+
+
+def _gained(moves, gradients) -> jax.Array:
+    return -inner_product(gradients, moves)
+
+
+def _sliced(tree: Any, every: int) -> Any:
+    """Take one element in so many of each trained leaf, flattened unless it is each."""
+    if every == 1:
+        return tree
+
+    def leaf(array):
+        if not is_trained(array):
+            return array
+        return by_compiler(
+            lambda array: jnp.reshape(array, -1)[::every],
+            jnp.asarray(array),
+            out=lambda spec: PartitionSpec(None),
+        )
+
+    return jax.tree.map(leaf, tree, is_leaf=is_placeholder)

@@ -1,0 +1,1 @@
+"""What is read from runs: range tests, bands, schedules that were found."""

@@ -1,0 +1,310 @@
+"""Reading a range test: the losses of a run whose rate grew from step to step.
+
+Each loss counts as the median of itself and its two neighbours, the first and the last
+as that of the three at their end, so that a single bad batch decides nothing. These
+losses ℓ_t are smoothed by an exponential average, debiased; b is the smoothing:
+
+    a_t = b a_{t−1} + (1 − b) ℓ_t,   s_t = a_t / (1 − bᵗ)
+
+A loss that is not finite counts as the one before it, unless the loss was never finite
+again and at least three were lost. What follows uses only the losses before the first
+s_t that has diverged, with m_t = min(s_1, …, s_t), first reached at step u, and d
+the divergence:
+
+    s_t − m_t > (d − 1) max(m_t − f, 4 σ_u)
+
+The floor f is as far below the least s_t as that is below the start, but not below 0 if
+no loss is negative: so losses of any sign and offset can diverge. The start is the mean
+of the first tenth of the losses, or of the second if that is lower. σ_t is the noise of
+s_t less the start, from the differences of the losses in a fifth of the steps before t,
+outliers aside.
+
+A loss that only fluctuates climbs about as far as it falls. So a curve has fallen if,
+with the least s_t after the first tenth at step u,
+
+    start − s_u > 4 σ_u   and   start − s_u > 3 max_{i<j≤u} (s_j − s_i − 2 σ_i − 2 σ_j)
+
+The first compares the fall with noise that differs from step to step, the second with
+the largest climb before u, less such noise: so with what lasts for several steps. A
+curve that has not fallen has risen if it ends in losses that are not finite, or if its
+last s_t lies above the start by more than 4 σ_t, and the largest one by more than 3
+times the largest fall before it, measured alike. If it did neither, it is flat. Nothing
+is suggested unless it has fallen. The first tenth is left out of what follows:
+
+    valley    2/3 along the longest subsequence of s in which each value is lower than
+              the one before by at least 1/200 of the whole fall
+    slide     two points, 15 % of the steps apart, are moved down from the highest rate
+              until their slopes differ by at most 1/5 of the steepest descent: the
+              lower one
+    minimum   a tenth of the rate of the least s_t
+    steep     the rate where ds/d(log rate) is most negative, on the way from where the
+              loss was last within 4 σ_t of the start to the least s_t
+
+Source: Smith (2017), "Cyclical Learning Rates for Training Neural Networks", WACV,
+section 3.3; Gugger (2018), "How Do You Find A Good Learning Rate", for the smoothing,
+d = 4 and `minimum`; fastai's `lr_find` for the others. There, any decrease counts for
+`valley`, even one by rates far too small to train with, and it lies half along, though
+described as 2/3, which trains better; the slopes of `slide` may differ by 0.005 a step,
+whatever the unit of the loss. Lightning has `steep` with slopes by the rate itself,
+which are steepest where the rate is smallest.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+SUGGESTIONS = ("valley", "slide", "minimum", "steep")
+FELL = ("never diverged", "ok")
+STATUSES = ("not finite", "diverged at once", "flat", *FELL)
+
+_NOISE = 4.0  # in standard deviations
+_NET = 3.0  # times the largest move the other way
+_GAP = 2  # more losses at the end that are not finite are a divergence
+# Variances by differences of losses and of their medians: their ratio is 5 for normal
+# losses, 10 for log-normal ones, 18 for Student's t of 2. Beyond 20 it is an outlier.
+_OUTLIERS = 20.0
+_ROUNDING = 1e-5  # of float32 losses, relative
+_VALLEY_DROP = 0.005
+_SLIDE_LENGTH = 0.15
+_SLIDE_TOLERANCE = 0.2
+
+
+class Reading(NamedTuple):
+    """What one curve says.
+
+    `smoothed` is NaN from where the loss diverged; `status` is one of `STATUSES`, and
+    `suggestions` has a rate or `None` for each of `SUGGESTIONS`.
+    """
+
+    smoothed: np.ndarray
+    status: str
+    suggestions: dict[str, float | None]
+
+
+def read(
+    rates: np.ndarray, losses: np.ndarray, smoothing: float, divergence: float
+) -> Reading:
+    """Read one curve.
+
+    Args:
+        rates: Ascending, of shape (steps,).
+        losses: Of shape (steps,).
+        smoothing: b in [0, 1).
+        divergence: d > 1.
+    """
+    smoothed = np.full(len(losses), np.nan)
+    suggestions: dict[str, float | None] = dict.fromkeys(SUGGESTIONS)
+    places = np.flatnonzero(np.isfinite(losses))
+    if len(places) == 0:
+        return Reading(smoothed, "not finite", suggestions)
+    tenth = max(1, len(losses) // 10)
+    length = int(places[-1]) + 1
+    if len(losses) - length <= _GAP:  # single losses, by chance the last
+        length = len(losses)
+    # A loss that is not finite counts as the one before it.
+    before = np.searchsorted(places, np.arange(length), side="right") - 1
+    filled = losses[places[np.maximum(before, 0)]]
+    curve = _Curve(np.asarray(filled, float), smoothing, tenth)
+    stop = curve.stop(divergence)
+    smoothed[:stop] = curve.smoothed[:stop]
+    if not curve.fell(stop):
+        rose = length < len(losses) or curve.only_rose()
+        return Reading(smoothed, "diverged at once" if rose else "flat", suggestions)
+    rose = stop < len(losses) or curve.rose_again()
+    counted = rates[tenth:stop], smoothed[tenth:stop]
+    suggestions["valley"] = _valley(*counted, curve.start)
+    steepest = _steepest(*counted, curve.start - curve.needed[tenth:stop])
+    if rose:
+        suggestions["slide"] = _slide(*counted, round(_SLIDE_LENGTH * len(losses)))
+        suggestions["minimum"] = _lowest(*counted) / 10
+    # Of a loss that still falls at the highest rates, they tell nothing.
+    if rose or steepest < rates[-tenth]:
+        suggestions["steep"] = steepest
+    return Reading(smoothed, "ok" if rose else "never diverged", suggestions)
+
+
+class Agreement(NamedTuple):
+    """What several curves say together; `spread` has the lowest and the highest."""
+
+    status: str
+    suggestions: dict[str, float | None]
+    spread: dict[str, tuple[float, float] | None]
+
+
+def agreement(readings: list[Reading]) -> Agreement:
+    """Combine readings: the most frequent status, and geometric medians.
+
+    More than half of the curves must have fallen for any suggestion to be made, and
+    more than half must have it.
+    """
+    statuses = [reading.status for reading in readings]
+    fell = [status for status in statuses if status in FELL]
+    some = 2 * len(fell) > len(statuses)
+    heard = fell if some else [status for status in statuses if status not in FELL]
+    suggestions: dict[str, float | None] = dict.fromkeys(SUGGESTIONS)
+    spread: dict[str, tuple[float, float] | None] = dict.fromkeys(SUGGESTIONS)
+    for name in SUGGESTIONS:
+        each = [reading.suggestions[name] for reading in readings]
+        found = [rate for rate in each if rate is not None]
+        if some and 2 * len(found) > len(readings):
+            suggestions[name] = float(np.exp(np.median(np.log(found))))
+            spread[name] = (min(found), max(found))
+    return Agreement(max(STATUSES, key=heard.count), suggestions, spread)
+
+
+class _Curve:
+    """The losses without single outliers, smoothed, and their noise."""
+
+    def __init__(self, losses: np.ndarray, smoothing: float, tenth: int):
+        self.losses = medians_of_three(losses)
+        self.smoothed = smooth(self.losses, smoothing)
+        self.tenth = tenth
+        fifth = self.losses[: 2 * tenth]
+        # Both: what fell or rose within the first fifth must have fallen since.
+        self.start = float(min(fifth[:tenth].mean(), fifth[-tenth:].mean()))
+        self.settled = len(fifth) - 1
+        variance = _variance(losses, 2 * tenth)
+        if tenth >= 3:  # a few medians are often equal
+            most = _OUTLIERS * _variance(self.losses, 2 * tenth)
+            variance = np.where(most > 0, np.minimum(variance, most), variance)
+        left = smoothing ** np.arange(1, len(losses) + 1)
+        share = (1 - smoothing) / (1 + smoothing) * (1 + left) / (1 - left)
+        noise = np.sqrt(variance * share + variance[self.settled] / len(fifth))
+        self.needed = np.maximum(_NOISE * noise, _ROUNDING * abs(self.start))
+
+    def stop(self, divergence: float) -> int:
+        """Return the number of steps before the loss diverged."""
+        least = self.smoothed.min()
+        floor = 2 * least - self.start
+        if self.losses.min() >= 0:
+            floor = max(floor, 0.0)
+        best = np.minimum.accumulate(self.smoothed)
+        places = np.arange(len(best))
+        at_best = np.maximum.accumulate(np.where(self.smoothed == best, places, 0))
+        height = np.maximum(best - floor, self.needed[at_best])
+        over = self.smoothed - best > (divergence - 1) * height
+        return int(np.argmax(over)) if over.any() else len(over)
+
+    def fell(self, stop: int) -> bool:
+        """Return whether the loss fell by more than its noise before it stops."""
+        counted = self.smoothed[self.tenth : stop]
+        if not len(counted):
+            return False
+        place = int(counted.argmin())
+        fall = self.start - counted[place]
+        climb = largest_climb(counted[: place + 1], self.needed[self.tenth :])
+        return bool(fall > self.needed[self.tenth + place] and fall > _NET * climb)
+
+    def only_rose(self) -> bool:
+        """Return whether a loss that never fell rose, and ends higher than it began."""
+        counted = self.smoothed[self.tenth :]
+        if not len(counted):
+            return False
+        place = int(counted.argmax())
+        fall = largest_climb(-counted[: place + 1], self.needed[self.tenth :])
+        noise = max(self.needed[self.settled], self.needed[-1])
+        is_higher = self.smoothed[-1] - self.start > noise
+        return bool(is_higher and counted[place] - self.start > _NET * fall)
+
+    def rose_again(self) -> bool:
+        """Return whether a loss that fell ends higher than its least value."""
+        place = int(self.smoothed.argmin())
+        return bool(self.smoothed[-1] - self.smoothed[place] > self.needed[place])
+
+
+def medians_of_three(losses: np.ndarray) -> np.ndarray:
+    """Replace each loss by the median of three in a row, of which it is the middle.
+
+    >>> medians_of_three(np.array([3.0, 3.0, 9.0, 2.0, 1.0])).tolist()
+    [3.0, 3.0, 3.0, 2.0, 2.0]
+    """
+    if len(losses) < 3:
+        return losses
+    inner = np.median([losses[:-2], losses[1:-1], losses[2:]], axis=0)
+    return np.pad(inner, 1, mode="edge")
+
+
+def largest_climb(values: np.ndarray, noise: np.ndarray) -> float:
+    """Return how far a value lies above one before it, beyond their mean noise.
+
+    >>> largest_climb(np.array([2.0, 5.0, 1.0, 3.0]), np.array([0.0, 1.0, 1.0, 1.0]))
+    2.5
+    """
+    noise = noise[: len(values)] / 2
+    lowest = np.minimum.accumulate(values + noise)
+    return max(0.0, float(np.max(values - noise - lowest)))
+
+
+def _variance(losses: np.ndarray, window: int) -> np.ndarray:
+    """Estimate the noise at each step, from the differences of the losses before it."""
+    squares = np.diff(losses, prepend=losses[0]) ** 2 / 2
+    sums = np.cumsum(squares)
+    counts = np.arange(len(losses))
+    sums[window:] -= sums[:-window].copy()
+    return sums / np.clip(counts, 1, window)
+
+
+def smooth(losses: np.ndarray, smoothing: float) -> np.ndarray:
+    """Average exponentially, and debias: s is between the least and the largest loss.
+
+    >>> smooth(np.array([1.0, 1.0, 4.0]), 0.5).tolist()
+    [1.0, 1.0, 2.714285]
+    """
+    average, smoothed = 0.0, np.empty(len(losses))
+    for step, loss in enumerate(losses):
+        average = smoothing * average + (1 - smoothing) * loss
+        smoothed[step] = average / (1 - smoothing ** (step + 1))
+    return smoothed
+
+
+def longest_decrease(values: np.ndarray, drop: float) -> list[int]:
+    """Return the places of the longest subsequence that goes down by `drop` each time.
+
+    Of equally long ones, it is that which ends first.
+
+    Args:
+        values: Of shape (n,).
+        drop: How much lower at least, > 0.
+
+    >>> longest_decrease(np.array([3.0, 5.0, 4.0, 3.9, 1.0, 2.0]), drop=0.5)
+    [1, 2, 4]
+    """
+    lengths, before = np.ones(len(values), int), np.full(len(values), -1)
+    for place in range(1, len(values)):
+        longer = np.where(values[:place] >= values[place] + drop, lengths[:place], 0)
+        previous = int(longer.argmax())
+        if longer[previous]:
+            lengths[place], before[place] = longer[previous] + 1, previous
+    places = [int(lengths.argmax())]
+    while before[places[-1]] >= 0:
+        places.append(int(before[places[-1]]))
+    return places[::-1]
+
+
+def _valley(rates: np.ndarray, smoothed: np.ndarray, start: float) -> float:
+    drop = _VALLEY_DROP * (start - smoothed.min())
+    places = longest_decrease(smoothed, drop)
+    return float(rates[places[2 * (len(places) - 1) // 3]])
+
+
+def _slide(rates: np.ndarray, smoothed: np.ndarray, apart: int) -> float | None:
+    if len(smoothed) <= apart:
+        return None
+    slopes = np.gradient(smoothed)
+    differences = np.abs(slopes[apart:] - slopes[:-apart])
+    level = np.flatnonzero(differences <= _SLIDE_TOLERANCE * -slopes.min())
+    return float(rates[level[-1]]) if len(level) else None
+
+
+def _lowest(rates: np.ndarray, smoothed: np.ndarray) -> float:
+    return float(rates[smoothed.argmin()])
+
+
+def _steepest(rates: np.ndarray, smoothed: np.ndarray, level: np.ndarray) -> float:
+    if len(rates) == 1:
+        return float(rates[0])
+    end = int(smoothed.argmin())
+    begin = np.flatnonzero(smoothed[: end + 1] > level[: end + 1])
+    falling = slice(int(begin[-1]) if len(begin) else 0, end + 1)
+    slopes = np.gradient(smoothed, np.log(rates))[falling]
+    return float(rates[falling][slopes.argmin()])

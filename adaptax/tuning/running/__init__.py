@@ -1,0 +1,1 @@
+"""How runs are trained: programs, plans, populations and sessions."""

@@ -1,0 +1,224 @@
+"""Planning: the fastest way to run a population, found by trying, within the memory.
+
+Side by side is right for tiny networks and for accelerators, one after the other for
+larger networks on a processor; a few steps of each tell. Trying another way ends where
+it would take longer than the run itself.
+"""
+
+import os
+import time
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from adaptax._core import checks, memory
+from adaptax._core.checks import require
+from adaptax.tuning.running.acting import traced
+from adaptax.tuning.running.execution import (
+    BUFFER,
+    Plan,
+    Population,
+    Programs,
+    types_of,
+)
+from adaptax.tuning.trials.trials import Shared
+
+LOSS_BYTES = 12
+"""What a tool needs for each loss: it is kept, and judged in copies."""
+
+Strategy = Literal["auto", "vmap", "map"] | int | Plan
+"""`"auto"`, `"vmap"`, `"map"`, the members to put side by side, or a plan."""
+
+_COPIES = 3  # of the states: before a call, after it, and one being saved or replaced
+
+
+class Planned(NamedTuple):
+    """A plan, and the seconds a step of a member took under each plan that was tried.
+
+    `wave` is how many members fit into the memory together.
+    """
+
+    plan: Plan
+    wave: int
+    tried: dict[Plan, float]
+
+
+def usable_lanes(mesh: Mesh | None) -> int:
+    """Count the loops that can run at once: a mesh's devices, or the processor's cores.
+
+    Without a mesh, an accelerator runs one.
+    """
+    if mesh is not None:
+        return mesh.size
+    if jax.default_backend() != "cpu":
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def require_strategy(strategy: Any, mesh: Mesh | None) -> None:
+    """Raise `ValueError` or `TypeError` unless this is a strategy for the mesh."""
+    if isinstance(strategy, Plan):
+        checks.length("width", strategy.width)
+        checks.length("lanes", strategy.lanes)
+        require(
+            mesh is None or strategy.lanes == mesh.size,
+            "a plan's lanes must be the devices of the mesh, "
+            f"{usable_lanes(mesh)}, got {strategy.lanes}.",
+        )
+    elif isinstance(strategy, int) and not isinstance(strategy, bool):
+        require(strategy >= 1, f"strategy must be >= 1 members, got {strategy}.")
+    else:
+        require(
+            isinstance(strategy, str) and strategy in ("auto", "vmap", "map"),
+            'strategy must be "auto", "vmap", "map" or a number of members, '
+            f"got {strategy!r}.",
+        )
+
+
+def make_plan(
+    programs: Programs, strategy: Strategy, hparams: Any, seeds: Any, num_steps: int
+) -> Planned:
+    """Choose how to run a population.
+
+    Args:
+        programs: Of the trial.
+        strategy: "vmap" puts all members side by side, "map" runs one after the other
+            on every core, a number puts as many side by side, "auto" tries.
+        hparams: The members', with a leading axis.
+        seeds: The members', of shape (members,).
+        num_steps: How long the run will be.
+
+    Raises:
+        ValueError: If the strategy is none of these, a plan does not fit the mesh, or
+            not even one member fits into the memory.
+    """
+    members, mesh = len(seeds), programs.mesh
+    require_strategy(strategy, mesh)
+    lanes = usable_lanes(mesh)
+    fit = int(_agreed(members_that_fit(programs, hparams, seeds)))
+    wave = min(members, fit)
+    wave = -(-members // -(-members // wave))  # waves of one size
+    share = -(-wave // lanes)
+    side_by_side = Plan(wave, 1) if mesh is None else Plan(share, lanes)
+    if isinstance(strategy, Plan):
+        return Planned(strategy, wave, {})
+    if isinstance(strategy, int):
+        return Planned(Plan(strategy, lanes), wave, {})
+    if strategy == "vmap":
+        return Planned(side_by_side, wave, {})
+    if strategy == "map":
+        return Planned(Plan(1, lanes), wave, {})
+    widths = (1, 8, share) if jax.default_backend() == "cpu" else (share, 32, 1)
+    candidates = [Plan(min(width, share), lanes) for width in widths]
+    candidates += [side_by_side, Plan(1, 1)] if mesh is None else []
+    candidates = list(dict.fromkeys(candidates))
+    hparams = jax.tree.map(lambda leaf: np.asarray(leaf)[:wave], hparams)
+    work = num_steps * members
+    tried = _try(programs, candidates, hparams, np.asarray(seeds)[:wave], work)
+    return Planned(min(tried, key=lambda plan: tried[plan]), wave, tried)
+
+
+def members_that_fit(programs: Programs, hparams: Any, seeds: Any) -> int:
+    """Estimate how many members fit into the free memory at once."""
+    needed = _COPIES * state_bytes(programs, hparams, seeds) + 4 * BUFFER
+    free = memory.SHARE * free_bytes()
+    if programs.mesh is not None:
+        free *= programs.mesh.size if jax.default_backend() != "cpu" else 1
+    require(
+        needed <= free,
+        f"a single member needs some {needed / 2**20:.0f} MiB, and {free / 2**20:.0f} "
+        "MiB may be used. Train a smaller model.",
+    )
+    return int(free // needed)
+
+
+def state_bytes(programs: Programs, hparams: Any, seeds: Any) -> int:
+    """Count the bytes of one member's state."""
+    states = first_state(programs, hparams, seeds)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
+
+
+def first_state(programs: Programs, hparams: Any, seeds: Any) -> Any:
+    """Return the types of the state of the first member, with an axis of members.
+
+    Raises:
+        ValueError: If a hyperparameter changes the shape of an array, or the value of
+            another traced array is needed.
+    """
+    hparams, seeds = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], (hparams, seeds))
+    data = types_of(programs.trial.data)
+    begin = programs.function("begin", 1)
+
+    def made(hparams):
+        return jax.eval_shape(begin, hparams, seeds, programs.key_data, data)
+
+    def replay(hparams, data):
+        extra = {} if data is None else {"shared": Shared(data, jnp.int32(0))}
+        return programs.trial.init(hparams, jax.random.key(0), **extra)
+
+    return traced(made, hparams, replay, (data,))
+
+
+def require_room(what: str, needed: int) -> None:
+    """Refuse what the host has no memory for, in every process alike.
+
+    Args:
+        what: What needs it: the arguments by their names, in the plural.
+        needed: Bytes, of the arrays that a tool makes before and beside the states.
+
+    Raises:
+        ValueError: If it is more than may be used.
+    """
+    memory.require_room(what, needed, _agreed(memory.host_bytes()))
+
+
+def free_bytes() -> float:
+    """Return the memory that is free: of the accelerator, or of the machine."""
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in statistics:
+        return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
+    return memory.host_bytes()
+
+
+def _try(
+    programs: Programs, candidates: list[Plan], hparams: Any, seeds: Any, work: int
+) -> dict[Plan, float]:
+    """Measure the seconds a step of a member takes, until it is not worth the time."""
+    tried: dict[Plan, float] = {}
+    start = time.perf_counter()
+    for plan in candidates:
+        population = Population(programs, plan, hparams, seeds)
+        if plan.width > 1 and population.scratch_bytes() > memory.SHARE * free_bytes():
+            continue
+        if plan.width == 1:  # a few tell for all
+            population.alive[4 * plan.lanes :] = False
+        population.advance(1)
+        tried[plan] = min(_seconds(population) for _ in range(3))
+        spent = _agreed(time.perf_counter() - start)
+        if min(tried.values()) * work < spent / len(tried):
+            break
+    return tried
+
+
+def _seconds(population: Population) -> float:
+    alive = max(1, int(population.alive.sum()))
+    steps, taken = 1, 0.0
+    while taken < 0.02 and steps < BUFFER:
+        steps *= 2
+        start = time.perf_counter()
+        population.advance(steps)
+        taken = _agreed(time.perf_counter() - start)
+    return taken / steps / alive
+
+
+def _agreed(measured: float) -> float:
+    """Return what the first process measured, so that all decide alike."""
+    if jax.process_count() == 1:
+        return measured
+    return float(multihost_utils.broadcast_one_to_all(np.float32(measured)))

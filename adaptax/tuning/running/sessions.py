@@ -1,0 +1,365 @@
+"""Sessions: what every tool does around its programs: plan, show, save, resume."""
+
+import dataclasses
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from adaptax._core import checks
+from adaptax._core.checks import require
+from adaptax._core.memory import count_of
+from adaptax.tuning.results import ToolResult
+from adaptax.tuning.running.acting import require_acting
+from adaptax.tuning.running.execution import Plan, Programs, from_arrays, to_arrays
+from adaptax.tuning.running.inner_schedules import InnerSchedules
+from adaptax.tuning.running.pacing import Pace
+from adaptax.tuning.running.planning import (
+    Planned,
+    Strategy,
+    first_state,
+    make_plan,
+    require_room,
+    require_strategy,
+    usable_lanes,
+)
+from adaptax.tuning.running.processes import require_alike, said_by_each
+from adaptax.tuning.running.progress import Progress
+from adaptax.tuning.running.termination import EXIT_CODE, Termination
+from adaptax.tuning.storage import digests
+from adaptax.tuning.storage.checkpoints import Checkpoints, require_folder
+from adaptax.tuning.storage.records import flatten_names, group, named_like, prefixed
+from adaptax.tuning.trials.trials import Trial
+
+AnyResult = TypeVar("AnyResult", bound=ToolResult)
+
+_HELD_SECONDS = 3  # JAX notices the death of a process after 100 s, or as it is told to
+
+
+class Session:
+    """One run of a tool, from its first step or from where a checkpoint left it.
+
+    A context manager. `resumed` is the checkpoint that it goes on from, or `None`;
+    `hparams` are those of some members.
+    """
+
+    def __init__(
+        self,
+        tool: str,
+        trial: Trial,
+        hparams: Any,
+        *,
+        key: Any,
+        mesh: Mesh | None,
+        checkpoint: str | PathLike[str] | None,
+        strategy: Strategy,
+        progress: bool,
+        total: int,
+        about: dict[str, Any],
+    ):
+        """Look for a checkpoint; compile nothing yet.
+
+        Args:
+            tool: Its name, for people.
+            trial: What the members run.
+            hparams: Theirs, or those of some of them, with a leading axis.
+            key: A JAX key or a whole number.
+            mesh: The devices to spread the members over.
+            checkpoint: A folder, or `None` to save nothing.
+            strategy: See `make_plan`.
+            progress: Whether to show how far it is.
+            total: The steps of all members together.
+            about: What decides the results, as arrays, numbers and text.
+        """
+        key = checks.key("key", key)
+        require_mesh(mesh)
+        require_strategy(strategy, None)  # a run that goes on takes another plan
+        progress = checks.flag("progress", progress)
+        if checkpoint is not None:
+            require_folder(checkpoint)
+        self.programs = Programs(trial, key, mesh)
+        self._strategy: Strategy = strategy
+        self.started = time.perf_counter()
+        self.checkpoints, self.resumed = None, None
+        several = jax.process_count() > 1
+        if several or checkpoint is not None:
+            run = self._described(hparams, {"tool": tool, **about})
+            if several:
+                saves = checkpoint is not None
+                devices = mesh and [device.id for device in mesh.devices.flat]
+                how = {"strategy": str(strategy), "mesh": devices, "saves": saves}
+                require_alike({**run, **how})
+            if checkpoint is not None:
+                self._open(checkpoint, run)
+        self._progress = Progress(progress, tool, total)
+        self._termination = Termination(enabled=checkpoint is not None)
+        self._holds = Pace() if several else None
+        self._held: tuple[int, dict[str, np.ndarray], dict[str, Any]] | None = None
+        self._timer = threading.Timer(0, self._rescue)
+        self.hparams, self._total, self._done = hparams, total, 0
+        self._step = 0 if self.resumed is None else self.resumed.step
+
+    def _described(self, hparams: Any, facts: dict[str, Any]) -> dict[str, Any]:
+        """Describe the run; if one process cannot, all raise."""
+        try:
+            return digests.of_run(self.programs, hparams, facts)
+        except Exception as error:
+            require_alike({"failed": repr(error)})
+            raise
+
+    def _open(self, folder: str | PathLike[str], run: dict[str, Any]) -> None:
+        self.checkpoints = Checkpoints(folder, run)
+        try:
+            self.resumed = self.checkpoints.latest()
+        except BaseException:
+            self.checkpoints.close()
+            raise
+
+    def __enter__(self) -> "Session":
+        """Begin to show how far it is."""
+        self._termination.__enter__()
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *reason: Any) -> None:
+        """Save what is held, if an error ends the run; give the folder back.
+
+        Raises:
+            SystemExit: Where a SIGTERM asked for it after the last save.
+        """
+        try:
+            self._progress.__exit__(*reason)
+            self._timer.cancel()
+            if self.checkpoints is not None:
+                if reason[1] is not None and self._held is not None:
+                    self._rescue(reason[1])
+                self.checkpoints.close()
+        finally:
+            self._termination.__exit__(*reason)
+
+    def plan(self, hparams: Any, seeds: Any, num_steps: int) -> Planned:
+        """Choose a plan, or take the one that the checkpoint was made with.
+
+        Its number of lanes follows the devices or cores that there are now.
+        """
+        if self.resumed is not None:
+            (width, lanes), wave = (self.resumed.notes[n] for n in ("plan", "wave"))
+            usable = usable_lanes(self.programs.mesh)
+            lanes = min(lanes, usable) if self.programs.mesh is None else usable
+            self.planned = Planned(Plan(width, lanes), wave, {})
+        else:
+            self.planned = make_plan(
+                self.programs, self._strategy, hparams, seeds, num_steps
+            )
+        return self.planned
+
+    def require_acting(
+        self,
+        hparams: Any,
+        varied: Iterable[str],
+        *,
+        within_run: bool = False,
+        trial: Trial | None = None,
+    ) -> InnerSchedules | None:
+        """Raise unless what is varied acts, see `acting`; of a new run.
+
+        Args:
+            hparams: The hyperparameters of the members.
+            varied: The names of those that are varied.
+            within_run: Whether they are varied within a run.
+            trial: What reads them, if it is not what the members run.
+
+        Returns:
+            The schedules within the trial; `None` for a run that goes on.
+        """
+        if self.resumed is not None:
+            return None
+        programs = self.programs
+        data = jnp.asarray(programs.key_data)
+        key = jax.random.wrap_key_data(data, impl=programs.key_type)
+        trial = trial or programs.trial
+        return require_acting(trial, hparams, varied, key, within_run=within_run)
+
+    def report(self, steps: int, best: str = "") -> None:
+        """Show that the members have taken so many steps more, all together."""
+        self._done += steps
+        self._progress.update(self._done, best)
+
+    def save(
+        self,
+        step: int,
+        make: Callable[[], dict[str, np.ndarray]],
+        notes: dict[str, Any],
+    ) -> None:
+        """Save what `make` gives, if it is time to.
+
+        Raises:
+            SystemExit: After saving, where a SIGTERM asked for it.
+        """
+        if self.checkpoints is None:
+            return
+        holds = self._holds is not None and self._holds.due()
+        due = self.checkpoints.due()
+        asked, due, holds = said_by_each(self._termination.asked, due, holds).T
+        ends = asked.any()
+        if not (ends or due[0] or holds[0]):
+            return
+        kept = {"plan": list(self.planned.plan), "wave": self.planned.wave}
+        arrays, notes = make(), {**kept, **notes}
+        if self._holds is not None:
+            self._hold(step, arrays, notes)
+            self._holds.done()
+        self._step = step
+        if ends or due[0]:
+            self.checkpoints.save(step, arrays, notes)
+            self._held = None
+        if ends:
+            raise SystemExit(EXIT_CODE)
+
+    def _hold(
+        self, step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]
+    ) -> None:
+        """Keep what could be saved, in the process that would save it.
+
+        Where another process dies, this one gets an error or waits for it, until JAX
+        aborts it: so it is saved by a thread if nothing newer comes soon.
+        """
+        if jax.process_index() == 0:
+            copies = {name: np.array(array) for name, array in arrays.items()}
+            self._held = step, copies, notes
+            self._timer.cancel()
+            self._timer = threading.Timer(_HELD_SECONDS, self._rescue)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _rescue(self, error: BaseException | None = None) -> None:
+        """Save what is held; say so in the error that ends the run, if there is one."""
+        held, checkpoints = self._held, self.checkpoints
+        if held is None or checkpoints is None:
+            return
+        try:
+            checkpoints.rescue(*held)
+        except (OSError, ValueError) as failure:  # the next save of all raises it
+            told = f"The last state could not be saved: {failure}"
+        else:
+            told = (
+                f"{checkpoints.folder} has a checkpoint from before the error; the "
+                "same call goes on from it. If another process has ended, its log says "
+                "why."
+            )
+        if error is not None:
+            error.add_note(told)
+
+    def finish(self, result: AnyResult) -> AnyResult:
+        """Save the result, so that the next run has it at once; return it.
+
+        Raises:
+            SystemExit: After saving, where a SIGTERM asked for it.
+        """
+        if self.checkpoints is not None:
+            arrays, facts = result.record()
+            arrays = prefixed("result", arrays)
+            arrays |= prefixed("state", to_arrays(getattr(result, "state", None)))
+            self.checkpoints.save(self._step + 1, arrays, {"finished": facts})
+            if said_by_each(self._termination.asked).any():
+                raise SystemExit(EXIT_CODE)
+        return result
+
+    def finished(self, kind: type[AnyResult]) -> AnyResult | None:
+        """Return the result that the folder has; `None` before the end of the run.
+
+        Nothing is compiled. Hyperparameters and state have their structures again.
+        """
+        if self.resumed is None or "finished" not in self.resumed.notes:
+            return None
+        arrays = self.resumed.arrays
+        found = kind.of_record(group(arrays, "result"), self.resumed.notes["finished"])
+        self.report(self._total)
+        about = {
+            **vars(found)["about"],
+            "seconds": time.perf_counter() - self.started,
+            "compilations": 0,
+            "compile_seconds": 0.0,
+            "resumed": True,
+        }
+        changes: dict[str, Any] = {"about": about}
+        fields = vars(found)
+        if "hparams" in fields:
+            named = flatten_names(fields["hparams"])
+            changes["hparams"] = named_like(self.hparams, named)
+        if "state" in fields:
+            changes["state"] = self.state_of(group(arrays, "state"))
+        return dataclasses.replace(found, **changes)
+
+    def state_of(self, arrays: dict[str, np.ndarray]) -> Any:
+        """Return one member's state for its arrays by name."""
+        like, _ = first_state(self.programs, self.hparams, np.zeros(1, np.uint32))
+        return from_arrays(like, arrays)
+
+    def about(self, **facts: Any) -> dict[str, Any]:
+        """Return what a result tells of its run."""
+        trained = [c for c in self.programs.compilations if c.name == "train"]
+        return {
+            **facts,
+            "plan": str(self.planned.plan),
+            "tried": {str(plan): time for plan, time in self.planned.tried.items()},
+            "seconds": time.perf_counter() - self.started,
+            "compilations": len(trained),
+            "compile_seconds": sum(c.seconds for c in self.programs.compilations),
+            "member_steps": self._done,
+            "resumed": self.resumed is not None,
+        }
+
+
+def require_mesh(mesh: Any) -> None:
+    """Check that an argument is a mesh of devices, or `None`."""
+    if mesh is not None and not isinstance(mesh, Mesh):
+        raise TypeError(
+            f"mesh must be a jax.sharding.Mesh or None, got {mesh!r}. Make one with "
+            'jax.make_mesh((jax.device_count(),), ("members",)).'
+        )
+
+
+def fit_together(what: str, members: int, fitting: int) -> None:
+    """Check that members which must be in memory together are.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
+    require(
+        members <= fitting,
+        f"{members} {what} do not fit into the memory together, some {fitting} would. "
+        "Take fewer, or spread them over more devices with mesh=.",
+    )
+
+
+def stream(key: Any, name: str) -> jax.Array:
+    """Return the key for a use of its own, apart from those of the members."""
+    return jax.random.fold_in(checks.key("key", key), zlib.crc32(name.encode()))
+
+
+def as_seeds(seeds: int | Sequence[int]) -> np.ndarray:
+    """Return the seeds for their number, or as they are listed, equal ones too."""
+    if isinstance(seeds, int | np.integer):
+        seeds = range(checks.length("seeds", seeds))
+    if isinstance(seeds, np.ndarray | jax.Array):
+        require(seeds.ndim == 1, f"seeds must be 1-D, got shape {seeds.shape}.")
+        seeds = seeds.tolist()
+    if not isinstance(seeds, list | tuple | range):
+        raise TypeError(f"seeds must be a number or a list of them, got {seeds!r}.")
+    count = count_of(seeds)
+    require_room(f"{count} seeds", 12 * count)
+    require(count > 0, "seeds must be a number >= 1 or a list of them, got none.")
+    for seed in (seeds[0], seeds[-1]) if isinstance(seeds, range) else seeds:
+        checks.count("seeds", seed)
+        require(seed < 2**32, f"seeds must be < 2**32, got {seed}. Take smaller ones.")
+    if isinstance(seeds, range):
+        return np.arange(seeds.start, seeds.stop, seeds.step).astype(np.uint32)
+    return np.asarray(seeds, np.uint32)

@@ -1,0 +1,139 @@
+"""Digests: what a run computes, in named parts that another run can be compared with.
+
+    programs         of init, advance and evaluate for one member, as lowered, with the
+                     arrays that they close over
+    state            the names, types and shapes of what a member's state is made of
+    data             each array of the trial's data: type, shape and bytes
+    configuration    the settings of JAX that change numbers
+    versions         of the packages that do
+
+To lower is to trace, not to compile. What is short is kept as it is, so that a message
+can show both sides; what is long by its type, its shape, its ends and a SHA-256.
+"""
+
+import hashlib
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adaptax.tuning.running.execution import Programs, types_of
+from adaptax.tuning.running.planning import first_state
+
+_CHUNK = 2**24  # bytes
+_SHORT = 6  # values that are shown
+_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_threefry_partitionable",
+)
+_PACKAGES = ("adaptax", "jax", "jaxlib", "numpy", "optax")
+
+
+def of_run(programs: Programs, hparams: Any, facts: dict[str, Any]) -> dict[str, Any]:
+    """Describe a run as JSON has it; equal descriptions are of equal runs.
+
+    Args:
+        programs: Of the trial.
+        hparams: The members', with a leading axis; the first one's types are used.
+        facts: What else decides the results: numbers, text and pytrees of arrays.
+    """
+    states, lowered = _lowered(programs, hparams)
+    return {
+        **{name: _fact(value) for name, value in facts.items()},
+        "key": f"{programs.key_type} {described(programs.key_data)}",
+        "programs": lowered,
+        "state": _leaves(states, _typed),
+        "data": _leaves(programs.trial.data, described),
+        "configuration": {
+            "platform": jax.default_backend(),
+            **{name: str(getattr(jax.config, name)) for name in _SETTINGS},
+        },
+        "versions": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def described(leaf: Any) -> str:
+    """Describe an array: two that differ in type, shape or a bit differ in this.
+
+    >>> described(np.array([0.1, 0.2], np.float32))
+    'float32[2] 0.1, 0.2'
+    >>> described(np.arange(10.0))
+    'float64[10] 0.0 … 9.0, SHA-256 c29605eb4e50fbb6'
+    """
+    array = _host(leaf)
+    head = f"{_typed(leaf)} "
+    if array.size <= _SHORT:
+        return head + ", ".join(str(value) for value in array.ravel())
+    ends = f"{array[(0,) * array.ndim]} … {array[(-1,) * array.ndim]}"
+    return f"{head}{ends}, SHA-256 {_sha256(array)}"
+
+
+def _sha256(array: np.ndarray) -> str:
+    """Digest the bytes in C order, some at a time, whatever the array's layout."""
+    digest = hashlib.sha256()
+    row = max(1, array[0].nbytes)
+    for start in range(0, len(array), max(1, _CHUNK // row)):
+        rows = array[start : start + max(1, _CHUNK // row)]
+        digest.update(np.ascontiguousarray(rows).reshape(-1).view(np.uint8))
+    return digest.hexdigest()[:16]
+
+
+def _lowered(programs: Programs, hparams: Any) -> tuple[Any, dict[str, str]]:
+    """Lower the programs of one member; give its state's types and their digests."""
+    one = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], hparams)
+    data = types_of(programs.trial.data)
+    seeds, step = np.zeros(1, np.uint32), np.int32(0)
+    states = first_state(programs, one, seeds)
+    needed = {
+        "begin": (one, seeds, programs.key_data, data),
+        "train": (one, states, np.ones(1, bool), data, step, step),
+        "judge": (one, states, data, step),
+    }
+    names = {"init": "begin", "advance": "train"}
+    if programs.trial.evaluate is not None:
+        names["evaluate"] = "judge"
+    return states[0], {
+        name: _text_digest(programs.function(kind, 1), needed[kind])
+        for name, kind in names.items()
+    }
+
+
+def _text_digest(function: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
+    """Digest a lowered program: its text has no names of files and no addresses."""
+    text = jax.jit(function).lower(*arguments).as_text()
+    return f"SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _fact(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    return _leaves(value, described)
+
+
+def _leaves(tree: Any, describe: Callable[[Any], str]) -> dict[str, str]:
+    return {
+        jax.tree_util.keystr(path): describe(leaf)
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+
+
+def _typed(leaf: Any) -> str:
+    leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+
+
+def _host(leaf: Any) -> np.ndarray:
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return np.asarray(leaf)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # a source tree that was never installed
+        return "unknown"

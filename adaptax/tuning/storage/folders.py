@@ -1,0 +1,52 @@
+"""Folders that one run has for itself, as long as it has them open."""
+
+import errno
+from pathlib import Path
+from typing import BinaryIO
+
+from adaptax.tuning.storage.whole_files import TEMPORARIES
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+def take(folder: Path) -> BinaryIO:
+    """Lock a folder, and clear it of what a kill left behind.
+
+    Args:
+        folder: Made if need be. Where the system or the disk has no locks, it is not
+            locked.
+
+    Returns:
+        The lock: the folder is free again when it is closed, or the process ends.
+
+    Raises:
+        OSError: If the folder cannot be written, is none, or is in use.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("ab")
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{folder} cannot hold checkpoints: {error.strerror}. Give a folder that "
+            "can be made or written.",
+        ) from error
+    try:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            lock.close()
+            raise OSError(
+                error.errno,
+                f"{folder} is in use by another run. Wait for its end, or give another "
+                "folder.",
+            ) from error
+    for temporary in folder.glob(TEMPORARIES):
+        temporary.unlink(missing_ok=True)
+    return lock

@@ -1,0 +1,1 @@
+"""What is trained: runs as pure functions."""

@@ -1,0 +1,145 @@
+"""Trials of Flax NNX models: parameters, batch statistics and random streams.
+
+A model is split into its `nnx.Param`s, which the optimizer trains, and all of its other
+variables, which a step hands on: batch statistics, and the keys and counts that dropout
+draws from. What else the model is made of does not change, and is found once, by
+tracing, before there are any parameters.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from adaptax._core import checks
+from adaptax._core.checks import require
+from adaptax.tuning.trials.trials import (
+    Batches,
+    Trial,
+    require_arguments,
+    require_callable,
+    trial,
+)
+
+
+def nnx_trial(
+    make_model: Callable[..., Any],
+    loss: Callable[..., Any],
+    optimizer: Callable[[Any], Any],
+    data: Any,
+    batch_size: int | None = None,
+    *,
+    evaluate: Callable[..., Any] | None = None,
+    eval_data: Any = None,
+    batches: Batches = "separate",
+    has_aux: bool = False,
+) -> Trial:
+    """Make a trial of a Flax NNX model; see `trial` for the other arguments.
+
+    Args:
+        make_model: `make_model(rngs)` gives the `nnx.Module`, for `nnx.Rngs` of the
+            member's key. From them also comes what the model draws while it is trained.
+        loss: `loss(model, batch)` gives the mean loss of a batch, with the model in
+            train mode; with `has_aux`, a pair of it and a dict of scalars. What it
+            changes in the model's variables is kept; nothing else may change.
+        optimizer: See `trial`.
+        data: See `trial`.
+        batch_size: See `trial`.
+        evaluate: `evaluate(model, eval_data)` gives the score, or `(score, metrics)`,
+            with the model in eval mode. By default it is the loss.
+        eval_data: See `trial`.
+        batches: See `trial`.
+        has_aux: Whether the loss gives auxiliary scalars. Static.
+
+    Returns:
+        A trial whose `params` and `model_state` are nested dicts of arrays.
+
+    Raises:
+        ImportError: If Flax is missing.
+        TypeError: If `make_model` does not give an NNX module.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from flax import nnx
+    >>> import adaptax
+    >>> x = jnp.linspace(-1, 1, 64)[:, None]
+    >>> line = adaptax.nnx_trial(
+    ...     make_model=lambda rngs: nnx.Linear(1, 1, rngs=rngs),
+    ...     loss=lambda model, batch: jnp.mean((model(batch["x"]) - batch["y"]) ** 2),
+    ...     optimizer=lambda hparams: adaptax.adam(hparams["learning_rate"]),
+    ...     data={"x": x, "y": 3 * x},
+    ...     batch_size=16,
+    ... )
+    >>> hparams = {"learning_rate": 0.1}
+    >>> state = line.init(hparams, jax.random.key(0))
+    >>> state, losses = line.advance(hparams, state, 100)
+    >>> round(float(state.params["kernel"][0, 0]), 1)
+    3.0
+    """
+    try:
+        from flax import nnx
+    except ImportError as error:
+        message = 'nnx_trial needs flax: pip install "adaptax[examples]".'
+        raise ImportError(message) from error
+
+    require_callable("make_model", make_model)
+    batch_size = require_arguments(
+        loss, optimizer, data, batch_size, evaluate, eval_data, batches
+    )
+    has_aux = checks.flag("has_aux", has_aux)
+
+    def split(model):
+        """Return what is fixed, the parameters and the other variables."""
+        fixed, params, others = nnx.split(model, nnx.Param, ...)
+        return fixed, nnx.to_pure_dict(params), nnx.to_pure_dict(others)
+
+    model = nnx.eval_shape(lambda: make_model(nnx.Rngs(jax.random.key(0))))
+    if not isinstance(model, nnx.Module):
+        raise TypeError(
+            f"make_model must give an nnx.Module, got {type(model).__name__}."
+        )
+    model.train()
+    for_training, *_ = split(model)
+    model.eval()
+    for_judging, *_ = split(model)
+
+    def init_params(key):
+        _, *variables = split(make_model(nnx.Rngs(key)))
+        return jax.tree.map(lambda leaf: _typed(leaf, jnp.asarray(leaf)), variables)
+
+    def measure(params, others, batch):
+        model = nnx.merge(for_training, params, others)
+        found = loss(model, batch)
+        value, aux = found if has_aux else (found, ())
+        nnx.pop(model, nnx.Intermediate)
+        _, _, changed = split(model)
+        require(
+            jax.tree.structure(changed) == jax.tree.structure(others),
+            "loss must not add variables to the model or remove them; only those of "
+            "the type nnx.Intermediate are dropped after a step.",
+        )
+        others = jax.tree.map(_typed, changed, others)
+        return value, ((others, aux) if has_aux else others)
+
+    def judge(params, others, held_out):
+        model = nnx.merge(for_judging, params, others)
+        return (evaluate or loss)(model, held_out)
+
+    judged = evaluate is not None or eval_data is not None
+    return trial(
+        init_params,
+        measure,
+        optimizer,
+        data,
+        batch_size,
+        evaluate=judge if judged else None,
+        eval_data=eval_data,
+        batches=batches,
+        has_state=True,
+        has_aux=has_aux,
+    )
+
+
+def _typed(leaf: Any, like: jax.Array) -> jax.Array:
+    """Return a leaf with the type of another: steps do not change a state's types."""
+    return jax.lax.convert_element_type(leaf, like.dtype)

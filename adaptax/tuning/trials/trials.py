@@ -1,0 +1,404 @@
+"""Trials: one training run as pure functions, to be run many at a time.
+
+    init(hparams, key)                → state
+    advance(hparams, state, n)        → state, losses (n,)
+    evaluate(hparams, state)          → score, or (score, metrics)
+
+A trial is to training what a `GradientTransformation` is to updates. The tools run it
+for many hyperparameters and seeds in one program. `trial` makes one of plain functions,
+`nnx_trial` of a Flax NNX model.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax._core import checks
+from adaptax._core.checks import require
+from adaptax._core.eval_params import eval_params
+from adaptax._core.leaves import steepest
+from adaptax.tuning.trials.model_parts import arrays_of, fixed_of, joined, trained_of
+from adaptax.tuning.trials.shuffling import batch_indices
+
+Batches = Literal["separate", "shared"]
+
+
+class Shared(NamedTuple):
+    """What the members of a population have in common.
+
+    `data` is the trial's, once in memory for all of them; `step` is the number of steps
+    that they have taken, an int32 scalar that is not batched under `vmap`.
+    """
+
+    data: Any
+    step: jax.Array
+
+
+class Trial(NamedTuple):
+    """One training run as pure functions.
+
+    `init(hparams, key)` gives the state before the first step. `advance(hparams, state,
+    num_steps)` trains for a number of steps that is static, and gives the state and the
+    loss of each step, of shape (num_steps,); a steps and then b steps must be the same
+    as a + b. `evaluate(hparams, state)` gives the score, a scalar that is to be small,
+    or a pair of it and a dict of other scalars; without it, the score is the mean loss
+    of the last tenth of the steps.
+
+    `hparams` is any pytree of scalars, usually a dict. They are traced: what changes
+    the shape of an array cannot be one of them.
+
+    Where `data`, a pytree of arrays, is given, the three functions must take one
+    argument more, by the name `shared`, a `Shared`. It should have a default, so that
+    the trial can be run by hand.
+    """
+
+    init: Callable[..., Any]
+    advance: Callable[..., tuple[Any, jax.Array]]
+    evaluate: Callable[..., Any] | None = None
+    data: Any = None
+
+
+class TrialState(NamedTuple):
+    """The state of a trial that `trial` made.
+
+    `model_state` is what the loss hands on besides parameters, such as the statistics
+    of batch normalization; `aux` holds the last step's auxiliary outputs. Both are
+    `()` where there is nothing of the kind.
+    """
+
+    params: Any
+    opt_state: Any
+    model_state: Any
+    aux: Any
+    key: jax.Array
+    step: jax.Array
+
+
+def trial(
+    init_params: Callable[[jax.Array], Any],
+    loss: Callable[..., Any],
+    optimizer: Callable[[Any], optax.GradientTransformation],
+    data: Any,
+    batch_size: int | None = None,
+    *,
+    evaluate: Callable[..., Any] | None = None,
+    eval_data: Any = None,
+    batches: Batches = "separate",
+    has_state: bool = False,
+    has_key: bool = False,
+    has_aux: bool = False,
+) -> Trial:
+    """Make a trial of plain functions.
+
+    Args:
+        init_params: `init_params(key)` gives the parameters; with `has_state`, a pair
+            of them and the model's state. They may be a module of Equinox, or another
+            tree with integers, functions and texts beside its arrays: only real and
+            complex arrays are trained, and what is no array is `None` in the trial's
+            state and the same in all runs.
+        loss: `loss(params, batch)` gives the mean loss of a batch, a real scalar. With
+            `has_state` it is `loss(params, model_state, batch)` and gives `(loss,
+            model_state)`. With `has_key` it is given a key for the step as the last
+            argument.
+        optimizer: `optimizer(hparams)` gives the optimizer, any that Optax takes. Its
+            update is told `value`, `grad`, `value_fn` and `grad_fn`.
+        data: A pytree of arrays with one leading axis of examples.
+        batch_size: Examples to a step, drawn in shuffled epochs; `None` takes them all.
+        evaluate: `evaluate(params, eval_data)`, or `evaluate(params, model_state,
+            eval_data)`, gives the score, which is to be small, or `(score, metrics)`
+            with a dict of scalars. It is given the parameters that `eval_params` finds.
+        eval_data: A pytree of arrays, for `evaluate`. Without `evaluate`, the score is
+            the loss on them as a single batch.
+        batches: "separate": each run draws its own, by its key, and those of one seed
+            the same; "shared": all runs are shown the same ones, which `vmap` can do
+            much faster. Static, like all that follow.
+        has_state: Whether there is a model state.
+        has_key: Whether the loss is random, as with dropout.
+        has_aux: Whether the loss gives, in place of its model state or beside it, a
+            dict of scalars: `(loss, aux)` or `(loss, (model_state, aux))`. The last
+            step's are among a result's metrics.
+
+    Raises:
+        ValueError: If the arrays of the data differ in their number of examples, or the
+            batch is larger.
+        TypeError: If an argument is not of the kind that is needed.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import adaptax
+    >>> x = jnp.linspace(-1, 1, 64)
+    >>> line = adaptax.trial(
+    ...     init_params=lambda key: jnp.zeros(()),
+    ...     loss=lambda w, batch: jnp.mean((w * batch["x"] - batch["y"]) ** 2),
+    ...     optimizer=lambda hparams: adaptax.adam(hparams["learning_rate"]),
+    ...     data={"x": x, "y": 3 * x},
+    ...     batch_size=16,
+    ... )
+    >>> hparams = {"learning_rate": 0.1}
+    >>> state, losses = line.advance(
+    ...     hparams, line.init(hparams, jax.random.key(0)), 100
+    ... )
+    >>> losses.shape, bool(losses[-1] < 1e-2 * losses[0])
+    ((100,), True)
+
+    A Flax Linen model with batch statistics and dropout, with `has_state` and
+    `has_key`; one without them needs only the parameters::
+
+        def init_params(key):
+            variables = model.init(key, examples, train=False)
+            return variables["params"], variables["batch_stats"]
+
+
+        def loss(params, batch_stats, batch, key):
+            outputs, changed = model.apply(
+                {"params": params, "batch_stats": batch_stats},
+                batch["x"],
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": key},
+            )
+            return mean_loss(outputs, batch["y"]), changed["batch_stats"]
+    """
+    require_callable("init_params", init_params)
+    batch_size = require_arguments(
+        loss, optimizer, data, batch_size, evaluate, eval_data, batches
+    )
+    size = num_examples(data)
+    has_state = checks.flag("has_state", has_state)
+    has_key = checks.flag("has_key", has_key)
+    has_aux = checks.flag("has_aux", has_aux)
+    if evaluate is None and eval_data is not None:
+        require(
+            not has_key,
+            "a random loss cannot be the score: pass evaluate, a function that gives "
+            "the score without a key.",
+        )
+    judged = evaluate is not None or eval_data is not None
+    everything = (data, eval_data)
+    stream_key = jax.random.key(0)
+    constants = []  # what is fixed in the model, once one has been made
+
+    def begin(key):
+        made = init_params(key)
+        model, model_state = made if has_state else (made, ())
+        if not constants:
+            constants.append(fixed_of(model))
+        return arrays_of(model), model_state
+
+    def fixed():
+        if not constants:
+            jax.eval_shape(begin, jax.random.key(0))
+        return constants[0]
+
+    def batch_at(state, step, arrays):
+        if batch_size is None:
+            return arrays
+        key = stream_key if batches == "shared" else state.key
+        rows = batch_indices(step, size, batch_size, jax.random.fold_in(key, 0))
+        return jax.tree.map(lambda array: jnp.asarray(array)[rows], arrays)
+
+    def measure(params, model_state, batch, key):
+        """Return the loss, and the pair of the model's state and the auxiliary dict."""
+        params = joined(params, fixed())
+        arguments = (params, model_state, batch) if has_state else (params, batch)
+        found: Any = loss(*arguments, key) if has_key else loss(*arguments)
+        if not (has_state or has_aux):
+            found = (found, ())
+        value, aux = found
+        if has_state:
+            model_state, aux = aux if has_aux else (aux, ())
+        return _as_loss(value), (model_state, jax.tree.map(_as_float32, aux))
+
+    def init(hparams, key, shared=None):
+        shared = shared or Shared(everything, jnp.int32(0))
+        params, model_state = begin(jax.random.fold_in(key, 0))
+        trained = trained_of(params)
+        require(
+            bool(jax.tree.leaves(trained)) or not jax.tree.leaves((params, fixed())),
+            "init_params must give some parameters that can be trained: arrays of "
+            "floating-point or complex numbers.",
+        )
+        state = TrialState(
+            params,
+            _optimizer(optimizer, hparams).init(trained),
+            model_state,
+            (),
+            jax.random.fold_in(key, 1),
+            jnp.zeros((), jnp.int32),
+        )
+        batch = batch_at(state, state.step, shared.data[0])
+        aux = jax.eval_shape(measure, params, model_state, batch, key)[1][1]
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), aux)
+        return state._replace(aux=nothing)
+
+    def take_step(hparams, state, shared):
+        step = shared.step if batches == "shared" else state.step
+        batch = batch_at(state, step, shared.data[0])
+        noise = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
+
+        def of_trained(trained):
+            params = joined(trained, state.params)
+            return measure(params, state.model_state, batch, noise)
+
+        def value_fn(params, grad_fn=None):
+            del grad_fn  # Optax's line searches refuse what this function does not take
+            return of_trained(params)[0]
+
+        trained = trained_of(state.params)
+        (value, (model_state, aux)), grads = jax.value_and_grad(
+            of_trained, has_aux=True
+        )(trained)
+        grads = steepest(grads)
+        updates, opt_state = _optimizer(optimizer, hparams).update(
+            grads,
+            state.opt_state,
+            trained,
+            value=value,
+            grad=grads,
+            value_fn=value_fn,
+            grad_fn=lambda params: steepest(jax.grad(value_fn)(params)),
+        )
+        params = joined(optax.apply_updates(trained, updates), state.params)
+        state = TrialState(
+            params, opt_state, model_state, aux, state.key, state.step + 1
+        )
+        return state, value.astype(jnp.float32)
+
+    def advance(hparams, state, num_steps, shared=None):
+        shared = shared or Shared(everything, state.step)
+
+        def on_step(state, offset):
+            now = shared._replace(step=shared.step + offset)
+            return take_step(hparams, state, now)
+
+        return jax.lax.scan(on_step, state, jnp.arange(num_steps, dtype=jnp.int32))
+
+    def judge(hparams, state, shared=None):
+        del hparams
+        held_out = everything[1] if shared is None else shared.data[1]
+        params = eval_params(state.opt_state, state.params)
+        if evaluate is None:
+            return measure(params, state.model_state, held_out, None)[0]
+        params = joined(params, fixed())
+        arguments = (params, state.model_state) if has_state else (params,)
+        return evaluate(*arguments, held_out)
+
+    return Trial(init, advance, judge if judged else None, everything)
+
+
+def require_arguments(
+    loss: Any,
+    optimizer: Any,
+    data: Any,
+    batch_size: Any,
+    evaluate: Any,
+    eval_data: Any,
+    batches: Any,
+) -> int | None:
+    """Check what `trial` and `nnx_trial` both take; return the size of a batch."""
+    require_callable("loss", loss)
+    require_callable("optimizer", optimizer)
+    require_arrays("data", data)
+    require_arrays("eval_data", eval_data)
+    size = num_examples(data)
+    if evaluate is not None:
+        require_callable("evaluate", evaluate)
+        require(
+            eval_data is not None,
+            "evaluate needs eval_data, got None. Pass the held-out data, or () for a "
+            "function that needs none.",
+        )
+    checks.one_of("batches", batches, Batches)
+    if batch_size is None:
+        return None
+    batch_size = checks.length("batch_size", batch_size)
+    require(
+        batch_size <= size,
+        f"batch_size must be <= the number of examples, got {batch_size} > {size}. "
+        "None takes them all.",
+    )
+    return batch_size
+
+
+def require_arrays(name: str, tree: Any) -> None:
+    """Check that all leaves of an argument are arrays or numbers.
+
+    Raises:
+        TypeError: If one is something else; the message has its place.
+    """
+    leaves = jax.tree.leaves_with_path(
+        tree,
+        is_leaf=lambda node: isinstance(node, Iterator),  # JAX warns of these
+    )
+    for path, leaf in leaves:
+        try:
+            jnp.result_type(leaf)
+        except TypeError as error:
+            raise TypeError(
+                f"{name}{jax.tree_util.keystr(path)} must be an array of numbers, got "
+                f"{getattr(leaf, 'dtype', type(leaf).__name__)}."
+            ) from error
+
+
+def num_examples(data: Any) -> int:
+    """Count the examples of a pytree of arrays, and check that all agree."""
+    sizes = {}
+    for path, leaf in jax.tree.leaves_with_path(data):
+        name = jax.tree_util.keystr(path)
+        require(
+            jnp.ndim(leaf) > 0,
+            f"data{name} must have a leading axis of examples, got a scalar.",
+        )
+        sizes[f"data{name}"] = leaf.shape[0]
+    require(
+        bool(sizes) and min(sizes.values()) > 0,
+        "data must have arrays with at least one example, got none.",
+    )
+    listed = ", ".join(f"{count} in {name}" for name, count in sizes.items())
+    require(
+        len(set(sizes.values())) == 1,
+        f"the arrays of data must have as many examples each, got {listed}.",
+    )
+    return next(iter(sizes.values()))
+
+
+def _optimizer(make: Callable[[Any], Any], hparams: Any) -> Any:
+    made = make(hparams)
+    if not isinstance(made, optax.GradientTransformation):
+        raise TypeError(
+            "optimizer must be a function of the hyperparameters that gives an Optax "
+            f"transformation, got {type(made).__name__}. Write optimizer=lambda "
+            'hparams: adaptax.adam(hparams["learning_rate"]).'
+        )
+    return optax.with_extra_args_support(made)
+
+
+def _as_loss(value: Any) -> jax.Array:
+    value = jnp.asarray(value)
+    require(
+        value.shape == () and jnp.issubdtype(value.dtype, jnp.floating),
+        f"loss must give a real scalar, got {value.dtype} of shape {value.shape}. "
+        "Take the mean over the batch.",
+    )
+    return value
+
+
+def _as_float32(value: Any) -> jax.Array:
+    return jnp.asarray(value).astype(jnp.float32)
+
+
+def require_trial(trial: Any) -> None:
+    """Check that a tool was given a trial."""
+    if not isinstance(trial, Trial):
+        raise TypeError(
+            f"trial must be a Trial, got {type(trial).__name__}. Make one with "
+            "adaptax.trial(...) or adaptax.nnx_trial(...)."
+        )
+
+
+def require_callable(name: str, value: Any) -> None:
+    """Check that an argument is a function."""
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {value!r}.")

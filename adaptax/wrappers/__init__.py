@@ -1,0 +1,34 @@
+"""Wrappers: functions of a whole optimizer that give one."""
+
+from adaptax.wrappers.accumulate import AccumulateState as AccumulateState
+from adaptax.wrappers.accumulate import accumulate as accumulate
+from adaptax.wrappers.iterate_average import IterateAverageState as IterateAverageState
+from adaptax.wrappers.iterate_average import iterate_average as iterate_average
+from adaptax.wrappers.mechanic import MechanicTuner as MechanicTuner
+from adaptax.wrappers.mechanic import mechanic as mechanic
+from adaptax.wrappers.monitor import MonitorState as MonitorState
+from adaptax.wrappers.monitor import monitor as monitor
+from adaptax.wrappers.packing import PackedParams as PackedParams
+from adaptax.wrappers.packing import PackedState as PackedState
+from adaptax.wrappers.packing import PackedTree as PackedTree
+from adaptax.wrappers.packing import pack as pack
+from adaptax.wrappers.packing import packed as packed
+from adaptax.wrappers.packing import unpack as unpack
+from adaptax.wrappers.packing import unpack_state as unpack_state
+from adaptax.wrappers.quantized import Quantized as Quantized
+from adaptax.wrappers.quantized import QuantizedState as QuantizedState
+from adaptax.wrappers.quantized import quantized as quantized
+from adaptax.wrappers.quantized import unquantize_state as unquantize_state
+from adaptax.wrappers.reject_increase import RejectIncreaseState as RejectIncreaseState
+from adaptax.wrappers.reject_increase import reject_increase as reject_increase
+from adaptax.wrappers.restore_best import RestoreBestState as RestoreBestState
+from adaptax.wrappers.restore_best import restore_best as restore_best
+from adaptax.wrappers.schedule_free import ScheduleFreeState as ScheduleFreeState
+from adaptax.wrappers.schedule_free import schedule_free as schedule_free
+from adaptax.wrappers.schedule_free import schedule_free_adamw as schedule_free_adamw
+from adaptax.wrappers.schedule_free import schedule_free_radam as schedule_free_radam
+from adaptax.wrappers.schedule_free import schedule_free_sgd as schedule_free_sgd
+from adaptax.wrappers.spike_guard import SpikeGuardState as SpikeGuardState
+from adaptax.wrappers.spike_guard import spike_guard as spike_guard
+from adaptax.wrappers.trac import TracTuner as TracTuner
+from adaptax.wrappers.trac import trac as trac

@@ -1,0 +1,91 @@
+"""Monitor: the norms of gradients, updates and parameters beside any transformation."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax._core import checks, counters
+from adaptax._core.coordinates import usable
+from adaptax._core.fusion import once
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import global_norm, is_trained, widened
+from adaptax._core.varying import axes_of, spread
+from adaptax._core.words import translating
+
+
+class MonitorState(NamedTuple):
+    """What `monitor` measured at the last step: float32 scalars, 0 before the first.
+
+    `invalid` counts the steps of which some norm was not finite; that norm and the
+    ratio are then those of the step before. `stalled` counts the steps on which nothing
+    could be learned: no element of the gradient was finite, and small enough for its
+    square to be.
+    """
+
+    gradient_norm: jax.Array
+    update_norm: jax.Array
+    parameter_norm: jax.Array
+    update_to_parameter_ratio: jax.Array
+    invalid: jax.Array
+    stalled: jax.Array
+    inner_state: optax.OptState
+
+
+@translating
+def monitor(
+    inner: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+    """Measure the norms of gradients, updates and parameters beside any transformation.
+
+        ‖g‖, ‖u‖, ‖w‖  and  ‖u‖ / ‖w‖  (0 where ‖w‖ = 0)
+
+    L2 norms over all leaves, in float32; g is what enters `inner`, u what leaves it, w
+    the parameters before the step. A ratio near 1e-3 is usual for a healthy training
+    run. Steps on which no element of the gradient could be used are counted, as happens
+    where a loss scale is too large; it costs one more reduction of the gradient.
+
+    Source: A. Karpathy (2015), CS231n notes, "Ratio of weights:updates".
+
+    Args:
+        inner: The transformation to measure; its results do not change.
+
+    Raises:
+        ValueError: At `update`, if `params` is missing.
+    """
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params):
+        norms = (jnp.zeros((), jnp.float32) for _ in range(4))
+        measured = spread((*norms, counters.zero(), counters.zero()), axes_of(params))
+        return MonitorState(*measured, inner_state=inner.init(params))
+
+    def update(updates, state, params=None, **extra_args):
+        params = checks.given_params(params, "monitor")
+        gradient_norm = global_norm(updates)
+        stalled = counters.increment(state.stalled, where=_none_usable(updates))
+        updates, inner_state = inner.update(
+            updates, state.inner_state, params, **extra_args
+        )
+        parameter_norm = global_norm(params)
+        updates = once(updates, after=parameter_norm)
+        update_norm = global_norm(updates)
+        nonzero = jnp.where(parameter_norm > 0, parameter_norm, 1)
+        ratio = jnp.where(parameter_norm > 0, update_norm / nonzero, 0)
+        measured = jnp.stack([gradient_norm, update_norm, parameter_norm, ratio])
+        finite = jnp.isfinite(measured)
+        kept = jnp.where(finite, measured, jnp.stack(state[:4]))
+        invalid = counters.increment(state.invalid, where=~finite.all())
+        return updates, MonitorState(
+            *kept, invalid=invalid, stalled=stalled, inner_state=inner_state
+        )
+
+    return guarded(optax.GradientTransformationExtraArgs(init, update))
+
+
+def _none_usable(updates: optax.Updates) -> jax.Array:
+    """Return whether no element of gradients can be used, though there are some."""
+    leaves = [leaf for leaf in jax.tree.leaves(updates) if is_trained(leaf)]
+    found = [usable(widened(leaf)).any() for leaf in leaves if jnp.size(leaf)]
+    return ~jnp.stack(found).any() if found else jnp.zeros((), bool)

@@ -1,0 +1,231 @@
+"""Reject increase: undo a step that raised the loss, and go on with a smaller rate.
+
+    f > f₋ + (κ − 1) |f₋|, or f not finite or absurd:
+        w ← w₋,   state ← state₋,   scale ← scale · d
+    otherwise:
+        scale ← scale · i where f < f₋
+        scale ← scale · d^(−1/10)  as long as a cut of the second kind is not made good
+        f₋, w₋, state₋ ← average(f), w, state,   w ← w + scale · u
+
+f is the loss at w, and f₋ that at w₋, from which the last step was taken, or with a
+`decay` the exponential average of the losses from which steps were taken. f₋ stays at
+first after a step is undone; the next loss, measured again at w₋, then enters it. With
+|f₋| the test is right for negative losses as well.
+
+A loss that is not finite, or absurd beside those before it, is a step that went too far
+or a batch at fault, and does not say which. So the step is undone either way,
+but such a cut lasts for ten steps: they make it good, by a tenth of it each.
+
+Source: Vogl et al. (1988), "Accelerating the convergence of the back-propagation
+method", Biol. Cybern. 59; Battiti (1989), "Accelerated backpropagation learning: two
+optimization methods", Complex Systems 3. The defaults κ = 1.04 and d = 0.5 are
+MATLAB's `traingdx` (1.04) and Battiti's. Here the inner state is undone as well.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax._core import checks, counters, snapshots
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import average_weight, divide
+from adaptax._core.evaluations import UNSEEN
+from adaptax._core.following import read_metric
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import is_trained
+from adaptax._core.plausibility import Usual, judged, usual
+from adaptax._core.rates import scale_updates
+from adaptax._core.scalars import real
+from adaptax._core.words import translating
+
+
+class RejectIncreaseState(NamedTuple):
+    """The state of `reject_increase`.
+
+    `learning_rate` is the scale on the inner updates, from 1; `owed` is the part of it
+    that cuts have taken which are to be made good, 1 for none; `value` is f₋ (float32's
+    largest number before the first); `returning` is true from an undone step to the
+    next one taken; `accepted`, `rejected` and `skipped` count the steps taken, those
+    undone, and the calls that did neither, since the loss could not be used where there
+    was nothing to undo, or the way back took another call. `saved_params` is w₋ and
+    `saved_inner_state` is state₋, or empty with `restart`; `usual` says which losses
+    are absurd.
+    """
+
+    learning_rate: jax.Array
+    owed: jax.Array
+    value: jax.Array
+    returning: jax.Array
+    accepted: jax.Array
+    rejected: jax.Array
+    skipped: jax.Array
+    saved_params: optax.Params
+    saved_inner_state: optax.OptState
+    inner_state: optax.OptState
+    usual: Usual
+
+
+@translating
+def reject_increase(
+    inner: optax.GradientTransformation,
+    tolerance: Scalar = 1.04,
+    decrease: Scalar = 0.5,
+    increase: Scalar = 1.0,
+    min_scale: Scalar = 1e-8,
+    max_scale: Scalar = 1e6,
+    decay: Scalar = 0.0,
+    *,
+    restart: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+    """Undo the parameters and the inner state when a step raised the loss.
+
+    The losses of single batches rise by chance: for them, take a `decay` of 0.9 and a
+    `tolerance` of 2, which tells a step that went wrong from a batch that is hard.
+
+    It needs the loss `value` at the current parameters, and it keeps one copy of the
+    parameters and of the inner state. A call that undoes a step does not take another
+    one: the next call does, from the saved parameters.
+
+    An update can only be added, and w + (w₋ − w) may differ from w₋ by a rounding. The
+    saved parameters are the truth: after a step that went very far, the way back takes
+    another call, and what is then left is added to the next update (see
+    `adaptax._core.snapshots`). An element whose step would not stay finite does
+    not move, since nothing added to infinity leads back.
+
+    Args:
+        inner: The optimizer whose steps are tried.
+        tolerance: κ >= 1: a loss up to κ times the last is no increase.
+        decrease: d, what an undone step multiplies the scale by, 0 < d < 1.
+        increase: i >= 1, what a step that lowered the loss multiplies the scale by.
+        min_scale: The smallest scale, in [0, 1].
+        max_scale: The largest scale, >= 1.
+        decay: The factor of the average f₋, in [0, 1); 0 takes the last loss.
+        restart: Go on from an undone step with a new inner state, except for the parts
+            that hold a rate, which go on. That takes out the momentum, which would lead
+            uphill again, and keeps no copy of the inner state. Structural.
+
+    Raises:
+        TypeError: At `update`, if `value` is missing.
+        ValueError: At `update`, if `params` is missing.
+
+    >>> import adaptax
+    >>> careful = reject_increase(adaptax.gradient_descent(3.0))
+    >>> w, state, path = jnp.asarray(1.0), careful.init(1.0), []
+    >>> for _ in range(5):
+    ...     updates, state = careful.update(w, state, w, value=w**2 / 2)
+    ...     w = w + updates
+    ...     path.append(float(w))
+    >>> path
+    [-2.0, 1.0, -0.5, 0.25, -0.125]
+    """
+    checks.number("tolerance", tolerance, at_least=1)
+    checks.number("decrease", decrease, above=0, below=1)
+    checks.number("increase", increase, at_least=1)
+    checks.number("min_scale", min_scale, at_least=0, at_most=1)
+    checks.number("max_scale", max_scale, at_least=1)
+    checks.averaging_factor("decay", decay)
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params):
+        return RejectIncreaseState(
+            learning_rate=real(1.0),
+            owed=real(1.0),
+            value=real(UNSEEN),
+            returning=jnp.zeros((), bool),
+            accepted=counters.zero(),
+            rejected=counters.zero(),
+            skipped=counters.zero(),
+            saved_params=snapshots.empty(params),
+            saved_inner_state=() if restart else inner.init(params),
+            inner_state=inner.init(params),
+            usual=usual(),
+        )
+
+    def update(updates, state, params=None, **extra_args):
+        params = checks.given_params(params, "reject_increase", also=", value=...")
+        value = jnp.asarray(read_metric(extra_args, "value"))
+        (plausible, anew), known = judged(state.usual, value)
+        first, value = state.accepted == 0, jnp.where(plausible, value, 0)
+        state = state._replace(value=jnp.where(anew & ~first, value, state.value))
+        tried = ~first & ~state.returning
+        rejected = tried & ~(plausible & ~rose(value, state.value))
+        arrived = snapshots.is_reached(params, state.saved_params) | ~state.returning
+        accepted = plausible & ~rejected & arrived
+
+        saved_params = snapshots.take(
+            accepted & ~state.returning, params, state.saved_params
+        )
+        back = snapshots.way_back(updates, params, saved_params)
+        back = snapshots.zeros_unless(~first, back)
+        stepped, inner_state = inner.update(
+            snapshots.zeros_unless(accepted, updates),
+            state.inner_state,
+            params,
+            **extra_args,
+        )
+        rate = scale(state, value, rejected, fell=tried & accepted)
+        rate, owed = settled(state, rate, rejected & ~plausible, accepted)
+        stepped = scale_updates(stepped, rate)
+        rest = snapshots.zeros_unless(state.returning, back)
+        stepped = _staying_finite(snapshots.added(stepped, rest), params)
+        if restart:
+            saved_inner_state = ()
+            fresh = inner.init(snapshots.at(params, saved_params))
+            undone = snapshots.restarted(state.inner_state, fresh)
+        else:
+            undone = saved_inner_state = snapshots.replaced(
+                accepted, state.inner_state, state.saved_inner_state
+            )
+        state = state._replace(
+            learning_rate=rate,
+            owed=owed,
+            value=jnp.where(accepted, averaged(state, value), state.value),
+            returning=rejected | (state.returning & ~accepted),
+            accepted=counters.increment(state.accepted, where=accepted),
+            rejected=counters.increment(state.rejected, where=rejected),
+            skipped=counters.increment(state.skipped, where=~accepted & ~rejected),
+            saved_params=saved_params,
+            saved_inner_state=saved_inner_state,
+            inner_state=snapshots.chosen(accepted, inner_state, undone),
+            usual=known,
+        )
+        return snapshots.chosen(accepted, stepped, back), state
+
+    def averaged(state, value):
+        weight = average_weight(decay, state.accepted + 1).astype(jnp.float32)
+        return (1 - weight) * state.value + weight * value
+
+    def rose(value, before):
+        return value > before + (real(tolerance) - 1) * jnp.abs(before)
+
+    def scale(state, value, rejected, fell):
+        rate, fell = state.learning_rate, fell & (value < state.value)
+        raised = jnp.minimum(rate * real(increase), real(max_scale))
+        lowered = jnp.maximum(rate * real(decrease), real(min_scale))
+        return jnp.where(rejected, lowered, jnp.where(fell, raised, rate))
+
+    def settled(state, rate, lent, accepted):
+        """Note a cut that is to be made good, or make good a part of what is owed."""
+        owed = jnp.where(
+            lent, state.owed * divide(rate, state.learning_rate), state.owed
+        )
+        part = jnp.maximum(owed, real(decrease) ** 0.1)
+        back = accepted & (owed < 1)
+        higher = jnp.minimum(rate / part, real(max_scale))
+        return jnp.where(back, higher, rate), jnp.where(back, owed / part, owed)
+
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+
+def _staying_finite(updates: optax.Updates, params: optax.Params) -> optax.Updates:
+    """Put 0 for the elements that would lead out of the finite numbers."""
+
+    def leaf(param, update):
+        if not (is_trained(param) and is_trained(update)):
+            return update
+        param = jnp.asarray(param)
+        return jnp.where(jnp.isfinite(param + update.astype(param.dtype)), update, 0)
+
+    return jax.tree.map(leaf, params, updates)
