@@ -6,33 +6,20 @@ of chains, wrappers, `optax.partition` and `optax.inject_hyperparams`, in a Flax
 outside.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import optax
-import optax.contrib
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
 from adaptax._core.following import ControllerState
-from adaptax._core.leaves import is_complex, is_number, is_trained
+from adaptax._core.kept_rates import KeptRate, as_array, kept_rates
 from adaptax._core.naming import named_scalars
-from adaptax._core.rates import ConstantState
 from adaptax._core.states import (
-    INJECTED,
-    LABELED,
-    SAVED,
-    asked,
-    fields_of,
-    folded,
-    is_own,
     is_variable,
     key_of,
     optimizer_state,
-    parts_in_use,
     settled,
     without_variables,
 )
@@ -72,9 +59,9 @@ def learning_rate(opt_state: Any) -> Any:
     >>> sorted(learning_rate({"generator": state, "discriminator": state}))
     ['discriminator', 'generator']
     """
-    rates = _rates(opt_state)
-    alone = isinstance(opt_state, ControllerState) and isinstance(rates, _Rate)
-    known = _as_array(rates.product) if alone else _known(rates)
+    rates = kept_rates(opt_state)
+    alone = isinstance(opt_state, ControllerState) and isinstance(rates, KeptRate)
+    known = as_array(rates.product) if alone else _known(rates)
     if known is None:
         raise ValueError(
             "this optimizer state keeps no learning rate, or only a factor of one that "
@@ -107,7 +94,7 @@ def set_learning_rate(opt_state: _S, value: Scalar | dict[Any, Any]) -> _S:
             `value` is not a rate.
     """
     _require_rates(value)
-    targets = _targets(_rates(opt_state), value)
+    targets = _targets(kept_rates(opt_state), value)
     if not targets:
         raise ValueError(
             "this optimizer state has no constant learning rate to set: a schedule, a "
@@ -159,169 +146,6 @@ def telemetry(opt_state: Any) -> dict[str, jax.Array]:
     return {name: jnp.asarray(leaf) for name, leaf in named_scalars(state).items()}
 
 
-class _Rate(NamedTuple):
-    """What is known of the rates in a chain.
-
-    `product` is that of all, `cut` that of controllers that only multiply; without any
-    that `has_unit` it is a factor, and it is not all where one is `hidden`. `slots` are
-    the constants that can be set, each with the paths of all its copies.
-    """
-
-    product: Any = 1.0
-    cut: Any = 1.0
-    has_unit: bool = False
-    hidden: bool = False
-    slots: tuple[tuple[tuple[Any, ...], ...], ...] = ()
-
-    @property
-    def is_neutral(self) -> bool:
-        return isinstance(self.product, float)
-
-    def times(self, other: "_Rate") -> "_Rate":
-        return _Rate(
-            self.product * other.product,
-            self.cut * other.cut,
-            self.has_unit or other.has_unit,
-            self.hidden or other.hidden,
-            self.slots + other.slots,
-        )
-
-    def below(self, *keys: Any) -> "_Rate":
-        slots = (tuple((*keys, *path) for path in slot) for slot in self.slots)
-        return self._replace(slots=tuple(slots))
-
-    def copied(self, field: str, other: str) -> "_Rate":
-        """Let a field have copies of the constants of another."""
-        copies = (
-            slot + tuple((other, *path[1:]) for path in slot if path[0] == field)
-            for slot in self.slots
-        )
-        return self._replace(slots=tuple(copies))
-
-
-def _rates(state: Any) -> Any:
-    """Read a `_Rate`, a dict of them by label or key; None where there is no state."""
-    return folded(state, parts_in_use, _combined)
-
-
-def _combined(node: Any, rates: dict[Any, Any]) -> Any:
-    """Read the rates of a node from those of its parts."""
-    above = ("inner_states",) if isinstance(node, LABELED) else ()
-    found = {
-        key: _each(rate, lambda one, key=key: one.below(*above, key))
-        for key, rate in rates.items()
-        if rate is not None
-    }
-    if isinstance(node, LABELED):
-        return _by_label(found)
-    if _is_container(node) and len(found) > 1:
-        return found
-    if isinstance(node, INJECTED):
-        return _injected(node, found.get("inner_state"))
-    rate = _own_rate(node)
-    for part in found.values():
-        rate = _times(rate, part)
-    if isinstance(rate, _Rate) and _only_multiplies(node):
-        return rate._replace(cut=rate.product, has_unit=False)
-    if rate is not None and SAVED in fields_of(node):
-        return _each(rate, lambda one: one.copied("inner_state", SAVED))
-    return rate
-
-
-def _by_label(rates: dict[Any, Any]) -> Any:
-    """Read the groups of a partition, which may be but directions.
-
-    Beside groups with a rate, that of a group without one is not known.
-    """
-    single = [rate for rate in rates.values() if isinstance(rate, _Rate)]
-    if len(single) == len(rates) and all(rate.is_neutral for rate in single):
-        return _Rate(hidden=any(rate.hidden for rate in single))
-    if not any(rate.has_unit for rate in single):
-        return rates
-    return {
-        label: rate._replace(hidden=True)
-        if isinstance(rate, _Rate) and not rate.has_unit
-        else rate
-        for label, rate in rates.items()
-    }
-
-
-def _is_container(node: Any) -> bool:
-    """Return whether the parts of a node are states side by side, and no chain."""
-    if type(node) in (tuple, OrderedDict) or is_own(node):
-        return False
-    return not any(map(_only_multiplies, parts_in_use(node).values()))
-
-
-def _only_multiplies(node: Any) -> bool:
-    return isinstance(node, ControllerState) and not node.has_unit()
-
-
-def _injected(state: Any, inner: Any) -> Any:
-    """Count the injected rate once: an inner rate is made of it."""
-    rate = _number(state.hyperparams.get("learning_rate"))
-    if rate is None or isinstance(inner, dict):
-        return inner
-    inner = _Rate() if inner is None else inner
-    if not inner.has_unit:
-        inner = inner._replace(product=inner.product * rate, has_unit=True)
-    if "learning_rate" in getattr(state, "hyperparams_states", {}):
-        return inner._replace(slots=())  # its next update would override what is set
-    own = ("hyperparams", "learning_rate")
-    first, others = inner.slots[:1], inner.slots[1:]
-    return inner._replace(slots=((own, *sum(first, ())), *others))
-
-
-def _own_rate(node: Any) -> _Rate | None:
-    """Read what a node says of its own rate; None where it is no state."""
-    fields = fields_of(node)
-    if isinstance(node, optax.contrib.ReduceLROnPlateauState):
-        scale = _number(node.scale)
-        return _Rate(scale, cut=scale)
-    if isinstance(node, optax.ScaleByScheduleState):
-        return _Rate(hidden=True)
-    rate = _number(node.learning_rate) if "learning_rate" in fields else None
-    if rate is None:
-        return _Rate() if is_own(node) else None
-    if SAVED in fields:
-        return _Rate(rate, cut=rate)
-    has_unit = asked(node, "has_unit")
-    constant = isinstance(node, ConstantState)
-    slots = ((("learning_rate",),),) if constant else ()
-    return _Rate(rate, has_unit=has_unit() if has_unit else True, slots=slots)
-
-
-def _number(field: Any) -> jax.Array | None:
-    """Return a field as a float32 array, if it holds one real number."""
-    field = without_variables(field)
-    if not is_number(field) or not is_trained(field) or is_complex(field):
-        return None
-    return _as_array(field)
-
-
-def _as_array(number: Any) -> jax.Array:
-    return jnp.asarray(number).astype(jnp.float32)
-
-
-def _each(rates: Any, change: Callable[[_Rate], _Rate]) -> Any:
-    if isinstance(rates, dict):
-        return {label: _each(rate, change) for label, rate in rates.items()}
-    return change(rates)
-
-
-def _times(one: Any, other: Any) -> Any:
-    if one is None or other is None:
-        return other if one is None else one
-    if isinstance(one, dict) and isinstance(other, dict):
-        labels = [*one, *(label for label in other if label not in one)]
-        return {label: _times(one.get(label), other.get(label)) for label in labels}
-    if isinstance(one, dict):
-        return {label: _times(rate, other) for label, rate in one.items()}
-    if isinstance(other, dict):
-        return {label: _times(one, rate) for label, rate in other.items()}
-    return one.times(other)
-
-
 def _known(rates: Any) -> Any:
     """Return the rates that are known, as arrays; None where none is."""
     if isinstance(rates, dict):
@@ -329,7 +153,7 @@ def _known(rates: Any) -> Any:
         return {key: rate for key, rate in known.items() if rate is not None} or None
     if rates is None or not rates.has_unit or rates.hidden:
         return None
-    return _as_array(rates.product)
+    return as_array(rates.product)
 
 
 def _targets(rates: Any, value: Any) -> dict[tuple[Any, ...], Any]:
@@ -370,7 +194,7 @@ def _targets_by_label(rates: dict[Any, Any], value: Any) -> dict[Any, Any]:
 
 def _divided(value: Any, cut: Any) -> Any:
     """Return the constant that a cut makes a value of; the value where none does."""
-    value = _as_array(value)
+    value = as_array(value)
     constant = value / jnp.where(cut > 0, cut, 1)
     return jnp.where(jnp.isfinite(constant), constant, value)
 
