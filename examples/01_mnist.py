@@ -31,10 +31,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import adaptax
 from adaptax import catalog
-from adaptax.bench import digits as digits_data
-from adaptax.bench.networks import DigitNetwork
-from adaptax.bench.records import versions
-from adaptax.bench.training import TrainState, batch_order, make_evaluate, make_train
+from adaptax.bench.shared import digits as digits_data
+from adaptax.bench.shared.networks import DigitNetwork
+from adaptax.bench.shared.records import versions
+from adaptax.bench.shared.training import (
+    TrainState,
+    batch_order,
+    make_evaluate,
+    make_train,
+)
 
 COLUMNS = ("loss", "accuracy", "learning_rate", "update_to_parameter_ratio")
 STEPS_PER_CALL = 50

@@ -16,7 +16,7 @@ import optax
 from flax import linen, nnx
 
 import adaptax
-from adaptax.bench.digits import bundled_digits
+from adaptax.bench.shared.digits import bundled_digits
 
 WIDTHS = (784, 64, 10)
 

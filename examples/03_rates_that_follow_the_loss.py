@@ -28,10 +28,15 @@ from rich.progress import Progress
 from rich.table import Table
 
 import adaptax
-from adaptax.bench.digits import bundled_digits
-from adaptax.bench.networks import DigitNetwork
-from adaptax.bench.records import versions
-from adaptax.bench.training import TrainState, batch_order, make_evaluate, make_train
+from adaptax.bench.shared.digits import bundled_digits
+from adaptax.bench.shared.networks import DigitNetwork
+from adaptax.bench.shared.records import versions
+from adaptax.bench.shared.training import (
+    TrainState,
+    batch_order,
+    make_evaluate,
+    make_train,
+)
 
 BATCH_SIZE = 128
 WRONG_BY = 30.0

@@ -21,9 +21,9 @@ import optax
 
 import adaptax
 from adaptax import plots
-from adaptax.bench.digits import bundled_digits
-from adaptax.bench.networks import DigitNetwork
-from adaptax.bench.records import versions
+from adaptax.bench.shared.digits import bundled_digits
+from adaptax.bench.shared.networks import DigitNetwork
+from adaptax.bench.shared.records import versions
 
 BATCH_SIZE = 128
 LOW, HIGH = 1e-6, 1.0

@@ -26,7 +26,7 @@ from sklearn.datasets import load_digits
 
 import adaptax
 from adaptax import plots
-from adaptax.bench.records import versions
+from adaptax.bench.shared.records import versions
 
 BATCH_SIZE = 32
 HIDDEN = 32

@@ -25,8 +25,8 @@ import numpy as np
 import optax
 
 import adaptax
-from adaptax.bench.digits import bundled_digits
-from adaptax.bench.records import versions
+from adaptax.bench.shared.digits import bundled_digits
+from adaptax.bench.shared.records import versions
 from adaptax.spaces import log_grid
 
 DEVICES = 8

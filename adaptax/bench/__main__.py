@@ -23,7 +23,7 @@ def _run(argv: list[str] | None) -> None:
     benchmarks = parser.add_subparsers(required=True, metavar="NAME")
     for name in BENCHMARKS:
         # Here, where a package of an extra that is missing becomes a sentence.
-        module = import_module(f"adaptax.bench.{name}")
+        module = import_module(f"adaptax.bench.{name}.benchmark")
         summary = (module.__doc__ or "").partition("\n")[0]
         command = benchmarks.add_parser(name, help=summary, description=summary)
         command.add_argument("--out", type=Path, help="folder for the results")

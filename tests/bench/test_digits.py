@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaptax.bench import digits
-from adaptax.bench.digits import (
+from adaptax.bench.shared import digits
+from adaptax.bench.shared.digits import (
     bundled_digits,
     download_digits,
     parse_idx,

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from adaptax.bench import memory
 from adaptax.bench.__main__ import main
+from adaptax.bench.memory import benchmark as memory
 
 
 def test_one_seed_has_no_standard_error():

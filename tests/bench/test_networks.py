@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
-from adaptax.bench.networks import (
+from adaptax.bench.shared.networks import (
     DigitNetwork,
     convolution,
     max_pool,

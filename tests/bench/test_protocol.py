@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adaptax.bench.protocol import (
+from adaptax.bench.tuning.protocol import (
     best_losses,
     choose_target,
     lower_median,

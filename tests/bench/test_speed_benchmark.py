@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from adaptax.bench import speed, speed_report
 from adaptax.bench.__main__ import main
+from adaptax.bench.speed import benchmark as speed
+from adaptax.bench.speed import report as speed_report
 
 SHAPES = [(8, 4), (4,), (64, 64)]
 SIZE = 32 + 4 + 4096

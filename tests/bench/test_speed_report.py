@@ -2,7 +2,7 @@
 
 import pytest
 
-from adaptax.bench import speed_report
+from adaptax.bench.speed import report as speed_report
 
 MANY, FEW, NET = "1000 x (1000,)", "400 x (16,)", "transformer"
 ONE = "1 of 1 pairs of tree and method"

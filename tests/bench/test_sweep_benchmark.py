@@ -8,7 +8,8 @@ import jax
 import pytest
 
 import adaptax
-from adaptax.bench import compiling, sweep
+from adaptax.bench.sweep import benchmark as sweep
+from adaptax.bench.sweep import compiling
 
 
 @pytest.fixture(scope="module")

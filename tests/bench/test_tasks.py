@@ -7,9 +7,9 @@ import optax
 import pytest
 
 import adaptax
-from adaptax.bench.tasks import TASKS
-from adaptax.bench.tasks.grammar import ALPHABET, write_text
-from adaptax.bench.tasks.mnist1d import mnist1d
+from adaptax.bench.shared.tasks import TASKS
+from adaptax.bench.shared.tasks.grammar import ALPHABET, write_text
+from adaptax.bench.shared.tasks.mnist1d import mnist1d
 
 RATES = {
     "logistic": 0.1,

@@ -13,13 +13,13 @@ import numpy as np
 import optax
 import pytest
 
-from adaptax.bench import tuning
 from adaptax.bench.__main__ import main
-from adaptax.bench.methods import METHODS, Method
-from adaptax.bench.populations import EVERY, compile_population
-from adaptax.bench.tasks import TASKS
-from adaptax.bench.tuning_results import TUNED, evaluate
-from adaptax.bench.workers import map_unordered
+from adaptax.bench.shared.tasks import TASKS
+from adaptax.bench.tuning import benchmark as tuning
+from adaptax.bench.tuning.methods import METHODS, Method
+from adaptax.bench.tuning.populations import EVERY, compile_population
+from adaptax.bench.tuning.results import TUNED, evaluate
+from adaptax.bench.tuning.workers import map_unordered
 
 OPTIONS = ["tuning", "--smoke", "--tasks", "quadratic", "--methods", "dog"]
 UNITS = ["quadratic/adamw", "quadratic/adamw_cosine", "quadratic/dog"]

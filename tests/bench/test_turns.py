@@ -2,11 +2,11 @@
 
 import pytest
 
-from adaptax.bench.turns import Process, in_turns, times_as_long
+from adaptax.bench.shared.turns import Process, in_turns, times_as_long
 
 WORKER = """
 import sys
-from adaptax.bench.turns import answer
+from adaptax.bench.shared.turns import answer
 
 def work(line):
     if line == "end":

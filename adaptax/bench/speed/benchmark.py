@@ -35,8 +35,9 @@ import optax.contrib
 
 import adaptax
 from adaptax._core import checks
-from adaptax.bench.records import report
-from adaptax.bench.speed_report import (
+from adaptax.bench.shared.records import report
+from adaptax.bench.shared.turns import Process, Seconds, in_turns, times_as_long
+from adaptax.bench.speed.report import (
     BYTES,
     CONTROLLED,
     FLAT,
@@ -48,9 +49,8 @@ from adaptax.bench.speed_report import (
     WATCHED,
     write_report,
 )
-from adaptax.bench.torch_speed import PEERS
-from adaptax.bench.trees import TREES, Shapes
-from adaptax.bench.turns import Process, Seconds, in_turns, times_as_long
+from adaptax.bench.speed.torch import PEERS
+from adaptax.bench.speed.trees import TREES, Shapes
 
 _MEMORY = "memory"
 _TURN = 0.1  # seconds
@@ -134,7 +134,7 @@ def run(arguments: argparse.Namespace) -> None:
         rounds, trees, methods = 1, ["400 x (16,)"], ["adam"]
     torch = None
     if importlib.util.find_spec("torch"):
-        torch = Process("adaptax.bench.torch_speed")
+        torch = Process("adaptax.bench.speed.torch")
     memory, rows = memory_way(), []
     for tree in trees:
         for method in methods:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adaptax.bench.records import machine, markdown, versions
+from adaptax.bench.shared.records import machine, markdown, versions
 
 OURS, THEIRS, FLAT = "adaptax", "optax", "optax.flatten"
 PACKED, PACKED_PARAMS = "adaptax.packed", "adaptax.pack"

@@ -9,8 +9,8 @@ has rank 6. Near its start, u = v = 0, the loss is flat.
 import jax
 import numpy as np
 
-from adaptax.bench.tasks.layers import split_examples
-from adaptax.bench.tasks.task import Problem, Task, shrink_batch
+from adaptax.bench.shared.tasks.layers import split_examples
+from adaptax.bench.shared.tasks.task import Problem, Task, shrink_batch
 
 ROWS, COLUMNS = 60, 40
 

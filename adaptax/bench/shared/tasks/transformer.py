@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax.bench.tasks.grammar import ALPHABET, write_text
-from adaptax.bench.tasks.layers import cross_entropy, dense, dense_params
-from adaptax.bench.tasks.task import Problem, Task, corrupt_labels
+from adaptax.bench.shared.tasks.grammar import ALPHABET, write_text
+from adaptax.bench.shared.tasks.layers import cross_entropy, dense, dense_params
+from adaptax.bench.shared.tasks.task import Problem, Task, corrupt_labels
 
 CONTEXT = 16
 WIDTH = 16

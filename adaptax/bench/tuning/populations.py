@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from adaptax.bench.methods import Method
-from adaptax.bench.tasks import Problem, Task
+from adaptax.bench.shared.tasks import Problem, Task
+from adaptax.bench.tuning.methods import Method
 
 EVERY = 10
 """Steps from one look at the validation loss to the next."""

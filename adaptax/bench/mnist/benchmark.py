@@ -21,10 +21,10 @@ import optax
 from flax import nnx
 
 import adaptax
-from adaptax.bench.networks import DigitNetwork
-from adaptax.bench.records import machine, report
-from adaptax.bench.training import TrainState, make_train
-from adaptax.bench.turns import Process, Seconds, in_turns, times_as_long
+from adaptax.bench.shared.networks import DigitNetwork
+from adaptax.bench.shared.records import machine, report
+from adaptax.bench.shared.training import TrainState, make_train
+from adaptax.bench.shared.turns import Process, Seconds, in_turns, times_as_long
 
 EXAMPLES = 10_000
 BASELINE = "PyTorch, channels_last"
@@ -92,5 +92,5 @@ def _jax_way(steps_per_call: int, batch_size: int) -> Callable[[int], float]:
 
 def _torch_way(batch_size: int, layout: str) -> Callable[[int], float]:
     cores = str(machine()["cores"])
-    process = Process("adaptax.bench.torch_mnist", str(batch_size), layout, cores)
+    process = Process("adaptax.bench.mnist.torch", str(batch_size), layout, cores)
     return lambda steps: process.work(str(steps))

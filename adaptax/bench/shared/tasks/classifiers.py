@@ -14,15 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax.bench.digits import bundled_digits
-from adaptax.bench.tasks.layers import (
+from adaptax.bench.shared.digits import bundled_digits
+from adaptax.bench.shared.tasks.layers import (
     cross_entropy,
     dense,
     dense_params,
     split_examples,
 )
-from adaptax.bench.tasks.mnist1d import LENGTH, mnist1d
-from adaptax.bench.tasks.task import (
+from adaptax.bench.shared.tasks.mnist1d import LENGTH, mnist1d
+from adaptax.bench.shared.tasks.task import (
     Problem,
     Task,
     corrupt_labels,

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from adaptax.bench import protocol
-from adaptax.bench.methods import METHODS
-from adaptax.bench.populations import EVERY
-from adaptax.bench.tuning_results import TUNED, Results
+from adaptax.bench.tuning import protocol
+from adaptax.bench.tuning.methods import METHODS
+from adaptax.bench.tuning.populations import EVERY
+from adaptax.bench.tuning.results import TUNED, Results
 
 NAMED = 8
 """So many methods, the best, have a colour and a name; the others are grey."""

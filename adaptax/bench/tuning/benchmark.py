@@ -13,13 +13,13 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 
-from adaptax.bench.journal import Journal
-from adaptax.bench.methods import METHODS, REFERENCES, Method
-from adaptax.bench.populations import EVERY, Population, compile_population
-from adaptax.bench.records import machine, versions
-from adaptax.bench.tasks import TASKS, Problem
-from adaptax.bench.tuning_report import write_report
-from adaptax.bench.workers import map_unordered, usable_cores
+from adaptax.bench.shared.records import machine, versions
+from adaptax.bench.shared.tasks import TASKS, Problem
+from adaptax.bench.tuning.journal import Journal
+from adaptax.bench.tuning.methods import METHODS, REFERENCES, Method
+from adaptax.bench.tuning.populations import EVERY, Population, compile_population
+from adaptax.bench.tuning.report import write_report
+from adaptax.bench.tuning.workers import map_unordered, usable_cores
 
 PROTOCOL = 1
 SEEDS = 5

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from adaptax.bench.records import markdown
-from adaptax.bench.tuning_results import TUNED, Results, evaluate
+from adaptax.bench.shared.records import markdown
+from adaptax.bench.tuning.results import TUNED, Results, evaluate
 
 Row = dict[str, str]
 
@@ -49,7 +49,7 @@ def write_report(
     ]
     (out / "tuning.md").write_text("\n".join(parts) + "\n")
     if importlib.util.find_spec("matplotlib"):
-        from adaptax.bench.tuning_figures import draw_figures
+        from adaptax.bench.tuning.figures import draw_figures
 
         draw_figures(results, out)
     else:

@@ -19,7 +19,7 @@ One more row, "arithmetic", is not a sweep: as many operations as the steps have
 fast as the products of large matrices are here. No sweep can be faster.
 
 A second table has the seconds that compiling takes in every tool; see
-`adaptax.bench.compiling`.
+`adaptax.bench.sweep.compiling`.
 """
 
 import argparse
@@ -38,11 +38,12 @@ import numpy as np
 import optax
 
 import adaptax
-from adaptax.bench import compiling, torch_sweep
-from adaptax.bench.networks import digit_network
-from adaptax.bench.records import report
-from adaptax.bench.training import loss_and_accuracy
-from adaptax.bench.turns import Process, Seconds, answer, in_turns, times_as_long
+from adaptax.bench.shared.networks import digit_network
+from adaptax.bench.shared.records import report
+from adaptax.bench.shared.training import loss_and_accuracy
+from adaptax.bench.shared.turns import Process, Seconds, answer, in_turns, times_as_long
+from adaptax.bench.sweep import compiling
+from adaptax.bench.sweep import torch as torch_sweep
 from adaptax.tuning.running.execution import Population, Programs
 from adaptax.tuning.running.planning import make_plan
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax.bench.tasks.task import Problem, Task, rescale_inputs
+from adaptax.bench.shared.tasks.task import Problem, Task, rescale_inputs
 
 DIMENSION = 100
 

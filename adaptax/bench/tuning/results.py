@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adaptax.bench import protocol
-from adaptax.bench.methods import METHODS, REFERENCES
-from adaptax.bench.populations import EVERY
+from adaptax.bench.tuning import protocol
+from adaptax.bench.tuning.methods import METHODS, REFERENCES
+from adaptax.bench.tuning.populations import EVERY
 from adaptax.tuning.analysis.bands import Band, band
 
 TUNED = "tuned AdamW"

@@ -9,9 +9,9 @@ pixels, four latent variables, one draw of z an image.
 import jax
 import jax.numpy as jnp
 
-from adaptax.bench.tasks.classifiers import small_digits
-from adaptax.bench.tasks.layers import dense, dense_params, split_examples
-from adaptax.bench.tasks.task import Problem, Task, rescale_inputs
+from adaptax.bench.shared.tasks.classifiers import small_digits
+from adaptax.bench.shared.tasks.layers import dense, dense_params, split_examples
+from adaptax.bench.shared.tasks.task import Problem, Task, rescale_inputs
 
 LATENT = 4
 

@@ -17,10 +17,10 @@ import optax
 
 import adaptax
 from adaptax._core import checks
-from adaptax.bench.digits import Digits, bundled_digits
-from adaptax.bench.networks import digit_network
-from adaptax.bench.records import report
-from adaptax.bench.training import loss_and_accuracy
+from adaptax.bench.shared.digits import Digits, bundled_digits
+from adaptax.bench.shared.networks import digit_network
+from adaptax.bench.shared.records import report
+from adaptax.bench.shared.training import loss_and_accuracy
 
 BATCH_SIZE = 128
 FLOATS = "float32"

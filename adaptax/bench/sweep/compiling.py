@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 import adaptax
-from adaptax.bench.tasks import TASKS, Problem, Task
+from adaptax.bench.shared.tasks import TASKS, Problem, Task
 
 BY_HAND = "scan by hand"
 MAPPED = "vmap of that scan"

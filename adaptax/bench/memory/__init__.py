@@ -1,0 +1,1 @@
+"""The memory of optimizer states, and what it costs in accuracy."""

@@ -1,0 +1,1 @@
+"""A training step of the MNIST network, beside PyTorch."""

@@ -1,0 +1,1 @@
+"""Sweeps of learning rates, beside loops by hand, PyTorch and Optuna."""

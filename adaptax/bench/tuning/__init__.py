@@ -1,0 +1,1 @@
+"""Training with nothing tuned, beside AdamW tuned for each task."""
