@@ -32,6 +32,7 @@ from adaptax._core.leaves import (
     real_dtype,
     require_trainable,
 )
+from adaptax._core.rounding import of_what_is_stored
 from adaptax._core.scalars import known
 
 
@@ -252,6 +253,13 @@ def _computed(rule, num_trees, conditional, scalars, where, gradient, *row):
     scalars = {name: jnp.asarray(value).astype(wide) for name, value in scalars.items()}
     if conditional:
         scalars = {name: jnp.where(where, x, 0) for name, x in scalars.items()}
+    narrow = [
+        (place, dtype)
+        for place, dtype in enumerate(dtypes[1 : 1 + num_trees], 1)
+        if dtype != widened[place].dtype
+    ]
+    if narrow:
+        rule = of_what_is_stored(rule, dict(narrow))
     update, *states = rule(cleaned(widened[0]), *widened[1:], **scalars)
     if conditional:
         update = jnp.where(where, update, 0)

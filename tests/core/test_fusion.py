@@ -50,7 +50,7 @@ COPIES = {  # of the parameters, in float32
     "adam": (lambda: adaptax.adam(0.1), 0),
     "adam with bfloat16 moments": (
         lambda: adaptax.adam(0.1, accumulator_dtype=jnp.bfloat16),
-        1,  # of the old moments: the update follows from new ones not rounded yet
+        0,
     ),
     "lion": (lambda: adaptax.lion(0.1), 0.25),  # the signs, in bytes
     "prodigy": (adaptax.prodigy, 0),
