@@ -271,8 +271,8 @@ def read_extra(extra_args: dict[str, Any], name: str) -> Any:
             f"tx.update(grads, state, params, {name}=...). If you do, something drops "
             "it on the way: in a chain, optax.lookahead, split_real_and_imaginary and "
             "MultiSteps(...).gradient_transformation() do; put what needs it outside "
-            "of them, or tell a controller by `observe`. Flax's own TrainState does, "
-            "that of adaptax.flax does not."
+            "of them, or tell a controller by `observe`. Flax's own TrainState does as "
+            "well: take adaptax.flax.TrainState."
         )
     return extra_args[name]
 

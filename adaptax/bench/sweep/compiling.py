@@ -117,6 +117,9 @@ TOOLS: dict[str, Callable[[Task, Problem], Any]] = {
     "successive_halving": _of_tool(
         adaptax.successive_halving, _RATES, samples=9, num_steps=9
     ),
+    "median_stopping": _of_tool(
+        adaptax.median_stopping, _RATES, samples=4, num_steps=_STEPS, interval=2
+    ),
     "population_based_training": _of_tool(
         adaptax.population_based_training,
         _RATES,
