@@ -113,7 +113,7 @@ TOOLS = {
     adaptax.find_learning_rate: ["num_steps"],
     adaptax.sweep: ["num_steps"],
     adaptax.successive_halving: ["num_steps", "first_rung", "eta"],
-    adaptax.median_stopping: ["num_steps", "interval", "grace_steps"],
+    adaptax.median_stopping: ["num_steps", "interval"],
     adaptax.population_based_training: ["num_steps", "interval", "members"],
     adaptax.branch: ["stages", "stage_steps", "explore_steps", "branches"],
     adaptax.search_schedule: ["num_steps", "knots", "population", "generations"],
