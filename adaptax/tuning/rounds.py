@@ -82,11 +82,14 @@ def once(only: Round) -> Rule:
 
 def curves(history: Sequence[Outcome]) -> np.ndarray:
     """Return the losses of the last round's runs since they began, (runs, steps)."""
-    found = history[-1].losses[:, :0]
-    for parents, _, losses, *_ in history:
-        before = losses[:, :0] if parents is None else found[parents]
-        found = np.concatenate([before, losses], axis=1)
-    return found
+    rows = np.arange(len(history[-1].losses))
+    parts = []
+    for parents, _, losses, *_ in reversed(history):
+        parts.append(losses[rows])
+        if parents is None:
+            break
+        rows = parents[rows]
+    return np.concatenate(parts[::-1], axis=1)
 
 
 def origins(history: Sequence[Outcome]) -> list[np.ndarray]:
@@ -198,7 +201,11 @@ class _Player:
         self._scores = np.full(runs, np.inf, np.float32)
         self._metrics: dict[str, np.ndarray] = {}
         start = 0 if self._resumed is None else self._load_round(self._resumed)
-        size = runs if now.parents is not None else self._session.planned.wave
+        size = wave = self._session.planned.wave
+        if now.parents is not None:
+            size = runs
+            most = max(runs, len(self.history[-1].scores))
+            fit_together(self._together or "runs", most, wave)
         for first in range(start, runs, size):
             self._train_wave(now, np.arange(first, first + size))
         self._before += runs * now.steps
