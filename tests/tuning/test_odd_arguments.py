@@ -85,7 +85,8 @@ SEARCHED = adaptax.SearchResult(
     *(np.zeros((2, 4, 2)), None, {}),
 )
 RESULTS = (SWEPT, HALVED, EVOLVED, BRANCHED, TESTED, SEARCHED)
-OF_OTHERS = ("of_record", "constants")  # what is checked by `load`, or is `hparams`
+# Checked by `load`, internal, or the `hparams`.
+OF_OTHERS = ("of_record", "fields_of", "of_history", "constants")
 
 RUN = {"progress": FLAG, "strategy": HUGE, "mesh": {"None"}, "key": {"0"}}
 RUN |= {"checkpoint": {"None", "'1'"}, "trial": NOTHING}
