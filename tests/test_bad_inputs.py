@@ -848,7 +848,7 @@ ELSEWHERE = {
         "tuning/test_records.py",
         "test_a_header_of_no_bytes_and_a_huge_shape_is_refused",
     ),
-    113: ("core/test_words.py", "test_a_call_in_another_order_is_refused"),
+    113: ("test_words.py", "test_a_call_in_another_order_is_refused"),
     124: (
         "core/test_plausibility.py",
         "test_a_run_with_absurd_losses_ends_about_where_the_others_end",
