@@ -30,7 +30,7 @@ from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Outcome, Played, Round, curves, play
 from adaptax.tuning.running import divergence
 from adaptax.tuning.running.acting import differing
-from adaptax.tuning.running.inner_schedules import require_steady
+from adaptax.tuning.running.inner_schedules import check_of_changes
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.running.sessions import Session, stream
 from adaptax.tuning.storage.records import leaf_named
@@ -182,11 +182,7 @@ def branch(
             rule,
             horizon=stages * explore_steps,
             together="branches",
-            check=lambda members: (
-                require_steady(members, inner, ", ".join(varied), last, may_change=True)
-                if last and varied
-                else None
-            ),
+            check=check_of_changes(inner, varied, last),
             keep_state=True,
         )
         return session.finish(rule.result(played, session.about()))

@@ -27,7 +27,7 @@ from adaptax.tuning.analysis.rate_tables import held
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Played, Round, Rule, play
 from adaptax.tuning.running.acting import differing
-from adaptax.tuning.running.inner_schedules import require_steady
+from adaptax.tuning.running.inner_schedules import check_of_changes
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.running.sessions import Session, stream
 from adaptax.tuning.storage.records import flatten_names, leaf_named
@@ -234,9 +234,7 @@ def population_based_training(
             rules.rule(hparams, num_steps, interval),
             horizon=num_steps,
             together="members",
-            check=lambda members: require_steady(
-                members, inner, ", ".join(changed), last, may_change=True
-            ),
+            check=check_of_changes(inner, changed, last),
             keep_state=True,
         )
         about = session.about(num_steps=num_steps)

@@ -69,6 +69,18 @@ def test_a_population_may_vary_the_peak_of_a_schedule_that_goes_on():
     assert TOOLS["population"](line_trial(decaying), RATE).losses.shape == (3, 10)
 
 
+def test_a_population_that_varies_nothing_may_end_by_a_schedule():
+    found = adaptax.population_based_training(
+        line_trial(REFUSED["population"]),
+        {RATE: [0.1, 0.05]},
+        num_steps=20,
+        interval=10,
+        strategy="vmap",
+        progress=False,
+    )
+    assert np.isfinite(found.scores).all()
+
+
 def test_a_schedule_within_injected_hyperparameters_is_refused():
     with pytest.raises(ValueError, match="'learning_rate' is multiplied by a schedule"):
         TOOLS["finder"](line_trial(injected), RATE)

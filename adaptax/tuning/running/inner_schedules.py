@@ -7,6 +7,7 @@ differ by the schedules alone.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -79,6 +80,24 @@ def inner_schedules(state: Any) -> InnerSchedules:
 
     names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state)]
     return InnerSchedules(names, marks(False), marks(True))
+
+
+def check_of_changes(
+    schedules: InnerSchedules | None, varied: list[str], step: int
+) -> Callable[[Population], None] | None:
+    """Return the check of what is varied within a run, or `None` if nothing is.
+
+    Args:
+        schedules: See `require_steady`.
+        varied: The hyperparameters that are varied.
+        step: The last one at which they are.
+    """
+    if not (varied and step):
+        return None
+    name = ", ".join(varied)
+    return lambda members: require_steady(
+        members, schedules, name, step, may_change=True
+    )
 
 
 def require_steady(
