@@ -15,7 +15,7 @@ All members reach a rung together, so nothing is promoted too early.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import jax
 import numpy as np
@@ -98,6 +98,9 @@ class HalvingResult(SweepResult):
         return float(steps / (len(self.reached) * self.rungs[-1]))
 
 
+AnyHalving = TypeVar("AnyHalving", bound=HalvingResult)
+
+
 def successive_halving(
     trial: Trial,
     space: dict[str, Any],
@@ -164,19 +167,36 @@ def successive_halving(
             "eta": eta,
         },
     )
+    rule = halving(found, rungs, eta)
+    return race(session, HalvingResult, found, rule, rungs, int(rungs[0]))
+
+
+def race(
+    session: Session,
+    kind: type[AnyHalving],
+    runs: Configurations,
+    rule: Rule,
+    rungs: np.ndarray,
+    horizon: int,
+) -> AnyHalving:
+    """Train configurations of which some end early, and return what was found.
+
+    Args:
+        session: Of the tool.
+        kind: Of the result.
+        runs: All configurations.
+        rule: Says which of them go on.
+        rungs: Where it says so, in steps, ascending; the last is the end.
+        horizon: See `play`.
+    """
     with session:
-        if done := session.finished(HalvingResult):
+        if done := session.finished(kind):
             return done
-        session.require_acting(found.hparams, differing(found.hparams))
-        played = play(
-            session,
-            halving(found, rungs, eta),
-            horizon=int(rungs[0]),
-            together="configurations and seeds",
-        )
-        about = session.about(seeds=found.seeds.tolist(), num_steps=num_steps)
-        result = HalvingResult.of_history(found, played.history, rungs, about)
-        return session.finish(result)
+        session.require_acting(runs.hparams, differing(runs.hparams))
+        together = "configurations and seeds"
+        history = play(session, rule, horizon=horizon, together=together).history
+        about = session.about(seeds=runs.seeds.tolist(), num_steps=int(rungs[-1]))
+        return session.finish(kind.of_history(runs, history, rungs, about))
 
 
 def halving(runs: Configurations, rungs: np.ndarray, eta: int) -> Rule:

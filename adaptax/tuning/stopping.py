@@ -21,9 +21,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from adaptax._core import checks
-from adaptax.tuning.halving import HalvingResult, go_on
-from adaptax.tuning.rounds import Outcome, Round, Rule, origins, play
-from adaptax.tuning.running.acting import differing
+from adaptax.tuning.halving import HalvingResult, go_on, race
+from adaptax.tuning.rounds import Outcome, Round, Rule, origins
 from adaptax.tuning.running.planning import Strategy
 from adaptax.tuning.running.sessions import Session
 from adaptax.tuning.sweep import Configurations, configurations
@@ -104,19 +103,8 @@ def median_stopping(
             "grace_steps": grace_steps,
         },
     )
-    with session:
-        if done := session.finished(StoppingResult):
-            return done
-        session.require_acting(found.hparams, differing(found.hparams))
-        played = play(
-            session,
-            above_median(found, ends, grace_steps),
-            horizon=num_steps,
-            together="configurations and seeds",
-        )
-        about = session.about(seeds=found.seeds.tolist(), num_steps=num_steps)
-        result = StoppingResult.of_history(found, played.history, ends, about)
-        return session.finish(result)
+    rule = above_median(found, ends, grace_steps)
+    return race(session, StoppingResult, found, rule, ends, num_steps)
 
 
 def above_median(runs: Configurations, ends: np.ndarray, grace_steps: int) -> Rule:
