@@ -78,7 +78,7 @@ IN_OPTAX_FOR_COMPLEX = {
     "inject_hyperparams": real_hyperparameters,
     "MultiSteps": complex_sums,
 }
-"""What must be told the dtypes: else hyperparameters become complex, and sums real."""
+"""What needs the dtypes as well: else hyperparameters become complex, and sums real."""
 
 
 @pytest.mark.parametrize("name", WRAPPERS)

@@ -19,7 +19,7 @@ def _as_optax_promotes():
         yield
 
 
-def told(optimizer, values, params=None, gradient=None):
+def run_along(optimizer, values, params=None, gradient=None):
     """Update along given losses; give the last parameters and the last state."""
     params = jnp.ones(2) if params is None else params
     gradient = jnp.ones_like(params) if gradient is None else gradient
@@ -35,22 +35,22 @@ def told(optimizer, values, params=None, gradient=None):
 
 def test_one_nan_loss_does_not_end_a_run_with_polyak():
     losses = [1.0, np.nan, 1.0]
-    params, state = told(adaptax.gradient_descent(adaptax.polyak()), losses)
+    params, state = run_along(adaptax.gradient_descent(adaptax.polyak()), losses)
     assert np.all(np.isfinite(params))
     assert float(adaptax.telemetry(state)["polyak/skipped"]) == 1
-    assert np.all(np.isnan(told(optax.polyak_sgd(), losses)[0]))
+    assert np.all(np.isnan(run_along(optax.polyak_sgd(), losses)[0]))
 
 
 def test_polyak_does_not_climb_where_the_loss_is_below_its_bound():
     ours = adaptax.gradient_descent(adaptax.polyak(lower_bound=2.0))
-    np.testing.assert_array_equal(told(ours, [1.0])[0], 1.0)
-    assert np.all(told(optax.polyak_sgd(f_min=2.0), [1.0])[0] > 1)
+    np.testing.assert_array_equal(run_along(ours, [1.0])[0], 1.0)
+    assert np.all(run_along(optax.polyak_sgd(f_min=2.0), [1.0])[0] > 1)
 
 
 def test_the_step_size_of_polyak_can_be_read():
-    _, state = told(adaptax.gradient_descent(adaptax.polyak(c=1.0)), [1.0])
+    _, state = run_along(adaptax.gradient_descent(adaptax.polyak(c=1.0)), [1.0])
     assert float(adaptax.learning_rate(state)) == pytest.approx(0.5)
-    _, state = told(optax.polyak_sgd(), [1.0])
+    _, state = run_along(optax.polyak_sgd(), [1.0])
     assert not any(np.size(leaf) for leaf in jax.tree.leaves(state))
 
 
@@ -179,7 +179,7 @@ def test_it_can_be_traced(traced, not_traced, value):
 def test_accumulation_tells_the_mean_loss():
     def best_after(wrap):
         optimizer = wrap(adaptax.gradient_descent([1.0, adaptax.reduce_on_plateau()]))
-        _, state = told(optimizer, [1.0, 3.0])
+        _, state = run_along(optimizer, [1.0, 3.0])
         return [
             float(leaf)
             for path, leaf in adaptax.telemetry(state).items()
@@ -203,7 +203,7 @@ def test_accumulation_tells_the_mean_loss():
 )
 def test_every_wrapper_hands_the_loss_on(wrap):
     plateau = adaptax.reduce_on_plateau(name="inside")
-    _, state = told(wrap(adaptax.gradient_descent([1.0, plateau])), [0.75])
+    _, state = run_along(wrap(adaptax.gradient_descent([1.0, plateau])), [0.75])
     bests = {
         float(leaf)
         for path, leaf in adaptax.telemetry(state).items()

@@ -72,9 +72,11 @@ def test_an_optimizer_of_nnx_trains_and_answers_as_a_bare_one(around):
         state = tx.init(params)
         for _ in range(2):
             key = jax.random.key(0)
-            told = case.told(jnp.ones(()), lambda _, g=gradients: g, key, params)
-            optimizer.update(model, given, **told)
-            updates, state = tx.update(gradients, state, params, **told)
+            extra_args = case.extra_args(
+                jnp.ones(()), lambda _, g=gradients: g, key, params
+            )
+            optimizer.update(model, given, **extra_args)
+            updates, state = tx.update(gradients, state, params, **extra_args)
             params = optax.apply_updates(params, updates)
         chex.assert_trees_all_close(plain(model), params, rtol=1e-5, atol=1e-6)
         found = asked_of(optimizer, model)

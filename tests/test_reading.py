@@ -358,15 +358,15 @@ def test_a_rate_that_is_set_is_also_the_one_to_go_back_to():
     assert rate_of(state) == 0.25
     state = adaptax.set_learning_rate(state, 0.125)
     assert rate_of(state) == 0.125
-    told = adaptax.telemetry(state)
+    shown = adaptax.telemetry(state)
     for kept in ("", "saved/"):
-        assert float(told[f"{kept}constant/learning_rate"]) == 0.25
+        assert float(shown[f"{kept}constant/learning_rate"]) == 0.25
     groups = {"x": adaptax.adam(0.5), "y": adaptax.adam(0.5)}
     tx = adaptax.reject_increase(optax.partition(groups, {"a": "x", "b": "y"}))
-    told = adaptax.telemetry(adaptax.set_learning_rate(tx.init(PARAMS), {"y": 0.25}))
+    shown = adaptax.telemetry(adaptax.set_learning_rate(tx.init(PARAMS), {"y": 0.25}))
     rates = [
         float(one)
-        for key, one in told.items()
+        for key, one in shown.items()
         if key.endswith("constant/learning_rate")
     ]
     assert sorted(rates) == [0.25, 0.25, 0.5, 0.5]

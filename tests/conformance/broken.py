@@ -151,8 +151,8 @@ def wrapper(change: Callable = lambda updates: updates, forward: bool = True):
         inner = optax.with_extra_args_support(inner)
 
         def update(updates, state, params=None, **extra_args):
-            told = extra_args if forward else {}
-            updates, state = inner.update(updates, state, params, **told)
+            extra_args = extra_args if forward else {}
+            updates, state = inner.update(updates, state, params, **extra_args)
             return change(updates), state
 
         return optax.GradientTransformationExtraArgs(inner.init, update)

@@ -87,12 +87,12 @@ class Case:
         made = self.entry.optimizer(**{**self.variant, **arguments})
         return optax.with_extra_args_support(made)
 
-    def told(
-        self, value: Any, gradient: Any, key: Any, params: Any, also: Any = ()
+    def extra_args(
+        self, value: Any, gradient: Any, key: Any, params: Any, more: Any = ()
     ) -> dict[str, Any]:
         """Return the extra arguments that the entry needs, and some others by name."""
         known = {"value": value, "grad_fn": gradient, "key": key}
-        wanted = self.needs.union(also)
+        wanted = self.needs.union(more)
         if "value_fn" in wanted:
             known["grad"] = gradient(params)
             known["value_fn"] = bowl_through(params, value, known["grad"])
@@ -100,11 +100,11 @@ class Case:
             known["micro_norms"] = micro_norms(value, global_norm(gradient(params)))
         return {name: known[name] for name in known if name in wanted}
 
-    def update(self, optimizer, gradients, state, params, value, also=()):
+    def update(self, optimizer, gradients, state, params, value, more=()):
         """Update with the extra arguments that the entry needs."""
         key = jax.random.key(0)
-        told = self.told(value, lambda params: gradients, key, params, also)
-        return optimizer.update(gradients, state, params, **told)
+        extra_args = self.extra_args(value, lambda params: gradients, key, params, more)
+        return optimizer.update(gradients, state, params, **extra_args)
 
 
 def micro_norms(value: Any, norm: Any) -> Any:
@@ -146,7 +146,7 @@ CASES = [
 
 
 class Feed(NamedTuple):
-    """What a run is told at each step: arrays with a leading axis of steps.
+    """What a run receives at each step: arrays with a leading axis of steps.
 
     `weight` times the gradient and the loss of the problem is added, so a weight of 0
     is a run along the given gradients and 1, with zeros in the rest, is real training.
@@ -240,8 +240,10 @@ def trainer(case: Case, problem: str) -> Any:
                 )
 
             value = jnp.where(weight > 0, loss(params), 0) + fed.values
-            told = case.told(value, gradient, now, params)
-            updates, state = optimizer.update(gradient(params), state, params, **told)
+            extra_args = case.extra_args(value, gradient, now, params)
+            updates, state = optimizer.update(
+                gradient(params), state, params, **extra_args
+            )
             params = optax.apply_updates(params, updates)
             trace = Trace(params, updates, value, all_finite(state))
             return (params, state, key), trace

@@ -164,22 +164,26 @@ def check_extra_arguments(case):
     optimizer, params = case.optimizer(), start()
     ((gradients, value),) = _inputs(1)
     state = optimizer.init(params)
-    told = case.told(value, lambda params: gradients, jax.random.key(0), params)
-    plain = optimizer.update(gradients, state, params, **told)
+    extra_args = case.extra_args(
+        value, lambda params: gradients, jax.random.key(0), params
+    )
+    plain = optimizer.update(gradients, state, params, **extra_args)
     unknown = {"unknown": "text", "value": np.nan, "grad_fn": None, "key": None}
-    with_more = optimizer.update(gradients, state, params, **{**unknown, **told})
+    with_more = optimizer.update(gradients, state, params, **{**unknown, **extra_args})
     chex.assert_trees_all_equal(with_more, plain)
-    for name in told:
-        rest = {other: told[other] for other in told if other != name}
+    for name in extra_args:
+        rest = {other: extra_args[other] for other in extra_args if other != name}
         error = _error_of(optimizer.update, gradients, state, params, **rest)
         assert isinstance(error, TypeError), f"without {name}: {error!r}"
         assert f"`{name}`" in str(error), f"the message does not name {name}: {error}"
     if "params" in case.needs:
-        error = _error_of(optimizer.update, gradients, state, **told)
+        error = _error_of(optimizer.update, gradients, state, **extra_args)
         assert isinstance(error, ValueError), f"without params: {error!r}"
         assert "params" in str(error), f"the message does not name params: {error}"
     else:
-        chex.assert_trees_all_equal(optimizer.update(gradients, state, **told), plain)
+        chex.assert_trees_all_equal(
+            optimizer.update(gradients, state, **extra_args), plain
+        )
 
 
 @control_in_python()
@@ -210,7 +214,7 @@ def check_seat(case):
         "a transformation of Optax": optax.scale(rate),
     }.items():
         optimizer = case.optimizer(learning_rate=seated)
-        updates = _updates(case, optimizer, inputs, also=["value"])
+        updates = _updates(case, optimizer, inputs, more=["value"])
         _assert_close(updates, expected, 1e-6, name)
 
 
@@ -218,14 +222,14 @@ def check_composition(case):
     """10: In the wrappers of Optax and of adaptax it goes on doing what it does."""
     _assert_wrapped(case)
     expected = _updates(case, case.optimizer(), _inputs(2))
-    for name, (wrap, every, also) in WRAPPERS.items():
+    for name, (wrap, every, more) in WRAPPERS.items():
         if case.by_leaf and name in REGROUPING:
             error = _error_of(wrap(case).init, start())
             assert isinstance(error, ValueError), f"{name} takes it: {error!r}"
             continue
         repeated = [pair for pair in _inputs(2) for _ in range(every)]
         with jax.numpy_dtype_promotion("standard"):  # Optax mixes types in places
-            updates, state = _run(case, wrap(case), repeated, also)
+            updates, state = _run(case, wrap(case), repeated, more)
             _assert_same_types(state, wrap(case).init(start()), name)
         moves = jax.tree.map(lambda x, every=every: x[every - 1 :: every], updates)
         _assert_close(moves, expected, 2e-5, name)
@@ -261,7 +265,7 @@ def _wrappers_of_adaptax() -> dict[str, tuple[Callable, int, Any]]:
 
 WRAPPERS = _wrappers_of_optax() | _wrappers_of_adaptax()
 """What leaves the updates as they are, when each input is repeated so often and it is
-told what it needs beside what the case does."""
+with the extra arguments that it needs beside the case's."""
 
 REGROUPING = {entry.name for entry in catalog.ENTRIES if entry.regroups}
 """The wrappers that put leaves together, and refuse what looks at single ones."""
@@ -279,11 +283,11 @@ def _assert_wrapped(case):
             continue
         optimizer = optax.with_extra_args_support(entry.make(inner=case.optimizer()))
 
-        def run(params, optimizer=optimizer, also=entry.needs):
+        def run(params, optimizer=optimizer, more=entry.needs):
             before = state = optimizer.init(params)
             for gradients, value in (first, second):
                 updates, state = case.update(
-                    optimizer, gradients, state, params, value, also
+                    optimizer, gradients, state, params, value, more
                 )
                 params = optax.apply_updates(params, updates)
             return before, state, params
@@ -489,8 +493,12 @@ def check_reference(case):
     if case.entry.family in ("optimizer", "estimate", "wrapper"):
         if _has_seat(case):
             arguments["learning_rate"] = float(np.float32(arguments["learning_rate"]))
-        told = reference(first, gradients, feed.values, **arguments)
-        path = [first, *(point for point, _ in told)] if inferred else [first, *told]
+        expected = reference(first, gradients, feed.values, **arguments)
+        path = (
+            [first, *(point for point, _ in expected)]
+            if inferred
+            else [first, *expected]
+        )
         expected = np.diff(np.stack(path), axis=0)
         expected, updates = _to_compare(case, expected), _to_compare(case, updates)
         # An inferred rate is one scalar in float32, as a controller's scale is.
@@ -748,7 +756,7 @@ def _inputs(steps) -> list[tuple[Any, Any]]:
     ]
 
 
-def _run(case, optimizer, inputs, also=()):
+def _run(case, optimizer, inputs, more=()):
     """Update step by step, without jit; stack the updates, and give the last state."""
     params, collected = start(), []
     optimizer = optax.with_extra_args_support(optimizer)
@@ -756,15 +764,15 @@ def _run(case, optimizer, inputs, also=()):
     with control_in_python():
         for gradients, value in inputs:
             updates, state = case.update(
-                optimizer, gradients, state, params, value, also
+                optimizer, gradients, state, params, value, more
             )
             params = optax.apply_updates(params, updates)
             collected.append(updates)
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *collected), state
 
 
-def _updates(case, optimizer, inputs, also=()):
-    return _run(case, optimizer, inputs, also)[0]
+def _updates(case, optimizer, inputs, more=()):
+    return _run(case, optimizer, inputs, more)[0]
 
 
 def _one_update(case, optimizer, params, gradients, value):
@@ -828,8 +836,8 @@ def _assert_rate_of_reference(case):
     falling = np.asarray(10 * _falling(np.arange(12)), np.float64)
     arguments = {**case.arguments, "learning_rate": falling}
     gradients = np.stack([vector_of(gradients) for gradients, _ in inputs])
-    told = _reference(case)(first, gradients, [v for _, v in inputs], **arguments)
-    points, expected = zip(*told, strict=True)
+    steps = _reference(case)(first, gradients, [v for _, v in inputs], **arguments)
+    points, expected = zip(*steps, strict=True)
     np.testing.assert_allclose(shown, expected, 2e-6, err_msg="the rate is off")
     path = np.stack([first, *points])
     _assert_close_vectors(np.stack(updates), np.diff(path, axis=0), 2e-6)

@@ -38,13 +38,13 @@ def test_a_negative_loss_has_a_tolerance_too():
 
 def test_telemetry_says_what_changed_and_when():
     _, state = run(adaptax.bold_driver(tolerance=1.0), [5, 4, 3, 6, 6, 6])
-    told = adaptax.telemetry(state)
-    assert told["bold_driver/raises"] == 2
-    assert told["bold_driver/cuts"] == 1
-    assert told["bold_driver/direction"] == 0
-    assert told["bold_driver/step"] == 6
-    assert told["bold_driver/changed_at"] == 3
-    assert told["bold_driver/learning_rate"] == adaptax.learning_rate(state)
+    shown = adaptax.telemetry(state)
+    assert shown["bold_driver/raises"] == 2
+    assert shown["bold_driver/cuts"] == 1
+    assert shown["bold_driver/direction"] == 0
+    assert shown["bold_driver/step"] == 6
+    assert shown["bold_driver/changed_at"] == 3
+    assert shown["bold_driver/learning_rate"] == adaptax.learning_rate(state)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -41,14 +41,14 @@ def stops_at(metrics, patience, min_delta=0.0, window=1, mode="min"):
 @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
 def test_it_converges_when_the_rule_says_so(arguments, metrics):
     stop = adaptax.early_stop(**arguments)
-    state, told = stop.init(()), []
+    state, verdicts = stop.init(()), []
     for metric in metrics:
         state = stop.observe(state, metric)
-        told.append(bool(adaptax.converged(state)))
+        verdicts.append(bool(adaptax.converged(state)))
     expected = stops_at(metrics, **arguments)
-    first = told.index(True) if any(told) else None
+    first = verdicts.index(True) if any(verdicts) else None
     assert first == expected
-    assert told == sorted(told)  # what has converged stays so
+    assert verdicts == sorted(verdicts)  # what has converged stays so
 
 
 def test_the_rate_is_one():
@@ -90,11 +90,11 @@ def test_what_has_converged_stays_as_it_is():
 
 def test_telemetry_says_when_the_best_was():
     _, state = run(adaptax.early_stop(patience=1), [3, 1, 2, 2, 0])
-    told = adaptax.telemetry(state)
-    assert told["early_stop/best"] == 1
-    assert told["early_stop/best_at"] == 2
-    assert told["early_stop/evaluated"] == 4
-    assert told["early_stop/reason"] == StopReason.NO_IMPROVEMENT
+    shown = adaptax.telemetry(state)
+    assert shown["early_stop/best"] == 1
+    assert shown["early_stop/best_at"] == 2
+    assert shown["early_stop/evaluated"] == 4
+    assert shown["early_stop/reason"] == StopReason.NO_IMPROVEMENT
 
 
 def test_it_ends_a_while_loop_in_one_program():
@@ -159,8 +159,8 @@ def test_it_is_found_in_an_nnx_optimizer():
 def test_it_answers_for_a_batch_of_states():
     stop = adaptax.early_stop(patience=1)
     state = jax.vmap(lambda _: stop.init(()))(jnp.arange(3))
-    told = jnp.asarray([[3.0, 2.0, 1.0], [3.0, 3.0, 3.0], [1.0, 2.0, 0.0]])
-    for metrics in told.T:
+    rows = jnp.asarray([[3.0, 2.0, 1.0], [3.0, 3.0, 3.0], [1.0, 2.0, 0.0]])
+    for metrics in rows.T:
         state = jax.vmap(lambda s, m: stop.update((), s, value=m)[1])(state, metrics)
     np.testing.assert_array_equal(adaptax.converged(state), [False, True, False])
 

@@ -31,14 +31,14 @@ def start(dtype=jnp.float32):
     return {"w": jnp.asarray([3.0, -2.0, 1.0]).astype(dtype)}
 
 
-def told(gradient, value=1.0):
+def extra_args(gradient, value=1.0):
     return {"value": value, "grad": gradient, "value_fn": loss}
 
 
 def updated(controller, scale, value=1.0, state=None):
     gradient = {"w": scale * jnp.asarray([1.0, 2.0, -1.0])}
     state = controller.init(gradient) if state is None else state
-    return controller.update(gradient, state, start(), **told(gradient, value))
+    return controller.update(gradient, state, start(), **extra_args(gradient, value))
 
 
 @pytest.mark.parametrize("name", CONTROLLERS)
@@ -78,8 +78,12 @@ def test_squares_of_half_precision_do_not_overflow(name):
     controller, params = CONTROLLERS[name](), start(jnp.float16)
     gradient = {"w": jnp.full(3, 1000, jnp.float16)}
     wide = {"w": jnp.full(3, 1000.0)}
-    half = controller.update(gradient, controller.init(params), params, **told(wide))[1]
-    single = controller.update(wide, controller.init(start()), start(), **told(wide))[1]
+    half = controller.update(
+        gradient, controller.init(params), params, **extra_args(wide)
+    )[1]
+    single = controller.update(
+        wide, controller.init(start()), start(), **extra_args(wide)
+    )[1]
     assert int(half.skipped) == 0
     np.testing.assert_allclose(
         adaptax.learning_rate(half), adaptax.learning_rate(single), rtol=1e-2
@@ -113,7 +117,7 @@ def test_a_restored_state_goes_on_bit_for_bit(name):
     def step(params, state):
         value, gradient = jax.value_and_grad(loss)(params)
         updates, state = optimizer.update(
-            gradient, state, params, **told(gradient, value)
+            gradient, state, params, **extra_args(gradient, value)
         )
         return jax.tree.map(jnp.add, params, updates), state
 

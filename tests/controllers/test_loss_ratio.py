@@ -55,10 +55,10 @@ def test_the_first_loss_is_the_first_finite_one(bad):
 
 def test_telemetry_says_what_changed_and_when():
     _, state = run(adaptax.loss_ratio(0.0, 0.25), [8, 4, 1, 0.5, 0.5])
-    told = adaptax.telemetry(state)
-    assert told["loss_ratio/floored"] == 3
-    assert told["loss_ratio/learning_rate"] == 0.25
-    assert told["loss_ratio/changed_at"] == 2
+    shown = adaptax.telemetry(state)
+    assert shown["loss_ratio/floored"] == 3
+    assert shown["loss_ratio/learning_rate"] == 0.25
+    assert shown["loss_ratio/changed_at"] == 2
 
 
 def test_the_largest_losses_keep_the_state_finite():

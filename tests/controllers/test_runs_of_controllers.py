@@ -47,12 +47,12 @@ def trained(entry, rate, carry, steps):
         w, state, key = carry
         key, now = jax.random.split(key)
         value, gradient = jax.value_and_grad(noisy_loss)(w, now)
-        told = {
+        extra_args = {
             "value": value,
             "grad": gradient,
             "value_fn": lambda w: noisy_loss(w, now),
         }
-        update, state = optimizer.update(gradient, state, w, **told)
+        update, state = optimizer.update(gradient, state, w, **extra_args)
         w = w + update
         return (w, state, key), (adaptax.learning_rate(state), value)
 

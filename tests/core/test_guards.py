@@ -64,10 +64,14 @@ def test_without_params_a_state_shaped_like_them_tells(case):
     if "params" in case.needs or not shaped:
         return  # params are needed, or nothing is kept that could tell
     for gradients, path in UNFIT.values():
-        told = case.told(1.0, lambda params, g=gradients: g, jax.random.key(0), TREE)
+        extra_args = case.extra_args(
+            1.0, lambda params, g=gradients: g, jax.random.key(0), TREE
+        )
         with pytest.raises(ValueError, match=rf"{path}|weight decay needs"):
             jax.eval_shape(
-                lambda state, g, told=told: optimizer.update(g, state, **told),
+                lambda state, g, extra_args=extra_args: optimizer.update(
+                    g, state, **extra_args
+                ),
                 state,
                 gradients,
             )
@@ -151,15 +155,15 @@ def test_a_leaf_without_a_gradient_does_not_move(case):
     if not case.by_leaf:
         packed = adaptax.packed(case.optimizer(), elementwise=True)
         wrapped["packed"] = packed, ()
-    for name, (optimizer, also) in wrapped.items():
+    for name, (optimizer, more) in wrapped.items():
         with jax.numpy_dtype_promotion("standard"):  # Optax mixes types in places
-            updates = updated(case, optimizer, GRADIENTS, FROZEN, also)
+            updates = updated(case, optimizer, GRADIENTS, FROZEN, more)
         assert updates["frozen"] is None, name
         assert updates["tail"][0] is None, name
         assert updates["deep"][0].shape == (3,), name
 
 
-def updated(case, optimizer, gradients, params, also=()):
+def updated(case, optimizer, gradients, params, more=()):
     """Update twice, with shapes alone."""
     optimizer = optax.with_extra_args_support(optimizer)
 
@@ -167,7 +171,7 @@ def updated(case, optimizer, gradients, params, also=()):
         state = optimizer.init(params)
         for _ in range(2):
             updates, state = case.update(
-                optimizer, gradients, state, params, value, also
+                optimizer, gradients, state, params, value, more
             )
         return updates
 
@@ -195,11 +199,11 @@ def test_the_others_move_as_if_the_frozen_leaf_were_not_there(family, name, jit)
         gradients = {"w": jnp.asarray([0.3, 0.1]), "b": jnp.asarray(-0.2)}
         if frozen:
             params["frozen"], gradients["frozen"] = jnp.ones(2), None
-        told = {"value": 1.0} if "value" in entry.needs else {}
+        extra_args = {"value": 1.0} if "value" in entry.needs else {}
         step = jax.jit(optimizer.update) if jit else optimizer.update
         state = optimizer.init(params)
         for _ in range(4):
-            updates, state = step(gradients, state, params, **told)
+            updates, state = step(gradients, state, params, **extra_args)
             for key in ("w", "b"):
                 params[key] = params[key] + updates[key]
         assert updates.get("frozen") is None
@@ -282,7 +286,7 @@ def test_a_value_that_is_no_number_is_named(case):
         return
     optimizer = case.optimizer()
     state = optimizer.init(TREE)
-    told = case.told(1.0, lambda params: TREE, jax.random.key(0), TREE)
+    extra_args = case.extra_args(1.0, lambda params: TREE, jax.random.key(0), TREE)
     refused = {
         r"^value must be a number, got": ("1", object(), jax.random.key(0), {"a": 1.0}),
         r"^value must be a scalar, got shape \(\d,\). Take": (jnp.ones(3), [1.0]),
@@ -291,6 +295,6 @@ def test_a_value_that_is_no_number_is_named(case):
     }
     for message, values in refused.items():
         for value in values:
-            given = {**told, "value": value}
+            given = {**extra_args, "value": value}
             with pytest.raises((TypeError, ValueError), match=message):
                 optimizer.update(TREE, state, TREE, **given)

@@ -51,12 +51,12 @@ def steps_of(entry, name, mask, params):
     arguments = {"weight_decay": 0.1} if name == "mask" else {}
     optimizer = entry.optimizer(**{name: mask}, **arguments)
     gradients = jax.tree.map(jnp.ones_like, params)
-    state, told = optimizer.init(params), {}
+    state, extra_args = optimizer.init(params), {}
     if "value" in entry.needs:
-        told["value"] = 1.0
+        extra_args["value"] = 1.0
     moving = 0
     while moving < 2:  # the first steps of some move nothing
-        updates, state = optimizer.update(gradients, state, params, **told)
+        updates, state = optimizer.update(gradients, state, params, **extra_args)
         moving += any(leaf.any() for leaf in jax.tree.leaves(updates))
     return jax.tree.leaves(updates)
 

@@ -18,13 +18,13 @@ KINDS = ("none", "NaN", "5 % NaN", *ABSURD, *(f"{name} first" for name in ABSURD
 
 
 def disturbed():
-    """Return by run and step what is told in the place of the loss; 0 for the loss."""
-    told = {name: np.zeros(STEPS, np.float32) for name in KINDS}
-    told["5 % NaN"][np.random.default_rng(1).random(STEPS) < 0.05] = np.nan
-    told["NaN"][40] = np.nan
+    """Return by run and step the metric that replaces the loss; 0 keeps the loss."""
+    replaced = {name: np.zeros(STEPS, np.float32) for name in KINDS}
+    replaced["5 % NaN"][np.random.default_rng(1).random(STEPS) < 0.05] = np.nan
+    replaced["NaN"][40] = np.nan
     for name, value in ABSURD.items():
-        told[name][40] = told[f"{name} first"][0] = value
-    return np.stack([told[name] for name in KINDS])
+        replaced[name][40] = replaced[f"{name} first"][0] = value
+    return np.stack([replaced[name] for name in KINDS])
 
 
 LISTENING = {entry.name: entry for entry in catalog.ENTRIES if "value" in entry.needs}
@@ -39,15 +39,15 @@ def final_losses(entry):
     def true_loss(w):
         return 1 + 0.5 * jnp.sum(CURVATURE * w**2)
 
-    def step(carry, fed):
-        (w, state), (noise, told) = carry, fed
+    def step(carry, inputs):
+        (w, state), (noise, replaced) = carry, inputs
 
         def value_fn(w):
             return true_loss(w) + noise @ w
 
         value, gradient = jax.value_and_grad(value_fn)(w)
         known = {
-            "value": jnp.where(told == 0, value, told),
+            "value": jnp.where(replaced == 0, value, replaced),
             "grad": gradient,
             "value_fn": value_fn,
         }
@@ -57,8 +57,10 @@ def final_losses(entry):
         w = optax.apply_updates(w, updates)
         return (w, state), true_loss(w)
 
-    def run(told):
-        _, losses = jax.lax.scan(step, (START, optimizer.init(START)), (noise, told))
+    def run(replaced):
+        _, losses = jax.lax.scan(
+            step, (START, optimizer.init(START)), (noise, replaced)
+        )
         return jnp.mean(losses[-50:])
 
     losses = jax.jit(jax.vmap(run))(disturbed())

@@ -42,8 +42,8 @@ def stepper(name, decay=None, masked=()):
         return optax.with_extra_args_support(optimizer)
 
     def step(given, gradient, state, params, value):
-        told = {"value": value} if "value" in entry.needs else {}
-        updates, state = made(given).update(gradient, state, params, **told)
+        extra_args = {"value": value} if "value" in entry.needs else {}
+        updates, state = made(given).update(gradient, state, params, **extra_args)
         return updates, state, optax.apply_updates(params, updates)
 
     return made(0.0).init, jax.jit(step)

@@ -138,7 +138,7 @@ def bowl(w):
 
 
 class Downhill:
-    """The gradients of `bowl` wherever a reference has come to, told of its points."""
+    """The gradients of `bowl` along a reference's path; `follow` records its points."""
 
     def __init__(self, w, steps):
         self.w, self.steps = w, steps

@@ -22,10 +22,10 @@ def search(loss, params, gradient=None, direction=None, **arguments):
     controller = adaptax.line_search(**arguments)
     value, grad = jax.value_and_grad(loss)(params)
     grad = grad if gradient is None else gradient
-    told = {"value": value, "grad": grad, "value_fn": loss}
+    extra_args = {"value": value, "grad": grad, "value_fn": loss}
     direction = grad if direction is None else direction
     state = controller.init(params)
-    _, state = controller.update(direction, state, params, **told)
+    _, state = controller.update(direction, state, params, **extra_args)
     return state.followed["gradient"]
 
 
@@ -91,8 +91,8 @@ def test_a_search_without_success_goes_on_from_its_smallest_trial():
     params = jnp.asarray(2.0)
     state, rates = controller.init(params), []
     for _ in range(4):
-        told = {"value": loss(params), "grad": params, "value_fn": loss}
-        _, state = controller.update(params, state, params, **told)
+        extra_args = {"value": loss(params), "grad": params, "value_fn": loss}
+        _, state = controller.update(params, state, params, **extra_args)
         rates.append(float(adaptax.learning_rate(state)))
     assert rates[0] == 0
     assert rates[-1] > 0

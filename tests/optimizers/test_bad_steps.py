@@ -35,9 +35,9 @@ def runner(name):
     def loss(params):
         return sum(jnp.sum(x**2) for x in jax.tree.leaves(params)) / 2
 
-    def step(carry, told):
+    def step(carry, inputs):
         params, state = carry
-        factor, extra, noise = told
+        factor, extra, noise = inputs
         value, gradient = jax.value_and_grad(loss)(params)
         gradient = jax.tree.map(lambda g: factor * g + extra, gradient)
         updates, state = optimizer.update(gradient, state, params, value=value + noise)
@@ -54,13 +54,13 @@ def runner(name):
 
 def run(name, factors=None, extras=None, noises=None):
     """Run with some factors, extra terms or loss errors, each a dict by step."""
-    told = []
+    disturbances = []
     for usual, changes in ((1, factors), (0, extras), (0, noises)):
         array = np.full(STEPS + 1, usual, np.float32)
         for at, value in (changes or {}).items():
             array[at] = value
-        told.append(array)
-    params, state, path, before, after = runner(name)(*told)
+        disturbances.append(array)
+    params, state, path, before, after = runner(name)(*disturbances)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((params, state)))
     return params, state, path, float(after / before)
 

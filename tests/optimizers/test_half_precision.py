@@ -101,7 +101,7 @@ def test_an_update_that_is_too_large_for_float16_is_its_largest_number(entry):
     params = {"w": jnp.asarray([[1.0, -2.0], [0.5, 3.0]], dtype)}
     size = jnp.asarray(4e4, dtype)
     gradients = {"w": jnp.asarray([[1.0, -1.0], [0.5, 0.0]], dtype) * size}
-    told = {
+    extra_args = {
         "value": jnp.float32(1.0),
         "grad": gradients,
         "value_fn": lambda params: jnp.float32(1.0),
@@ -110,7 +110,7 @@ def test_an_update_that_is_too_large_for_float16_is_its_largest_number(entry):
     }
     state = optimizer.init(params)
     for _ in range(3):
-        updates, state = optimizer.update(gradients, state, params, **told)
+        updates, state = optimizer.update(gradients, state, params, **extra_args)
         assert updates["w"].dtype == dtype
         chex.assert_tree_all_finite(updates)
         uphill = jnp.sign(updates["w"]) * jnp.sign(gradients["w"])

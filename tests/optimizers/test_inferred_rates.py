@@ -44,9 +44,9 @@ def test_a_scheduled_rate_cannot_be_set(name):
 
 def test_the_distance_and_the_sums_are_in_the_telemetry():
     for name in ("prodigy", "dadapt_adam", "dadapt_sgd", "dadapt_lion"):
-        told = adaptax.telemetry(step(FACTORIES[name]())[1])
+        shown = adaptax.telemetry(step(FACTORIES[name]())[1])
         known = {"distance", "numerator", "denominator", "skipped"}
-        assert {f"{name}/{field}" for field in known} <= set(told)
+        assert {f"{name}/{field}" for field in known} <= set(shown)
 
 
 def test_groups_of_a_partition_have_distances_of_their_own():

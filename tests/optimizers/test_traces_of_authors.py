@@ -148,8 +148,8 @@ def test_the_references_go_where_the_authors_code_goes(name):
     rate = {"learning_rate": RECORD["warm_up"]} if ours.warmed_up else {}
     gradients = Along(path, lambda x: CURVATURES * x)
     losses = Along(path, lambda x: np.sum(CURVATURES * x**2) / 2)
-    for told in ours.reference(START, gradients, losses, **rate, **ours.arguments):
-        path.append(told[0] if isinstance(told, tuple) else told)
+    for step in ours.reference(START, gradients, losses, **rate, **ours.arguments):
+        path.append(step[0] if isinstance(step, tuple) else step)
     points = np.stack(path[1:])[AT]
     np.testing.assert_allclose(points, RECORD["traces"][name]["points"], rtol=1e-11)
 

@@ -5,7 +5,7 @@ An optimizer's reference takes a starting point (a vector), the gradient of each
 the point after each step. One that infers its rate takes a learning rate for all steps
 or for each, and gives the point and the rate it had. A schedule's takes a step and
 gives the rate. A controller's takes the metric and the gradient of each step and gives
-the scale applied at it; one that needs the parameters is told the `first`, from which
+the scale applied at it; one that needs the parameters takes the `first`, from which
 it goes along −scale times the gradient. An estimate's is that of an optimizer, namely
 of gradient descent with it, and so is a wrapper's, namely of momentum with the wrapper
 around it.

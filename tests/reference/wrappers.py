@@ -266,7 +266,7 @@ def restore_best(
     threshold=1e-4,
 ):
     """Go back to the best point where the plateau cuts the scale."""
-    inner, told, scale, best, returned = (
+    inner, seen, scale, best, returned = (
         Momentum(w, learning_rate),
         [],
         1.0,
@@ -274,14 +274,14 @@ def restore_best(
         False,
     )
     plateau = reduce_on_plateau(
-        iter(told.pop, None), factor=factor, patience=patience, threshold=threshold
+        iter(seen.pop, None), factor=factor, patience=patience, threshold=threshold
     )
     for g, value in zip(gradients, values, strict=True):
         cut = False
         if not returned:
             if best is None or value < best[0] - threshold * abs(best[0]):
                 best = value, w
-            told.append(value)
+            seen.append(value)
             before, scale = scale, next(plateau)
             cut = scale < before
         returned = cut

@@ -324,11 +324,11 @@ def test_whose_value_a_trial_needs_is_said(what):
     space = {"rate": jnp.ones(2), "other": jnp.ones(2)}
     with pytest.raises(ValueError, match="the trial needs the value of") as refused:
         require_acting(needing(what), space, ["rate"], jax.random.key(0))
-    told = str(refused.value)
+    message = str(refused.value)
     is_hyperparameter = what.startswith("rate")
-    assert ("of the hyperparameter 'rate', and" in told) == is_hyperparameter
-    assert "'other'" not in told
-    assert (f"['{what}']" in told) != is_hyperparameter
+    assert ("of the hyperparameter 'rate', and" in message) == is_hyperparameter
+    assert "'other'" not in message
+    assert (f"['{what}']" in message) != is_hyperparameter
 
 
 def test_a_function_in_the_state_is_refused_by_path():

@@ -204,13 +204,13 @@ def test_another_run_is_refused_with_every_field_that_differs(folder, method):
         }[method]
         with pytest.raises(ValueError, match="of another run") as raised:
             call()
-    told = str(raised.value)
-    assert "num_steps = 100 there and 200 here" in told
-    assert "versions.jax = '1' there and '2' here" in told
-    assert "seeds = None there and [1] here" in told
-    assert "tool" not in told
-    assert "numpy" not in told
-    assert "another folder, or the same arguments" in told
+    message = str(raised.value)
+    assert "num_steps = 100 there and 200 here" in message
+    assert "versions.jax = '1' there and '2' here" in message
+    assert "seeds = None there and [1] here" in message
+    assert "tool" not in message
+    assert "numpy" not in message
+    assert "another folder, or the same arguments" in message
     assert files(folder) == before
 
 
@@ -447,9 +447,9 @@ for step in range(1, 10**6):
                 Checkpoints(folder, ABOUT)
             time.sleep(draw.uniform(0, 0.1))
             process.kill()
-            told = [1] + [int(step) for step in process.communicate()[0].split()]
+            printed = [1] + [int(step) for step in process.communicate()[0].split()]
             found = latest(folder)
-            assert found.step in (told[-1], told[-1] + 1)
+            assert found.step in (printed[-1], printed[-1] + 1)
             assert found.notes == {"step": found.step}
             np.testing.assert_array_equal(found.arrays["x"], found.step)
             assert all(path.suffix == ".npz" for path in files(folder))
@@ -574,6 +574,8 @@ jax.distributed.shutdown()
             for process in processes:
                 process.kill()
                 process.wait()
-    told = [log.read_text() for log in logs]
-    assert codes == [0, 0], told
-    assert all("has checkpoints of another run: other" in text for text in told), told
+    outputs = [log.read_text() for log in logs]
+    assert codes == [0, 0], outputs
+    assert all("has checkpoints of another run: other" in text for text in outputs), (
+        outputs
+    )

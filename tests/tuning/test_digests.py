@@ -227,8 +227,8 @@ class Callback:
 def loss(w, batch):
     jax.debug.print("{{}}", w[0])
     shape = jax.ShapeDtypeStruct((), jnp.float32)
-    told = jax.pure_callback(Callback(), shape, jax.lax.stop_gradient(w[0]))
-    return squares(w, batch) + told
+    answer = jax.pure_callback(Callback(), shape, jax.lax.stop_gradient(w[0]))
+    return squares(w, batch) + answer
 print(parts(made(loss=loss))["programs"])
 """
 
@@ -236,11 +236,11 @@ print(parts(made(loss=loss))["programs"])
 def test_a_description_is_the_same_in_every_process(tmp_path):
     """Whatever the addresses, the seed of hashes, the folder, and the callbacks."""
     code = CHILD.format(path=str(Path(__file__).parent))
-    told = []
+    messages = []
     for seed in ("1", "2"):
         (folder := tmp_path / seed).mkdir()
         (folder / "child.py").write_text("\n" * int(seed) + code)
-        told.append(
+        messages.append(
             subprocess.run(
                 [sys.executable, folder / "child.py"],
                 capture_output=True,
@@ -250,8 +250,8 @@ def test_a_description_is_the_same_in_every_process(tmp_path):
                 env={**os.environ, "PYTHONHASHSEED": seed},
             ).stdout
         )
-    assert told[0] == told[1]
-    assert "advance" in told[0]
+    assert messages[0] == messages[1]
+    assert "advance" in messages[0]
 
 
 @pytest.mark.parametrize(
@@ -269,12 +269,12 @@ def test_a_description_is_the_same_in_every_process(tmp_path):
     ids=str,
 )
 def test_an_array_is_described_by_type_shape_and_bytes(array):
-    told = digests.described(array)
+    text = digests.described(array)
     assert digests.described(array.copy() if isinstance(array, np.ndarray) else array)
     if isinstance(array, np.ndarray) and array.size > 6:
         whole = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
-        assert whole[:16] in told
+        assert whole[:16] in text
         for place in (0, array.size // 2, array.size - 1):
             other = array.copy()
             other.flat[place] = np.asarray(1 - other.flat[place]).astype(array.dtype)
-            assert digests.described(other) != told
+            assert digests.described(other) != text

@@ -45,9 +45,9 @@ def run_both(script, folder, ends=(0, 0)):
             for process in started:
                 process.kill()
                 process.wait()
-    told = [log.read_text() for log in logs]
-    assert codes == list(ends), "\n".join(told)
-    return told
+    outputs = [log.read_text() for log in logs]
+    assert codes == list(ends), "\n".join(outputs)
+    return outputs
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,8 @@ def folder(tmp_path_factory):
 def disagreements(tmp_path_factory):
     """Return what each process raised where they were started with different runs."""
     folder = tmp_path_factory.mktemp("disagreements")
-    told = run_both(SCRIPT.with_name("disagreeing.py"), folder)
-    return [dict(line.partition(" ")[::2] for line in t.splitlines()) for t in told]
+    outputs = run_both(SCRIPT.with_name("disagreeing.py"), folder)
+    return [dict(line.partition(" ")[::2] for line in t.splitlines()) for t in outputs]
 
 
 DIFFERENT = {
@@ -86,15 +86,15 @@ DIFFERENT = {
 
 @pytest.mark.parametrize("case", DIFFERENT)
 def test_processes_with_different_runs_all_raise_with_what_differs(disagreements, case):
-    for told in disagreements:
-        assert told[case].startswith("ValueError the processes were started with")
-        assert re.search(DIFFERENT[case], told[case]), told[case]
+    for errors in disagreements:
+        assert errors[case].startswith("ValueError the processes were started with")
+        assert re.search(DIFFERENT[case], errors[case]), errors[case]
 
 
 def test_a_folder_that_the_first_process_cannot_take_is_named_by_all(disagreements):
-    for told in disagreements:
-        assert re.search("Error .*file cannot hold checkpoints", told["folder"])
-        assert "ended" in told  # and they go on together afterwards
+    for errors in disagreements:
+        assert re.search("Error .*file cannot hold checkpoints", errors["folder"])
+        assert "ended" in errors  # and they go on together afterwards
 
 
 @pytest.mark.parametrize("process", [0, 1])

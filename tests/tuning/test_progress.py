@@ -23,7 +23,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Return a terminal to write to, and a function that gives what it was told."""
+    """Return a terminal to write to, and a function that returns what was written."""
     output, slave = pytest.importorskip("pty").openpty()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")

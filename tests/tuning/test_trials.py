@@ -118,8 +118,8 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_optimizer_is_told_what_it_needs(name):
-    def told(params):
+def test_an_optimizer_receives_the_arguments_it_needs(name):
+    def loss_and_gradient(params):
         loss, grad = jax.value_and_grad(mean_error)(params, DATA)
         more = {
             "value": {"value": loss},
@@ -140,7 +140,7 @@ def test_an_optimizer_is_told_what_it_needs(name):
 
         @jax.jit
         def step(params, opt_state):
-            loss, grads, arguments = told(params)
+            loss, grads, arguments = loss_and_gradient(params)
             updates, opt_state = optimizer.update(grads, opt_state, params, **arguments)
             return optax.apply_updates(params, updates), opt_state, loss
 

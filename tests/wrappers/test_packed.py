@@ -180,10 +180,10 @@ def test_a_line_search_evaluates_the_loss_at_the_tree():
     params, updates = {"w": jnp.zeros(3), "b": jnp.zeros(())}, []
     for each in (tx, adaptax.packed(tx)):
         gradient = jax.grad(loss)(params)
-        told = {"value": loss(params), "grad": gradient, "value_fn": loss}
+        extra_args = {"value": loss(params), "grad": gradient, "value_fn": loss}
         with jax.numpy_dtype_promotion("standard"):
             state = each.init(params)
-            updates.append(each.update(gradient, state, params, **told)[0])
+            updates.append(each.update(gradient, state, params, **extra_args)[0])
     chex.assert_trees_all_close(*updates, rtol=1e-6)
 
 

@@ -35,7 +35,7 @@ def minimized(optimizer, steps, start=None):
     return np.asarray(values), np.asarray(path), state
 
 
-def told(optimizer, params, losses, state=None, gradient=None):
+def run_along(optimizer, params, losses, state=None, gradient=None):
     """Update without jit along given losses; give the points and the states."""
     state = optimizer.init(params) if state is None else state
     gradient = jnp.ones_like(params) if gradient is None else gradient
@@ -68,7 +68,7 @@ def test_a_diverging_run_is_rescued(method, rate):
 
 def test_a_step_that_raises_the_loss_is_undone_with_its_inner_state():
     optimizer = adaptax.reject_increase(adaptax.adam(0.1))
-    points, states = told(optimizer, jnp.linspace(1.0, 2.0, 5), [1.0, 0.9, 2.0])
+    points, states = run_along(optimizer, jnp.linspace(1.0, 2.0, 5), [1.0, 0.9, 2.0])
     np.testing.assert_array_equal(points[3], points[1])
     chex.assert_trees_all_equal(states[3].inner_state, states[1].inner_state)
     assert float(states[3].learning_rate) == 0.5
@@ -78,7 +78,7 @@ def test_a_step_that_raises_the_loss_is_undone_with_its_inner_state():
 
 def test_the_next_step_is_the_same_again_but_shorter():
     optimizer = adaptax.reject_increase(adaptax.adam(0.1), decrease=0.25)
-    points, states = told(optimizer, jnp.zeros(3), [1.0, 0.9, 2.0, 0.9, 0.8])
+    points, states = run_along(optimizer, jnp.zeros(3), [1.0, 0.9, 2.0, 0.9, 0.8])
     np.testing.assert_allclose(
         points[4] - points[3], 0.25 * (points[2] - points[1]), rtol=1e-5
     )
@@ -89,7 +89,7 @@ def test_the_next_step_is_the_same_again_but_shorter():
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_loss_that_is_not_finite_is_an_increase(bad):
     optimizer = adaptax.reject_increase(adaptax.momentum(0.1))
-    points, states = told(optimizer, jnp.ones(3), [1.0, bad, 1.0])
+    points, states = run_along(optimizer, jnp.ones(3), [1.0, bad, 1.0])
     np.testing.assert_array_equal(points[2], points[0])
     assert float(states[2].value) == 1.0
     assert float(states[2].learning_rate) == 0.5
@@ -98,7 +98,7 @@ def test_a_loss_that_is_not_finite_is_an_increase(bad):
 
 def test_losses_that_are_never_finite_move_nothing_and_cut_nothing():
     optimizer = adaptax.reject_increase(adaptax.momentum(0.1))
-    points, states = told(optimizer, jnp.ones(3), [np.nan] * 3)
+    points, states = run_along(optimizer, jnp.ones(3), [np.nan] * 3)
     np.testing.assert_array_equal(points[-1], points[0])
     assert float(states[-1].learning_rate) == 1.0
     assert int(states[-1].skipped) == 3
@@ -118,7 +118,7 @@ def test_losses_that_are_never_finite_move_nothing_and_cut_nothing():
 )
 def test_the_tolerance_is_right_for_every_sign(before, after, undone):
     optimizer = adaptax.reject_increase(adaptax.gradient_descent(0.1), tolerance=1.04)
-    _, states = told(optimizer, jnp.ones(2), [before, after])
+    _, states = run_along(optimizer, jnp.ones(2), [before, after])
     assert int(states[-1].rejected) == undone
 
 
@@ -126,7 +126,7 @@ def test_a_loss_that_falls_raises_the_rate_and_one_that_stays_does_not():
     optimizer = adaptax.reject_increase(
         adaptax.gradient_descent(0.1), increase=1.25, max_scale=1.5
     )
-    _, states = told(optimizer, jnp.ones(2), [2.0, 1.0, 1.0, 0.5, 0.25])
+    _, states = run_along(optimizer, jnp.ones(2), [2.0, 1.0, 1.0, 0.5, 0.25])
     scales = [float(state.learning_rate) for state in states[1:]]
     assert scales == [1.0, 1.25, 1.25, 1.5, 1.5]
 
@@ -136,7 +136,7 @@ def test_the_average_holds_the_losses_from_which_steps_were_taken():
         adaptax.gradient_descent(0.1), tolerance=2.0, decay=0.5
     )
     losses = [1.0, 0.5, 1.2, 3.0, 0.6]  # 3.0 is undone, 0.6 measured again before it
-    _, states = told(optimizer, jnp.ones(2), losses)
+    _, states = run_along(optimizer, jnp.ones(2), losses)
     first = (0.5 * 1.0 + 0.5) / 1.5
     third = (0.25 * 1.0 + 0.5 * 0.5 + 1.2) / 1.75
     last = (0.125 * 1.0 + 0.25 * 0.5 + 0.5 * 1.2 + 0.6) / 1.875
@@ -155,7 +155,7 @@ def test_a_decay_bears_the_noise_of_batches_and_still_undoes_what_diverges():
         optimizer = adaptax.reject_increase(
             adaptax.gradient_descent(0.1), tolerance=5.0, decay=decay
         )
-        _, states = told(optimizer, jnp.ones(2), [*noise, 100.0])
+        _, states = run_along(optimizer, jnp.ones(2), [*noise, 100.0])
         rejected[decay] = [int(state.rejected) for state in states[-2:]]
     assert rejected[0.9] == [0, 1]
     assert rejected[0.0][0] > 5
@@ -163,7 +163,7 @@ def test_a_decay_bears_the_noise_of_batches_and_still_undoes_what_diverges():
 
 def test_the_rate_does_not_fall_below_its_bound():
     optimizer = adaptax.reject_increase(adaptax.gradient_descent(0.1), min_scale=0.3)
-    _, states = told(optimizer, jnp.ones(2), [1.0, 9.0, 1.0, 9.0, 1.0, 9.0])
+    _, states = run_along(optimizer, jnp.ones(2), [1.0, 9.0, 1.0, 9.0, 1.0, 9.0])
     assert float(states[-1].learning_rate) == np.float32(0.3)
 
 
@@ -224,7 +224,7 @@ def test_a_step_out_of_the_finite_numbers_is_not_made():
 
 def test_the_rate_that_is_read_counts_the_saved_state_not_twice():
     optimizer = adaptax.reject_increase(adaptax.adam(0.5))
-    points, states = told(optimizer, jnp.ones(2), [1.0, 2.0, 1.0])
+    points, states = run_along(optimizer, jnp.ones(2), [1.0, 2.0, 1.0])
     assert [float(adaptax.learning_rate(state)) for state in states] == [
         0.5,
         0.5,
@@ -236,9 +236,9 @@ def test_the_rate_that_is_read_counts_the_saved_state_not_twice():
 
 def test_a_rate_that_is_set_outlives_the_step_that_is_undone():
     optimizer = adaptax.reject_increase(adaptax.gradient_descent(0.5))
-    _, (*_, state) = told(optimizer, jnp.ones(2), [1.0])
+    _, (*_, state) = run_along(optimizer, jnp.ones(2), [1.0])
     state = adaptax.set_learning_rate(state, 0.1)
-    _, (*_, state) = told(optimizer, jnp.ones(2), [2.0], state)
+    _, (*_, state) = run_along(optimizer, jnp.ones(2), [2.0], state)
     assert int(state.rejected) == 1
     assert float(adaptax.learning_rate(state)) == pytest.approx(0.05)
 
@@ -361,7 +361,7 @@ def test_a_bad_argument_is_refused_by_name(arguments, error):
 def test_a_restart_takes_the_momentum_out_and_keeps_the_schedule():
     schedule = adaptax.linear(0.1, total_steps=100)
     optimizer = adaptax.reject_increase(adaptax.momentum(schedule), restart=True)
-    points, states = told(optimizer, jnp.ones(3), [1.0, 0.9, 2.0, 0.9])
+    points, states = run_along(optimizer, jnp.ones(3), [1.0, 0.9, 2.0, 0.9])
     np.testing.assert_array_equal(points[3], points[1])
     momentum_state, descent = states[3].inner_state
     assert not momentum_state.velocity.any()

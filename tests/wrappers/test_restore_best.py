@@ -18,7 +18,7 @@ def best_of(inner=None, restart=True, **arguments):
     return adaptax.restore_best(inner, plateau, restart=restart)
 
 
-def told(optimizer, losses, params=None, state=None):
+def run_along(optimizer, losses, params=None, state=None):
     """Update along given losses; give the points and the states, the first included."""
     params = jnp.linspace(1.0, 2.0, 3) if params is None else params
     state = optimizer.init(params) if state is None else state
@@ -32,7 +32,7 @@ def told(optimizer, losses, params=None, state=None):
 
 
 def test_a_cut_leads_back_to_the_best_parameters_and_a_smaller_rate():
-    points, states = told(best_of(), [3.0, 2.0, 1.0, 4.0, 5.0])
+    points, states = run_along(best_of(), [3.0, 2.0, 1.0, 4.0, 5.0])
     np.testing.assert_allclose(points[-1], points[2], rtol=1e-6)
     np.testing.assert_array_equal(states[-1].saved_params, points[2])
     assert float(states[-1].best) == 1.0
@@ -42,7 +42,7 @@ def test_a_cut_leads_back_to_the_best_parameters_and_a_smaller_rate():
 
 def test_after_it_the_steps_go_on_with_the_smaller_rate():
     optimizer = best_of(adaptax.gradient_descent(0.1))
-    points, _ = told(optimizer, [3.0, 1.0, 4.0, 5.0, 1.0, 0.5])
+    points, _ = run_along(optimizer, [3.0, 1.0, 4.0, 5.0, 1.0, 0.5])
     np.testing.assert_allclose(points[5] - points[4], -0.05, rtol=1e-5)
     np.testing.assert_allclose(points[6] - points[5], -0.05, rtol=1e-5)
 
@@ -53,12 +53,14 @@ def test_until_then_it_is_the_controller_behind_the_optimizer():
     wrapped = adaptax.restore_best(
         adaptax.adam(0.1), adaptax.reduce_on_plateau(patience=3)
     )
-    chex.assert_trees_all_close(told(wrapped, losses)[0], told(chain, losses)[0])
+    chex.assert_trees_all_close(
+        run_along(wrapped, losses)[0], run_along(chain, losses)[0]
+    )
 
 
 def test_the_inner_state_starts_afresh_but_its_schedule_goes_on():
     schedule = adaptax.linear(0.1, total_steps=100)
-    points, states = told(best_of(adaptax.adam(schedule)), [3.0, 1.0, 4.0, 5.0])
+    points, states = run_along(best_of(adaptax.adam(schedule)), [3.0, 1.0, 4.0, 5.0])
     adam_state, descent = states[-1].inner_state
     fresh, _ = states[0].inner_state
     chex.assert_trees_all_equal(adam_state, fresh)
@@ -67,22 +69,22 @@ def test_the_inner_state_starts_afresh_but_its_schedule_goes_on():
 
 
 def test_it_stays_as_it_was_on_request():
-    _, states = told(best_of(restart=False), [3.0, 1.0, 4.0, 5.0])
+    _, states = run_along(best_of(restart=False), [3.0, 1.0, 4.0, 5.0])
     chex.assert_trees_all_equal(states[4].inner_state, states[3].inner_state)
     assert states[4].inner_state[0].velocity.all()
 
 
 def test_a_rate_that_is_set_outlives_the_restart():
     optimizer = best_of(optax.inject_hyperparams(adaptax.momentum)(learning_rate=0.1))
-    _, (*_, state) = told(optimizer, [3.0, 1.0, 4.0])
+    _, (*_, state) = run_along(optimizer, [3.0, 1.0, 4.0])
     state = adaptax.set_learning_rate(state, 0.4)
-    _, (*_, state) = told(optimizer, [5.0], state=state)
+    _, (*_, state) = run_along(optimizer, [5.0], state=state)
     assert int(state.restores) == 1
     assert float(adaptax.learning_rate(state)) == pytest.approx(0.2)
 
 
 def test_the_rate_that_is_read_is_the_one_applied():
-    points, states = told(
+    points, states = run_along(
         best_of(adaptax.gradient_descent(0.5)), [3.0, 1.0, 4.0, 5.0, 1.0]
     )
     applied = points[4] - points[5]
@@ -92,27 +94,27 @@ def test_the_rate_that_is_read_is_the_one_applied():
 
 def test_without_patience_it_still_steps_between_two_cuts():
     optimizer = best_of(adaptax.gradient_descent(0.1), patience=0)
-    points, states = told(optimizer, [1.0, 2.0, 1.0, 2.0, 1.0])
+    points, states = run_along(optimizer, [1.0, 2.0, 1.0, 2.0, 1.0])
     assert int(states[-1].restores) == 2
     np.testing.assert_allclose(points[5] - points[4], -0.025, rtol=1e-5)
 
 
 def test_where_the_scale_is_at_its_smallest_it_goes_on_from_where_it_is():
     optimizer = best_of(adaptax.gradient_descent(0.1), patience=0, min_scale=1.0)
-    points, states = told(optimizer, [1.0, 2.0, 2.0, 2.0])
+    points, states = run_along(optimizer, [1.0, 2.0, 2.0, 2.0])
     assert int(states[-1].restores) == 0
     np.testing.assert_allclose(points[4] - points[0], -0.4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_loss_that_is_not_finite_is_never_the_best(bad):
-    points, states = told(best_of(), [3.0, 1.0, bad, 2.0, 2.0])
+    points, states = run_along(best_of(), [3.0, 1.0, bad, 2.0, 2.0])
     np.testing.assert_allclose(points[-1], points[1], rtol=1e-6)
     assert float(states[-1].best) == 1.0
 
 
 def test_the_largest_metric_is_the_best_on_request():
-    points, _ = told(best_of(mode="max"), [1.0, 3.0, 2.0, 2.0])
+    points, _ = run_along(best_of(mode="max"), [1.0, 3.0, 2.0, 2.0])
     np.testing.assert_allclose(points[-1], points[1], rtol=1e-6)
 
 
@@ -137,8 +139,8 @@ def test_a_metric_that_is_observed_decides():
 def test_from_very_far_it_goes_back_in_several_calls_without_another_cut():
     optimizer = best_of(adaptax.gradient_descent(1.0), patience=0)
     start = jnp.asarray([1.0, -0.3])
-    _, (*_, state) = told(optimizer, [1.0], start)
-    points, states = told(optimizer, [1e9] * 4, start - 1e9, state)
+    _, (*_, state) = run_along(optimizer, [1.0], start)
+    points, states = run_along(optimizer, [1e9] * 4, start - 1e9, state)
     np.testing.assert_allclose(points[-2], start, rtol=1e-5)
     assert int(states[-1].restores) == 1
 
@@ -201,10 +203,10 @@ def test_members_under_vmap_are_so_many_separate_runs():
 
 def test_a_state_saved_in_the_middle_makes_bitwise_the_same_decisions():
     optimizer, losses = best_of(), [3.0, 1.0, 4.0, 5.0, 2.0, 3.0, 4.0]
-    points, states = told(optimizer, losses)
+    points, states = run_along(optimizer, losses)
     for middle in (3, 4, 5):
         restored = jax.tree.map(lambda x: jnp.asarray(np.array(x)), states[middle])
-        after = told(optimizer, losses[middle:], points[middle], restored)
+        after = run_along(optimizer, losses[middle:], points[middle], restored)
         chex.assert_trees_all_equal(after[0][-1], points[-1])
         chex.assert_trees_all_equal(after[1][-1], states[-1])
 

@@ -33,8 +33,8 @@ def run(optimizer, losses, sizes=None, state=None):
 
     @jax.jit
     def scan(state, losses, sizes):
-        def step(state, told):
-            loss, size = told
+        def step(state, inputs):
+            loss, size = inputs
             updates, state = optimizer.update(gradient(size), state, PARAMS, value=loss)
             return state, updates["w"][0]
 
