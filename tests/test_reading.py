@@ -294,7 +294,9 @@ def test_a_factor_of_a_rate_that_optax_does_not_keep_is_no_rate(make):
         adaptax.set_learning_rate(state, 0.5)
 
 
-CONTROLLERS = [entry for entry in ENTRIES if entry.family == "controller"]
+CONTROLLERS = [
+    entry for entry in ENTRIES if isinstance(entry.make(), adaptax.Controller)
+]
 
 
 @pytest.mark.parametrize("entry", CONTROLLERS, ids=lambda entry: entry.name)

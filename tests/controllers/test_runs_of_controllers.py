@@ -15,7 +15,9 @@ from adaptax import catalog
 
 CURVATURE = np.linspace(0.1, 1.0, 4, dtype=np.float32)
 ENTRIES = {
-    entry.name: entry for entry in catalog.ENTRIES if entry.family == "controller"
+    entry.name: entry
+    for entry in catalog.ENTRIES
+    if isinstance(entry.make(), adaptax.Controller)
 }
 every_controller = pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 

@@ -73,11 +73,11 @@ def test_a_scalar_is_named_by_the_method_that_was_called_or_a_part_of_it(entry):
 METHODS = {entry.name for entry in ENTRIES}
 
 
-def test_controllers_and_wrappers_have_their_own_names():
+def test_controllers_estimates_and_wrappers_have_their_own_names():
     states = {
         entry.name: jax.eval_shape(entry.make().init, PARAMS)
         for entry in ENTRIES
-        if entry.family in ("controller", "wrapper")
+        if entry.family in ("controller", "estimate", "wrapper")
     }
     for name, state in states.items():
         if not jax.tree.leaves(state):

@@ -105,8 +105,7 @@ RATES = {
 MULTIPLIERS = {
     entry.name: entry.make
     for entry in ENTRIES
-    if entry.family == "controller"
-    and entry.name not in ("polyak", "line_search", "phases", "hypergradient")
+    if entry.family == "controller" and entry.name not in ("phases", "hypergradient")
 } | {
     "hypergradient": adaptax.hypergradient,
     "additive": lambda: adaptax.hypergradient(1e-6, rule="additive"),

@@ -226,19 +226,6 @@ def phases(
         yield factor * float(adaptax.learning_rate(state))
 
 
-def polyak(metrics, gradients, *, max_rate, c, lower_bound, eps, growth, soft=False):
-    """Divide what the loss may still fall by the squared gradient."""
-    cap = max_rate
-    for metric, gradient in zip(metrics, gradients, strict=True):
-        rate = max(metric - lower_bound, 0) / (c * (gradient @ gradient) + eps)
-        if max_rate is not None:
-            limit = cap * growth if growth else max_rate
-            rate = rate * limit / (rate + limit) if soft else min(rate, limit)
-        if rate > 0:
-            cap = rate
-        yield rate
-
-
 def hypergradient(
     metrics, gradients, *, beta, initial, min_scale, max_scale, rule="multiplicative"
 ):
@@ -367,45 +354,10 @@ def stationarity(
         yield scale
 
 
-def line_search(
-    metrics,
-    gradients,
-    *,
-    initial,
-    c,
-    decrease,
-    increase,
-    max_rate,
-    max_trials,
-    tolerance,
-    test="armijo",
-    first=None,
-):
-    """Try rates on a loss of curvature 1; where one is too small, double it."""
-    del first
-    accepted = initial
-    for metric, gradient in zip(metrics, gradients, strict=True):
-        slope = gradient @ gradient
-        rate, trials = min(accepted * increase, max_rate), 1
-        while True:
-            loss = metric - rate * slope + rate**2 * slope / 2
-            good = loss <= metric - c * rate * slope + tolerance * abs(metric)
-            short = loss < metric - (1 - c) * rate * slope and rate < max_rate
-            short = good and short and test == "goldstein"
-            if (good and not short) or trials == max_trials:
-                break
-            rate = min(2 * rate, max_rate) if short else rate * decrease
-            trials += 1
-        accepted = rate
-        yield rate if good else 0.0
-
-
 REFERENCES = {
-    "polyak": polyak,
     "hypergradient": hypergradient,
     "gradient_variance": gradient_variance,
     "stationarity": stationarity,
-    "line_search": line_search,
     "bold_driver": bold_driver,
     "early_stop": early_stop,
     "greedy": greedy,

@@ -86,6 +86,53 @@ def dowg(w, gradients, values, *, reps_rel):
         yield w
 
 
+def polyak(w, gradients, values, *, max_rate, c, lower_bound, eps, growth, soft=False):
+    """Divide what the loss may still fall by the squared gradient."""
+    cap = max_rate
+    for g, value in zip(gradients, values, strict=True):
+        rate = max(value - lower_bound, 0) / (c * (g @ g) + eps)
+        if max_rate is not None:
+            limit = cap * growth if growth else max_rate
+            rate = rate * limit / (rate + limit) if soft else min(rate, limit)
+        if rate > 0:
+            cap = rate
+        w = w - rate * g
+        yield w
+
+
+def line_search(
+    w,
+    gradients,
+    values,
+    *,
+    initial,
+    c,
+    decrease,
+    increase,
+    max_rate,
+    max_trials,
+    tolerance,
+    test="armijo",
+):
+    """Try rates on a loss of curvature 1; where one is too small, double it."""
+    accepted = initial
+    for g, value in zip(gradients, values, strict=True):
+        slope = g @ g
+        rate, trials = min(accepted * increase, max_rate), 1
+        while True:
+            loss = value - rate * slope + rate**2 * slope / 2
+            good = loss <= value - c * rate * slope + tolerance * abs(value)
+            short = loss < value - (1 - c) * rate * slope and rate < max_rate
+            short = good and short and test == "goldstein"
+            if (good and not short) or trials == max_trials:
+                break
+            rate = min(2 * rate, max_rate) if short else rate * decrease
+            trials += 1
+        accepted = rate
+        w = w - (rate if good else 0.0) * g
+        yield w
+
+
 def schedule_free_sgd(
     w, gradients, values, *, learning_rate, weight_decay, **averaging
 ):
@@ -135,6 +182,8 @@ REFERENCES = {
     "dog": dog,
     "dowg": dowg,
     "l_dog": l_dog,
+    "line_search": line_search,
+    "polyak": polyak,
 }
 
 OPTIMIZERS = {
