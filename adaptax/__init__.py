@@ -77,7 +77,10 @@ from adaptax.optimizers import scale_by_muon as scale_by_muon
 from adaptax.optimizers import scale_by_nadam as scale_by_nadam
 from adaptax.optimizers import scale_by_radam as scale_by_radam
 from adaptax.optimizers import scale_by_rmsprop as scale_by_rmsprop
+from adaptax.optimizers import schedule_free_adamw as schedule_free_adamw
 from adaptax.optimizers import schedule_free_polyak as schedule_free_polyak
+from adaptax.optimizers import schedule_free_radam as schedule_free_radam
+from adaptax.optimizers import schedule_free_sgd as schedule_free_sgd
 from adaptax.reading import learning_rate as learning_rate
 from adaptax.reading import set_learning_rate as set_learning_rate
 from adaptax.reading import telemetry as telemetry
@@ -131,9 +134,6 @@ from adaptax.wrappers import quantized as quantized
 from adaptax.wrappers import reject_increase as reject_increase
 from adaptax.wrappers import restore_best as restore_best
 from adaptax.wrappers import schedule_free as schedule_free
-from adaptax.wrappers import schedule_free_adamw as schedule_free_adamw
-from adaptax.wrappers import schedule_free_radam as schedule_free_radam
-from adaptax.wrappers import schedule_free_sgd as schedule_free_sgd
 from adaptax.wrappers import spike_guard as spike_guard
 from adaptax.wrappers import trac as trac
 from adaptax.wrappers import unpack as unpack

@@ -712,7 +712,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "schedule_free_sgd",
         "optimizer",
-        wrappers.schedule_free_sgd,
+        optimizers.schedule_free_sgd,
         {
             "learning_rate": 0.5,
             "b1": 0.8,
@@ -743,7 +743,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "schedule_free_adamw",
         "optimizer",
-        wrappers.schedule_free_adamw,
+        optimizers.schedule_free_adamw,
         {
             "learning_rate": 0.1,
             "b1": 0.8,
@@ -798,7 +798,7 @@ _LEARNING_RATE_FREE = (
     Entry(
         "schedule_free_radam",
         "optimizer",
-        wrappers.schedule_free_radam,
+        optimizers.schedule_free_radam,
         {
             "learning_rate": 0.2,
             "b1": 0.8,

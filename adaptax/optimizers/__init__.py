@@ -51,6 +51,13 @@ from adaptax.optimizers.radam import scale_by_radam as scale_by_radam
 from adaptax.optimizers.rmsprop import RmspropState as RmspropState
 from adaptax.optimizers.rmsprop import rmsprop as rmsprop
 from adaptax.optimizers.rmsprop import scale_by_rmsprop as scale_by_rmsprop
+from adaptax.optimizers.schedule_free_adamw import (
+    schedule_free_adamw as schedule_free_adamw,
+)
 from adaptax.optimizers.schedule_free_polyak import (
     schedule_free_polyak as schedule_free_polyak,
 )
+from adaptax.optimizers.schedule_free_radam import (
+    schedule_free_radam as schedule_free_radam,
+)
+from adaptax.optimizers.schedule_free_sgd import schedule_free_sgd as schedule_free_sgd

@@ -1,5 +1,6 @@
 """Wrappers: functions of a whole optimizer that give one."""
 
+from adaptax._core.schedule_free import ScheduleFreeState as ScheduleFreeState
 from adaptax.wrappers.accumulate import AccumulateState as AccumulateState
 from adaptax.wrappers.accumulate import accumulate as accumulate
 from adaptax.wrappers.iterate_average import IterateAverageState as IterateAverageState
@@ -23,11 +24,7 @@ from adaptax.wrappers.reject_increase import RejectIncreaseState as RejectIncrea
 from adaptax.wrappers.reject_increase import reject_increase as reject_increase
 from adaptax.wrappers.restore_best import RestoreBestState as RestoreBestState
 from adaptax.wrappers.restore_best import restore_best as restore_best
-from adaptax.wrappers.schedule_free import ScheduleFreeState as ScheduleFreeState
 from adaptax.wrappers.schedule_free import schedule_free as schedule_free
-from adaptax.wrappers.schedule_free import schedule_free_adamw as schedule_free_adamw
-from adaptax.wrappers.schedule_free import schedule_free_radam as schedule_free_radam
-from adaptax.wrappers.schedule_free import schedule_free_sgd as schedule_free_sgd
 from adaptax.wrappers.spike_guard import SpikeGuardState as SpikeGuardState
 from adaptax.wrappers.spike_guard import spike_guard as spike_guard
 from adaptax.wrappers.trac import TracTuner as TracTuner

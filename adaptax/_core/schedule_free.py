@@ -1,0 +1,129 @@
+"""Schedule-free averaging: what the wrapper and the optimizers of that name share.
+
+    y_t = (1 − β) z_t + β x_t                 where the gradient is taken
+    z_{t+1} = z_t + γ_t u_t                   u: the inner optimizer's update at y_t
+    x_{t+1} = x_t + c_t (z_{t+1} − x_t)       where the model is evaluated
+
+`adaptax.wrappers.schedule_free` has the source, and says what is kept.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax._core import checks, counters, snapshots
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import accumulators, by_coordinate, divide
+from adaptax._core.eval_params import averaged
+from adaptax._core.guards import guarded
+from adaptax._core.rates import Seat, negate
+from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
+
+
+class ScheduleFreeState(NamedTuple):
+    """The state of `schedule_free`.
+
+    `step` counts the updates, from 0; `max_rate` is the largest γ so far, and
+    `weight_sum` is Σw / w_t at the last step. `fast` is z and `average` is x, shaped
+    like the parameters, float32 for half precision.
+    """
+
+    step: jax.Array
+    max_rate: jax.Array
+    weight_sum: jax.Array
+    fast: optax.Params
+    average: optax.Params
+    rate_state: Any
+    inner_state: optax.OptState
+
+    def evaluated(self, params: optax.Params) -> Any:
+        """Return x, for `eval_params`."""
+        return averaged(self.average, params, self.step)
+
+
+def schedule_free_at(
+    inner: optax.GradientTransformation,
+    rate: Seat,
+    b1: Scalar,
+    weight_power: Scalar,
+    step_power: Scalar,
+    *,
+    accumulator_dtype: Any,
+) -> optax.GradientTransformationExtraArgs:
+    """Make `adaptax.schedule_free` of the seat of its rate; see there."""
+    checks.number("b1", b1, at_least=0, at_most=1)
+    checks.number("weight_power", weight_power, at_least=0)
+    checks.number("step_power", step_power, at_least=0)
+    inner = optax.with_extra_args_support(inner)
+
+    def rule(u, fast, average, y, rate, c, b1):
+        fast = fast + rate * u
+        average = average + c * (fast - average)
+        return average + (1 - b1) * (fast - average) - y, fast, average
+
+    def init(params):
+        return ScheduleFreeState(
+            step=counters.zero(),
+            max_rate=jnp.zeros((), jnp.float32),
+            weight_sum=jnp.zeros((), jnp.float32),
+            fast=accumulators(params, dtype=accumulator_dtype),
+            average=accumulators(params, dtype=accumulator_dtype),
+            rate_state=rate.init(),
+            inner_state=inner.init(params),
+        )
+
+    def update(updates, state, params=None, **extra_args):
+        params = checks.given_params(params, "schedule_free")
+        stepped, inner_state = inner.update(
+            updates, state.inner_state, params, **extra_args
+        )
+        gamma, rate_state = rate.read(state.rate_state, **extra_args)
+        step, max_rate = (
+            counters.increment(state.step),
+            jnp.maximum(gamma, state.max_rate),
+        )
+        weight_sum = 1 + _shrunken(state, step, max_rate)
+        first = state.step == 0
+        updates, fast, average = by_coordinate(
+            rule,
+            stepped,
+            snapshots.take(first, params, state.fast),
+            snapshots.take(first, params, state.average),
+            reads=(params,),
+            rate=gamma,
+            c=1 / weight_sum,
+            b1=b1,
+        )
+        return updates, ScheduleFreeState(
+            step=step,
+            max_rate=max_rate,
+            weight_sum=weight_sum.astype(jnp.float32),
+            fast=fast,
+            average=average,
+            rate_state=rate_state,
+            inner_state=inner_state,
+        )
+
+    def _shrunken(state, step, max_rate):
+        """Return the sum so far as a multiple of the new weight, at any scale."""
+        real = jnp.result_type(float)
+        step, before, rate, old_rate, total = (
+            x.astype(real)
+            for x in (step, state.step, max_rate, state.max_rate, state.weight_sum)
+        )
+        r, p = (jnp.asarray(power).astype(real) for power in (step_power, weight_power))
+        ratio = jnp.where(rate > 0, divide(old_rate, rate), 1)
+        return total * ratio**p * (before / step) ** r
+
+    return guarded(optax.GradientTransformationExtraArgs(init, update))
+
+
+def downhill(
+    direction: optax.GradientTransformation, weight_decay: WeightDecay, mask: Mask
+) -> optax.GradientTransformationExtraArgs:
+    """Turn a direction around, with the weights decaying."""
+    return optax.chain(
+        with_weight_decay(direction, weight_decay, mask), optax.stateless(negate)
+    )

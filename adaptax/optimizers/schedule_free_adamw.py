@@ -1,0 +1,102 @@
+"""Schedule-free AdamW: averaging in the place of a schedule, and of Adam's momentum.
+
+    v ← β₂ v + (1 − β₂) g²
+    z ← z − γ (g / (√v̂ + ε) + λ y),    x ← x + c (z − x),    y ← (1 − β) z + β x
+
+The gradient g is taken at y, the parameters that are trained; `eval_params` gives x,
+where the model is evaluated. `schedule_free` has the weights c of that average.
+
+Source: Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024), "The Road Less
+Scheduled", NeurIPS (arXiv 2405.15682), Alg. 1. `optax.contrib.schedule_free_adamw`
+keeps z alone and solves for x.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from adaptax._core import checks, counters
+from adaptax._core.checks import Scalar
+from adaptax._core.coordinates import (
+    average_weight,
+    by_coordinate,
+    divide,
+    magnitudes,
+    root,
+)
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import abs_sq
+from adaptax._core.rates import LearningRate, seat
+from adaptax._core.schedule_free import downhill, schedule_free_at
+from adaptax._core.weight_decay import Mask, WeightDecay
+from adaptax._core.words import translating
+
+
+class _MeanSquareState(NamedTuple):
+    """`mean_sq` is v̂, in the accumulator's dtype; `step` counts the updates."""
+
+    step: jax.Array
+    mean_sq: optax.Updates
+
+
+@translating
+def schedule_free_adamw(
+    learning_rate: LearningRate,
+    *,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    weight_decay: WeightDecay = 0.0,
+    weight_power: Scalar = 2.0,
+    step_power: Scalar = 0.0,
+    mask: Mask = None,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """AdamW, schedule-free; see `schedule_free`.
+
+    Args:
+        learning_rate: γ, anything that `adaptax.descend` takes. The authors take
+            0.0025 for AdamW.
+        b1: β in [0, 1], how near the average the gradients are taken.
+        b2: β₂, the averaging factor of the squared gradient, 0 <= β₂ < 1.
+        eps: ε >= 0, added outside the root. Where the whole divisor is 0, so is the
+            update.
+        weight_decay: λ >= 0, or a function of the step: u = −(g / (√v̂ + ε) + λ y).
+        weight_power: p >= 0. The larger, the less the steps of a warm-up count.
+        step_power: r >= 0. The larger, the more the last steps count.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
+        accumulator_dtype: Of z, x and v̂; by default the parameters' own, float32 for
+            half precision.
+    """
+    return schedule_free_at(
+        downhill(_scale_by_mean_square(b2, eps, accumulator_dtype), weight_decay, mask),
+        seat(learning_rate, needs_unit=True),
+        b1,
+        weight_power,
+        step_power,
+        accumulator_dtype=accumulator_dtype,
+    )
+
+
+def _scale_by_mean_square(b2, eps, accumulator_dtype):
+    """Adam's direction without its momentum."""
+    checks.averaging_factor("b2", b2)
+    checks.number("eps", eps, at_least=0)
+
+    def rule(g, mean_sq, w2, eps):
+        mean_sq = mean_sq + w2 * (abs_sq(g) - mean_sq)
+        return divide(g, root(mean_sq) + eps), mean_sq
+
+    def init(params):
+        mean_sq = magnitudes(params, dtype=accumulator_dtype)
+        return _MeanSquareState(counters.zero(), mean_sq)
+
+    def update(updates, state, params=None):
+        del params
+        step = counters.increment(state.step)
+        w2 = average_weight(b2, step)
+        updates, mean_sq = by_coordinate(rule, updates, state.mean_sq, w2=w2, eps=eps)
+        return updates, _MeanSquareState(step, mean_sq)
+
+    return guarded(optax.GradientTransformation(init, update))

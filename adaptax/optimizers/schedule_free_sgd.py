@@ -1,0 +1,55 @@
+"""Schedule-free gradient descent: averaging in the place of a schedule.
+
+    z ← z − γ (g + λ y),    x ← x + c (z − x),    y ← (1 − β) z + β x
+
+The gradient g is taken at y, the parameters that are trained; `eval_params` gives x,
+where the model is evaluated. `schedule_free` has the weights c of that average.
+
+Source: Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024), "The Road Less
+Scheduled", NeurIPS (arXiv 2405.15682), Alg. 1. `optax.contrib.schedule_free_sgd`
+keeps z alone and solves for x.
+"""
+
+from typing import Any
+
+import optax
+
+from adaptax._core.checks import Scalar
+from adaptax._core.rates import LearningRate, seat
+from adaptax._core.schedule_free import downhill, schedule_free_at
+from adaptax._core.weight_decay import Mask, WeightDecay
+from adaptax._core.words import translating
+
+
+@translating
+def schedule_free_sgd(
+    learning_rate: LearningRate,
+    *,
+    b1: Scalar = 0.9,
+    weight_decay: WeightDecay = 0.0,
+    weight_power: Scalar = 2.0,
+    step_power: Scalar = 0.0,
+    mask: Mask = None,
+    accumulator_dtype: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Gradient descent, schedule-free; see `schedule_free`.
+
+    Args:
+        learning_rate: γ, anything that `adaptax.descend` takes, in the parameters'
+            unit; larger than with a schedule.
+        b1: β in [0, 1], how near the average the gradients are taken.
+        weight_decay: λ >= 0, or a function of the step: u = −(g + λ y).
+        weight_power: p >= 0. The larger, the less the steps of a warm-up count.
+        step_power: r >= 0. The larger, the more the last steps count.
+        mask: Which leaves decay: booleans like the parameters, or a function of them.
+        accumulator_dtype: Of z and x; by default the parameters' own, float32 for half
+            precision.
+    """
+    return schedule_free_at(
+        downhill(optax.identity(), weight_decay, mask),
+        seat(learning_rate, needs_unit=True),
+        b1,
+        weight_power,
+        step_power,
+        accumulator_dtype=accumulator_dtype,
+    )
