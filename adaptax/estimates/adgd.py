@@ -1,11 +1,9 @@
 """AdGD: gradient descent without descent, its rate from the local curvature.
 
     L_t = ‖g_t − g_{t−1}‖ / ‖w_t − w_{t−1}‖
-    AdGD:     λ_t = min{√(1 + θ_{t−1}) λ_{t−1}, 1 / (2 L_t)},          θ_0 = 10⁹
+    λ_t = min{√(1 + θ_{t−1}) λ_{t−1}, 1 / (2 L_t)},   θ_0 = 10⁹
     tight:    λ_t = min{√(1 + θ_{t−1}) λ_{t−1},
                         ‖w_t − w_{t−1}‖ / √[3 ‖g_t‖² − 4 ⟨g_t, g_{t−1}⟩]₊}
-    AdGD-2:   λ_t = min{√(2/3 + θ_{t−1}) λ_{t−1},
-                        λ_{t−1} / √[2 λ_{t−1}² L_t² − 1]₊},            θ_0 = 1/3
     θ_t = λ_t / λ_{t−1}
 
 Two rules: do not raise the rate too fast, and do not overstep the curvature. They are
@@ -13,10 +11,10 @@ proven for full gradients: stochastic ones of two batches differ by their noise,
 passes for curvature and makes the steps small.
 
 Source: Malitsky & Mishchenko (2020), "Adaptive Gradient Descent without Descent", ICML
-(arXiv 1910.09529), Alg. 1; AdGD-2: Malitsky & Mishchenko (2024), "Adaptive Proximal
-Gradient Method for Convex Optimization", NeurIPS (arXiv 2308.02261).
+(arXiv 1910.09529), Alg. 1. Optax has no such method; `adgd2` takes longer steps.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -25,7 +23,7 @@ import optax
 
 from adaptax._core import checks, counters, snapshots
 from adaptax._core.checks import Scalar
-from adaptax._core.coordinates import accumulators, divide, remember, root
+from adaptax._core.coordinates import accumulators, remember, root
 from adaptax._core.inference import finite, infer
 from adaptax._core.leaves import global_norm, inner_product
 from adaptax._core.scalars import real
@@ -51,12 +49,6 @@ class AdgdState(NamedTuple):
     def has_unit(self) -> bool:
         """Return True: a rate by itself; see `adaptax._core.seats`."""
         return True
-
-
-class Adgd2State(AdgdState):
-    """The state of `adgd2`: the fields of `AdgdState`."""
-
-    __slots__ = ()
 
 
 @translating
@@ -90,39 +82,22 @@ def adgd(
 
     def bound(state, updates, moved, changed):
         if not tight:
-            return _divide(moved, 2 * changed)
+            return ratio(moved, 2 * changed)
         square = 3 * global_norm(updates) ** 2
         square -= 4 * inner_product(updates, state.gradients)
-        return _divide(moved, root(square))
+        return ratio(moved, root(square))
 
-    return _follow_curvature("adgd", AdgdState, initial, 1e9, 1.0, bound)
-
-
-@translating
-def adgd2(initial: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
-    """Take longer steps than `adgd`, and raise the rate from its first value.
-
-    The updates that reach it are taken for the gradient, so put it right behind
-    `scale_by_gradient_descent`. Where the parameters did not move, the rate stays.
-
-    Args:
-        initial: λ_0 > 0, the rate of the first step; from it the rate grows by at most
-            about 1.5 a step, so that one that is far too small costs a few dozen.
-
-    Raises:
-        ValueError: At `update`, if `params` is missing.
-    """
-
-    def bound(state, updates, moved, changed):
-        del updates
-        before = state.learning_rate
-        product = before * divide(changed, moved)
-        return _divide(before, root(2 * product**2 - 1))
-
-    return _follow_curvature("adgd2", Adgd2State, initial, 1 / 3, 2 / 3, bound)
+    return follow_curvature("adgd", AdgdState, initial, 1e9, 1.0, bound)
 
 
-def _follow_curvature(who, kind, initial, first_growth, slack, bound):
+def follow_curvature(
+    who: str,
+    kind: type[AdgdState],
+    initial: Scalar,
+    first_growth: float,
+    slack: float,
+    bound: Callable[..., jax.Array],
+) -> optax.GradientTransformationExtraArgs:
     """Make an estimate: `bound(state, updates, ‖Δw‖, ‖Δg‖)` is the second rule."""
     checks.number("initial", initial, above=0)
 
@@ -158,7 +133,7 @@ def _follow_curvature(who, kind, initial, first_growth, slack, bound):
     return infer(who, init, advance)
 
 
-def _divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+def ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
     """Divide, giving infinity where the denominator is 0."""
     zero = denominator == 0
     return jnp.where(zero, jnp.inf, numerator / jnp.where(zero, 1, denominator))

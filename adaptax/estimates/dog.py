@@ -5,10 +5,10 @@
     η_t = r̄_t / √(G_t + ε)
 
 The rate grows with the distance covered and shrinks with the updates summed up, which
-near a minimum makes it right to within a logarithm. L-DoG does the same in each leaf on
-its own. The updates u that reach it are what moves the parameters: the gradient behind
-gradient descent, a direction behind any other. Evaluate with the averaged parameters
-(`iterate_average`); the step size is not meant to decay.
+near a minimum makes it right to within a logarithm. The updates u that reach it are
+what moves the parameters: the gradient behind gradient descent, a direction behind any
+other. Evaluate with the averaged parameters (`iterate_average`); the step size is not
+meant to decay. `l_dog` does the same in each leaf on its own.
 
 Source: Ivgi, Hinder & Carmon (2023), "DoG is SGD's Best Friend: A Parameter-Free
 Dynamic Step Size Schedule", ICML (arXiv 2302.12022). `optax.contrib.dog` keeps its sums
@@ -25,8 +25,7 @@ from adaptax._core import checks, counters, snapshots
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide, root
 from adaptax._core.inference import finite, infer
-from adaptax._core.leaves import global_norm, is_placeholder, is_trained
-from adaptax._core.rates import scale_updates
+from adaptax._core.leaves import global_norm
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
 
@@ -42,26 +41,6 @@ class DogState(NamedTuple):
     learning_rate: jax.Array
     distance: jax.Array
     sum_sq: jax.Array
-    step: jax.Array
-    skipped: jax.Array
-    start: optax.Params
-
-    def has_unit(self) -> bool:
-        """Return True: a rate by itself; see `adaptax._core.seats`."""
-        return True
-
-
-class LDogState(NamedTuple):
-    """The state of `l_dog`.
-
-    `learning_rate` is ‖η u‖ / ‖u‖ over all leaves, the one rate that makes steps of the
-    same length; `distance` and `sum_sq` have a scalar for each leaf; the rest is that
-    of `DogState`.
-    """
-
-    learning_rate: jax.Array
-    distance: optax.Params
-    sum_sq: optax.Params
     step: jax.Array
     skipped: jax.Array
     start: optax.Params
@@ -93,7 +72,7 @@ def dog(
     >>> float(update)
     -0.2
     """
-    _check(reps_rel, eps)
+    check(reps_rel, eps)
 
     def init(params):
         return DogState(
@@ -115,86 +94,6 @@ def dog(
     return infer("dog", init, advance)
 
 
-@translating
-def l_dog(
-    *, reps_rel: Scalar = 1e-6, eps: Scalar = 1e-8
-) -> optax.GradientTransformationExtraArgs:
-    """Return each leaf a rate of its own by DoG.
-
-    Args:
-        reps_rel: r_ε > 0, by which the first distance in each leaf is guessed.
-        eps: ε >= 0. With 0, a leaf's rate is 0 until it has a gradient.
-
-    Raises:
-        ValueError: At `update`, if `params` is missing.
-    """
-    _check(reps_rel, eps)
-
-    def init(params):
-        def zeros():
-            return jax.tree.map(
-                lambda leaf: real(0.0) if is_trained(leaf) else optax.MaskedNode(),
-                params,
-            )
-
-        return LDogState(
-            learning_rate=real(0.0),
-            distance=zeros(),
-            sum_sq=zeros(),
-            step=counters.zero(),
-            skipped=counters.zero(),
-            start=snapshots.empty(params),
-        )
-
-    def advance(state, updates, params, **extra_args):
-        del extra_args
-        start, distance = snapshots.measured(
-            state.step == 0,
-            params,
-            state.start,
-            state.distance,
-            real(reps_rel),
-            at_first=_guesses,
-            later=_farthest,
-        )
-        sum_sq = _by_leaf(
-            lambda total, update: total + global_norm(update, computed=True) ** 2,
-            state.sum_sq,
-            updates,
-        )
-        after = LDogState(
-            learning_rate=real(0.0),
-            distance=distance,
-            sum_sq=sum_sq,
-            step=counters.increment(state.step),
-            skipped=state.skipped,
-            start=start,
-        )
-        ratio = divide(
-            global_norm(scale(updates, after), computed=True),
-            global_norm(updates, computed=True),
-        )
-        usable = finite(ratio, *jax.tree.leaves((distance, sum_sq)))
-        return after._replace(learning_rate=ratio), usable
-
-    def scale(updates, state):
-        rates = _by_leaf(
-            lambda distance, sum_sq: divide(distance, root(sum_sq + real(eps))),
-            state.distance,
-            state.sum_sq,
-        )
-        return jax.tree.map(
-            lambda rate, update: (
-                update if is_placeholder(rate) else scale_updates(update, rate)
-            ),
-            rates,
-            updates,
-            is_leaf=is_placeholder,
-        )
-
-    return infer("l_dog", init, advance, scale)
-
-
 def distance_covered(state: Any, params: Any, reps_rel: Any) -> tuple[Any, jax.Array]:
     """Return w_0, and r̄ of a step, for a state with `step`, `start` and `distance`."""
     return snapshots.measured(
@@ -203,44 +102,24 @@ def distance_covered(state: Any, params: Any, reps_rel: Any) -> tuple[Any, jax.A
         state.start,
         state.distance,
         real(reps_rel),
-        at_first=_guess,
-        later=_far,
+        at_first=guess,
+        later=farther,
     )
 
 
-def _guess(params, distance, reps_rel) -> jax.Array:
+def guess(params: Any, distance: Any, reps_rel: Any) -> jax.Array:
+    """Return the first distance, r̄_0."""
     del distance
     return reps_rel * (1 + global_norm(params))
 
 
-def _far(moves, distance, reps_rel) -> jax.Array:
+def farther(moves: Any, distance: jax.Array, reps_rel: Any) -> jax.Array:
+    """Return the larger of the distance so far and that of the moves."""
     del reps_rel
     return jnp.maximum(distance, global_norm(moves))
 
 
-def _guesses(params, distances, reps_rel):
-    return _by_leaf(
-        lambda distance, leaf: _guess(leaf, distance, reps_rel), distances, params
-    )
-
-
-def _farthest(moves, distances, reps_rel):
-    return _by_leaf(
-        lambda distance, leaf: _far(leaf, distance, reps_rel), distances, moves
-    )
-
-
-def _by_leaf(function, scalars, *trees):
-    return jax.tree.map(
-        lambda scalar, *leaves: (
-            scalar if is_placeholder(scalar) else function(scalar, *leaves)
-        ),
-        scalars,
-        *trees,
-        is_leaf=is_placeholder,
-    )
-
-
-def _check(reps_rel, eps) -> None:
+def check(reps_rel: Scalar, eps: Scalar) -> None:
+    """Refuse arguments out of range."""
     checks.number("reps_rel", reps_rel, above=0)
     checks.number("eps", eps, at_least=0)

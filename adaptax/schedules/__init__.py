@@ -1,13 +1,13 @@
 """How far, open loop: rates that are a function of the step."""
 
 from adaptax._core.rates import as_schedule as as_schedule
-from adaptax._core.rates import constant as constant
 from adaptax.schedules.algebra import clamp as clamp
 from adaptax.schedules.algebra import join as join
 from adaptax.schedules.algebra import multiply as multiply
 from adaptax.schedules.algebra import offset as offset
 from adaptax.schedules.algebra import stretch as stretch
 from adaptax.schedules.compound_decay import compound_decay as compound_decay
+from adaptax.schedules.constant import constant as constant
 from adaptax.schedules.cosine import cosine as cosine
 from adaptax.schedules.cosine_restarts import cosine_restarts as cosine_restarts
 from adaptax.schedules.cyclic import cyclic as cyclic

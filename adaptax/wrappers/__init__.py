@@ -9,13 +9,13 @@ from adaptax.wrappers.mechanic import MechanicTuner as MechanicTuner
 from adaptax.wrappers.mechanic import mechanic as mechanic
 from adaptax.wrappers.monitor import MonitorState as MonitorState
 from adaptax.wrappers.monitor import monitor as monitor
+from adaptax.wrappers.packed import PackedState as PackedState
+from adaptax.wrappers.packed import packed as packed
+from adaptax.wrappers.packed import unpack_state as unpack_state
 from adaptax.wrappers.packing import PackedParams as PackedParams
-from adaptax.wrappers.packing import PackedState as PackedState
 from adaptax.wrappers.packing import PackedTree as PackedTree
 from adaptax.wrappers.packing import pack as pack
-from adaptax.wrappers.packing import packed as packed
 from adaptax.wrappers.packing import unpack as unpack
-from adaptax.wrappers.packing import unpack_state as unpack_state
 from adaptax.wrappers.quantized import Quantized as Quantized
 from adaptax.wrappers.quantized import QuantizedState as QuantizedState
 from adaptax.wrappers.quantized import quantized as quantized
