@@ -40,7 +40,7 @@ bench: ready-bench ## run the benchmarks, e.g. ARGS="mnist"
 	$(RUN) adaptax.bench $(ARGS)
 
 clean: ## remove .venv and whatever was built
-	rm -rf $(VENV) .venv-* build dist docs/_build docs/gallery
+	rm -rf $(VENV) .venv-* build dist docs/_build docs/api docs/gallery
 	rm -rf .hypothesis .pytest_cache .ruff_cache .import_linter_cache
 
 # One make at a time installs, where there is flock.

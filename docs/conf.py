@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -13,6 +14,12 @@ project = "adaptax"
 author = "The adaptax developers"
 copyright = f"2026, {author}"
 release = metadata.version("adaptax")
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+import api_pages  # noqa: E402
+
+api_pages.write(HERE / "api")
 
 extensions = [
     "myst_parser",

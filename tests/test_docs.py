@@ -1,5 +1,6 @@
-"""The API pages name everything that is public."""
+"""The API pages, which are made from the package, name everything that is public."""
 
+import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -7,31 +8,106 @@ from pathlib import Path
 import pytest
 
 import adaptax
+from adaptax import catalog
 
-PAGES = Path(__file__).parents[1] / "docs" / "api"
-ENTRY = re.compile(
-    r"^\.\. auto(?:function|class|data):: adaptax\.([\w.]+)$", re.MULTILINE
+DOCS = Path(__file__).parents[1] / "docs"
+ENTRY = re.compile(r"^\.\. auto(?:function|class|data):: ([\w.]+)$", re.MULTILINE)
+MODULE = re.compile(r"^\.\. automodule:: ([\w.]+)$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def api_pages():
+    spec = importlib.util.spec_from_file_location("api_pages", DOCS / "api_pages.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pages(api_pages):
+    return api_pages.pages()
+
+
+def documented(text):
+    return [path.rpartition(".")[2] for path in ENTRY.findall(text)]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        adaptax,
+        *(adaptax.optimizers, adaptax.schedules, adaptax.controllers),
+        *(adaptax.estimates, adaptax.wrappers, adaptax.tuning),
+    ],
+    ids=lambda module: module.__name__,
 )
-
-
-@pytest.mark.parametrize("module", [adaptax, adaptax.schedules])
-def test_every_public_name_is_in_the_api_pages(module):
-    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES.glob("*.rst"))
-    documented = {entry.rpartition(".")[2] for entry in ENTRY.findall(text)}
+def test_every_public_name_is_in_the_api_pages(module, pages):
+    text = "\n".join(text for name, text in pages.items() if name != "core")
     public = {
-        name
+        value.__name__
         for name, value in vars(module).items()
         if not name.startswith("_") and not inspect.ismodule(value)
     }
-    assert public - documented == set()
+    assert public - set(documented(text)) == set()
+
+
+def test_nothing_is_documented_twice(pages):
+    paths = [path for text in pages.values() for path in ENTRY.findall(text)]
+    assert len(paths) == len(set(paths))
+
+
+@pytest.mark.parametrize("entry", catalog.ENTRIES, ids=lambda entry: entry.name)
+def test_a_method_stands_on_the_page_of_its_folder(entry, pages):
+    module = inspect.getmodule(entry.factory)
+    folder = module.__name__.split(".")[1]
+    page = pages[folder if folder != "_core" else f"{entry.family}s"]
+    names = documented(page)
+    assert entry.name in names
+    assert entry.direction is None or entry.direction.__name__ in names
+    if folder != "_core":
+        assert module.__name__ in MODULE.findall(page)
+        states = {
+            name
+            for name, value in vars(module).items()
+            if re.fullmatch(r"[A-Z]\w*State", name)
+            and value.__module__ == module.__name__
+        }
+        assert states <= set(names)
+
+
+def test_a_section_is_called_by_the_first_words_of_its_module(pages):
+    for entry in catalog.ENTRIES:
+        first = inspect.getmodule(entry.factory).__doc__.split("\n")[0]
+        assert ": " in first, f"{entry.factory.__module__} begins without its name"
+
+
+def test_all_that_infers_its_rate_is_on_a_page_of_its_own(pages):
+    for entry in catalog.ENTRIES:
+        if entry.rate != "factor" or entry.family == "estimate":
+            assert f"<adaptax.{entry.name}>" in pages["learning_rate_free"]
+
+
+def test_every_page_is_in_the_index(pages):
+    index = (DOCS / "index.md").read_text("utf-8")
+    listed = re.findall(r"^api/(\w+)$", index, re.MULTILINE)
+    assert sorted(listed) == sorted(pages)
+
+
+def test_writing_again_removes_what_is_no_page_and_touches_no_other(
+    api_pages, pages, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(api_pages, "pages", lambda: pages)
+    api_pages.write(tmp_path)
+    (tmp_path / "gone.rst").write_text("of an earlier version")
+    written = {page: page.stat().st_mtime_ns for page in tmp_path.glob("*.rst")}
+    api_pages.write(tmp_path)
+    assert {page.stem for page in tmp_path.iterdir()} == set(pages)
+    for page in tmp_path.iterdir():
+        assert page.stat().st_mtime_ns == written[page]
 
 
 def test_no_source_was_only_recalled():
     """A source was looked up, or the text says in plain words what could not be."""
     root = Path(adaptax.__file__).parent
-    texts = [
-        *root.rglob("*.py"),
-        *PAGES.parent.rglob("*.md"),
-        root.parent / "README.md",
-    ]
+    texts = [*root.rglob("*.py"), *DOCS.rglob("*.md"), root.parent / "README.md"]
     assert [text for text in texts if "recalled" in text.read_text("utf-8")] == []

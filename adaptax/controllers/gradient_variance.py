@@ -1,4 +1,4 @@
-"""Rates that follow the size or the noise of the gradient.
+"""Gradient variance: a rate that follows the size or the noise of the gradient.
 
     by="variance":   S̄ ← average of ⟨g_t, g_{t−1}⟩
                      P̄ ← average of (‖g_t‖² + ‖g_{t−1}‖²) / 2

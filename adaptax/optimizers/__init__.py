@@ -1,4 +1,8 @@
-"""Which way: directions, and the optimizers made of a direction and a rate."""
+"""Which way: directions, and the optimizers made of a direction and a rate.
+
+Each optimizer `x` that has a `scale_by_x` is that direction followed by
+`descend(learning_rate)`.
+"""
 
 from adaptax.optimizers.adabelief import AdabeliefState as AdabeliefState
 from adaptax.optimizers.adabelief import adabelief as adabelief

@@ -13,6 +13,10 @@ Source: Kingma & Ba (2015), "Adam: A Method for Stochastic Optimization", ICLR, 
 Dozat (2016), "Incorporating Nesterov Momentum into Adam"; Reddi, Kale & Kumar (2018),
 "On the Convergence of Adam and Beyond", ICLR. PyTorch takes the maximum before it
 divides by the bias.
+
+Two misprints are in circulation, and neither is what is computed here: a step without
+the square root, w ← w − β₁/(1−β₁ᵗ)·m − β₂/(1−β₂ᵗ)·v; and a listing that sets m and v to
+zero at every example, where they last for the whole training.
 """
 
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Gradient accumulation that averages the loss as well.
+"""Gradient accumulation: one step from several batches, the loss averaged as well.
 
     ḡ = (1/n) Σ gᵢ,   value = (1/n) Σ valueᵢ       over n micro-batches
 
