@@ -111,3 +111,14 @@ def test_no_source_was_only_recalled():
     root = Path(adaptax.__file__).parent
     texts = [*root.rglob("*.py"), *DOCS.rglob("*.md"), root.parent / "README.md"]
     assert [text for text in texts if "recalled" in text.read_text("utf-8")] == []
+
+
+def test_no_quoted_name_in_a_docstring_runs_into_a_word():
+    """Sphinx reads "`nnx.Param`s" as a quotation that never ends."""
+    root = Path(adaptax.__file__).parent
+    joined = {
+        str(file.relative_to(root)): found
+        for file in root.rglob("*.py")
+        if (found := re.findall(r"`[\w.]+`[A-Za-z]\w*", file.read_text("utf-8")))
+    }
+    assert joined == {}

@@ -92,7 +92,7 @@ def averaged(average: Any, params: optax.Params, step: jax.Array) -> Any:
     """Return an average, or the parameters themselves where it has no step in it yet.
 
     The parameters may have leaves of which there is no average, and containers of
-    another type, as those of a whole model of NNX beside its `nnx.Param`s.
+    another type, as those of a whole model of NNX beside each `nnx.Param`.
     """
     plain = _by_path(params)
 

@@ -1,6 +1,6 @@
 """Trials of Flax NNX models: parameters, batch statistics and random streams.
 
-A model is split into its `nnx.Param`s, which the optimizer trains, and all of its other
+A model is split into what is an `nnx.Param`, which the optimizer trains, and all other
 variables, which a step hands on: batch statistics, and the keys and counts that dropout
 draws from. What else the model is made of does not change, and is found once, by
 tracing, before there are any parameters.
