@@ -1,0 +1,136 @@
+"""The guide for contributors: its skeletons work, and the parts it names exist."""
+
+import importlib.util
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conformance.cases import Case
+from conformance.contract import POINTS
+from reference import REFERENCES
+
+from adaptax.catalog import Entry, Goal
+
+PAGE = Path(__file__).parents[1] / "docs" / "contributing.md"
+TEXT = PAGE.read_text("utf-8")
+MODULES = re.findall(r'^```python\n(""".*?)^```$', TEXT, re.DOTALL | re.MULTILINE)
+CHECKED = ("docstring", "goals", "learning_rate", "reference")
+"""Points of the contract: among them a quadratic, trained in a scan under jit."""
+
+
+def yogi(w, gradients, values, *, learning_rate, b1, b2, eps):
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for g in gradients:
+        m = b1 * m + (1 - b1) * g
+        v = v - (1 - b2) * np.sign(v - g**2) * g**2
+        w = w - learning_rate * m / (np.sqrt(v) + eps)
+        yield w
+
+
+def hyperbolic(step, *, initial, half_life):
+    return initial / (1 + step / half_life)
+
+
+def halve_on_rise(values, gradients, *, factor, decay, min_scale):
+    scale, average = 1.0, 0.0
+    for t, value in enumerate(values):
+        if t > 0 and value > average / (1 - decay**t):
+            scale = max(scale * factor, min_scale)
+        average = decay * average + (1 - decay) * value
+        yield scale
+
+
+def adagrad_norm(w, gradients, values, *, initial, eps):
+    total = 0.0
+    for g in gradients:
+        total += np.sum(g**2)
+        w = w - initial / np.sqrt(total + eps) * g
+        yield w
+
+
+def restart_every(w, gradients, values, *, learning_rate, every):
+    m = np.zeros_like(w)
+    for t, g in enumerate(gradients):
+        m = (0.9 * m if t % every else 0.0) + 0.1 * g
+        w = w - learning_rate * m
+        yield w
+
+
+SKELETONS = {
+    "yogi": ("optimizer", yogi, (0.1, 0.8, 0.99, 1e-2), 300, ()),
+    "hyperbolic": ("schedule", hyperbolic, (0.8, 20.0), 200, ()),
+    "halve_on_rise": ("controller", halve_on_rise, (0.5, 0.8, 0.1), 200, ("value",)),
+    "adagrad_norm": ("estimate", adagrad_norm, (0.5, 1e-6), 200, ("params",)),
+    "restart_every": ("wrapper", restart_every, (0.1, 7), 200, ("params",)),
+}
+"""By name: family, reference, its arguments, steps to train, and what it needs."""
+
+
+@pytest.fixture(scope="module")
+def entries(tmp_path_factory):
+    """Return the skeletons, imported as modules, as entries of the catalogue."""
+    folder, found = tmp_path_factory.mktemp("skeletons"), {}
+    for text in MODULES:
+        name = re.findall(r"^def (\w+)", text, re.MULTILINE)[-1]
+        family, reference, values, steps, needs = SKELETONS[name]
+        file = folder / f"{name}.py"
+        file.write_text(text, "utf-8")
+        spec = importlib.util.spec_from_file_location(f"skeleton_{name}", file)
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        takes = inspect.signature(reference).parameters.values()
+        named = [one.name for one in takes if one.kind is one.KEYWORD_ONLY]
+        found[name] = Entry(
+            name,
+            family,
+            getattr(module, name),
+            dict(zip(named, values, strict=True)),
+            re.search(r"Source: (.*?\(\d+\)|an example)", text, re.DOTALL)[1],
+            direction=getattr(module, f"scale_by_{name}", None),
+            needs=frozenset(needs),
+            differs="it stands in the guide alone",
+            goals={"quadratic": Goal(steps, 1e-2)},
+        )
+    yield found
+    for name in found:
+        del sys.modules[f"skeleton_{name}"]
+
+
+def test_every_family_has_a_skeleton(entries):
+    assert {entry.family for entry in entries.values()} == set(REFERENCES)
+
+
+@pytest.mark.parametrize("point", CHECKED)
+@pytest.mark.parametrize("name", SKELETONS)
+def test_a_skeleton_keeps_the_contract(name, point, entries, monkeypatch):
+    family, reference, *_ = SKELETONS[name]
+    monkeypatch.setitem(REFERENCES[family], name, reference)
+    POINTS[point](Case(entries[name]))
+
+
+def test_the_parts_that_the_guide_names_exist():
+    table = TEXT.partition("### Which part of `_core`")[2].partition("\n### ")[0]
+    names = re.findall(r"`(?!jnp)([a-z_]+)\.(?!py)([a-z_]+)", table)
+    assert len(names) > 40
+    for module, name in names:
+        home = importlib.import_module(f"adaptax._core.{module}")
+        assert hasattr(home, name), f"{module}.{name}"
+
+
+def test_the_files_that_the_guide_names_exist():
+    names = set(re.findall(r"`(\w+\.py)`", TEXT.partition("## Style")[0]))
+    assert len(names) > 10
+    for name in names:
+        homes = [PAGE.parents[1] / "adaptax", PAGE.parents[1] / "tests"]
+        assert any(list(home.rglob(name)) for home in homes), name
+
+
+def test_every_field_of_an_entry_is_explained():
+    table = TEXT.partition("### The entry in the catalogue")[2].partition("\n### ")[0]
+    fields = re.findall(
+        r"`(\w+)`", "\n".join(re.findall(r"^\| ([^|]*)\|", table, re.M))
+    )
+    assert set(Entry.__dataclass_fields__) == set(fields)
