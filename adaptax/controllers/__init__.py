@@ -1,5 +1,10 @@
-"""How far, closed loop: rates that follow what training reports."""
+"""How far, closed loop: rates that follow what training reports.
 
+`follow` and `follow_gradients` make a controller of a rule of one's own.
+"""
+
+from adaptax._core.following import follow as follow
+from adaptax._core.following import follow_gradients as follow_gradients
 from adaptax.controllers.bold_driver import BoldDriverState as BoldDriverState
 from adaptax.controllers.bold_driver import bold_driver as bold_driver
 from adaptax.controllers.early_stop import EarlyStopState as EarlyStopState
