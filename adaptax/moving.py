@@ -15,7 +15,7 @@ import optax
 from jax.core import Tracer
 
 from adaptax._core.checks import require
-from adaptax._core.handover import Takes, gathered
+from adaptax._core.handover import Conversions, gathered
 from adaptax._core.leaves import (
     dtype_of,
     is_complex,
@@ -69,21 +69,21 @@ def from_optax(
     params = without_variables(params)
     with gathered() as offers:
         state = tx.init(params)
-    takes = {id(own): taken for own, taken in offers}
-    ours = list(_ours(state, takes))
+    conversions = {id(own): found for own, found in offers}
+    ours = list(_ours(state, conversions))
     steps = _common(part.state.count for part in theirs if part.name == _RATE)
     decays = _common(part.state.count for part in theirs if part.name == _DECAY)
     updates = _common(
         part.state.count for part in theirs if "count" in _fields(part.state)
     )
-    replaced = dict(_matched(theirs, ours, takes))
+    replaced = dict(_matched(theirs, ours, conversions))
     for own in ours:
         count = steps
         if isinstance(own.state, ConstantState) and count is None:
             count = updates
         if own.is_schedule and count is not None:
             begun = optax.ScaleByScheduleState(count)
-            replaced[id(own.state)] = _made(begun, own.state, takes)
+            replaced[id(own.state)] = _made(begun, own.state, conversions)
     state = jax.tree.map(
         lambda node: replaced.get(id(node), node),
         state,
@@ -141,18 +141,18 @@ def _theirs(state: Any, labels: tuple[Any, ...] = ()) -> Iterator[_Part]:
 
 
 def _ours(
-    state: Any, takes: dict[int, Takes], labels: tuple[Any, ...] = ()
+    state: Any, conversions: dict[int, Conversions], labels: tuple[Any, ...] = ()
 ) -> Iterator[_Part]:
     """List the parts of a state of `tx`, those inside of wrappers too."""
     if "inner_states" in _fields(state):
         for label, one in state.inner_states.items():
-            yield from _ours(one, takes, (*labels, label))
+            yield from _ours(one, conversions, (*labels, label))
         return
     if isinstance(state, tuple) and hasattr(state, "_fields"):
         yield _Part(labels, state)
-    if id(state) not in takes and isinstance(state, tuple | list | dict):
+    if id(state) not in conversions and isinstance(state, tuple | list | dict):
         for one in state.values() if isinstance(state, dict) else state:
-            yield from _ours(one, takes, labels)
+            yield from _ours(one, conversions, labels)
 
 
 def _fields(state: Any) -> tuple[str, ...]:
@@ -172,10 +172,12 @@ def _common(counts: Iterable[Any]) -> Any:
 
 
 def _matched(
-    theirs: list[_Part], ours: list[_Part], takes: dict[int, Takes]
+    theirs: list[_Part], ours: list[_Part], conversions: dict[int, Conversions]
 ) -> Iterator[tuple[int, Any]]:
     """Pair the parts by their order, and yield what each of ours becomes."""
-    remaining = {id(own.state) for own in ours if not own.is_schedule} & set(takes)
+    remaining = {id(own.state) for own in ours if not own.is_schedule} & set(
+        conversions
+    )
     position: dict[tuple[Any, ...], int] = {}
     for index, part in enumerate(theirs):
         if part.is_empty or part.is_schedule or part.is_injected:
@@ -186,15 +188,15 @@ def _matched(
                 place
                 for place in range(start, len(ours))
                 if ours[place].labels == part.labels
-                and _takes(ours[place].state, part, takes)
+                and _converts(ours[place].state, part, conversions)
             ),
             None,
         )
         if found is None:
-            raise ValueError(_refusal(part, ours, takes))
+            raise ValueError(_refusal(part, ours, conversions))
         own = ours[found].state
         _require_same_order(part, theirs[:index], ours[:found])
-        yield id(own), _made(part.state, own, takes)
+        yield id(own), _made(part.state, own, conversions)
         remaining.discard(id(own))
         position[part.labels] = found + 1
     for own in ours:
@@ -206,16 +208,18 @@ def _matched(
             )
 
 
-def _takes(own: Any, part: _Part, takes: dict[int, Takes]) -> bool:
-    return part.name in takes.get(id(own), {}) or type(own) is type(part.state)
+def _converts(own: Any, part: _Part, conversions: dict[int, Conversions]) -> bool:
+    return part.name in conversions.get(id(own), {}) or type(own) is type(part.state)
 
 
-def _refusal(part: _Part, ours: list[_Part], takes: dict[int, Takes]) -> str:
+def _refusal(
+    part: _Part, ours: list[_Part], conversions: dict[int, Conversions]
+) -> str:
     wanted = [
         name
         for own in ours
         if own.labels == part.labels and not own.is_schedule
-        for name in takes.get(id(own.state), {})
+        for name in conversions.get(id(own.state), {})
     ]
     there = f"tx takes {', '.join(wanted)}" if wanted else "tx has no part for it"
     return f"from_optax cannot take {part.name}{_at(part)}; {there}. " + (
@@ -253,10 +257,10 @@ def _require_same_order(part: _Part, theirs: list[_Part], ours: list[_Part]) -> 
         )
 
 
-def _made(part: Any, own: Any, takes: dict[int, Takes]) -> Any:
+def _made(part: Any, own: Any, conversions: dict[int, Conversions]) -> Any:
     """Make one of our states, with the structure, the shapes and the dtypes it has."""
     name = type(part).__name__
-    maker = takes.get(id(own), {}).get(name)
+    maker = conversions.get(id(own), {}).get(name)
     made = part if maker is None else maker(_widened(part))
     pairs, structure = jax.tree.flatten_with_path(own, is_leaf=is_placeholder)
     try:

@@ -280,7 +280,7 @@ def test_a_wrapper_that_drops_the_loss_in_a_chain_is_named(name):
     if hands_on:
         jax.eval_shape(update, shapes)
     else:
-        with pytest.raises(TypeError, match=f"drops it on the way: .*{name}.*observe"):
+        with pytest.raises(TypeError, match=f"drops it: .*{name}.*observe"):
             jax.eval_shape(update, shapes)
 
 

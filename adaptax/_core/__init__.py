@@ -1,1 +1,1 @@
-"""What the methods are made of; nothing here is public."""
+"""Building blocks of the methods; nothing here is public."""

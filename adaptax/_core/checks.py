@@ -1,8 +1,7 @@
 """Checks of hyperparameters: they raise on concrete values and let tracers pass.
 
-A hyperparameter may be an argument of a jitted function, and then its value is not
-known when the transformation is built. What is known, such as its type and its shape,
-is checked all the same.
+The value of a hyperparameter that is an argument of a jitted function is not known when
+the transformation is built. Its type and its shape are, and they are always checked.
 """
 
 import os
@@ -18,7 +17,7 @@ Scalar = float | jax.Array
 
 
 def require(condition: bool | np.bool_ | jax.Array, message: str) -> None:
-    """Raise `ValueError` with this message where the condition is known to be false."""
+    """Raise `ValueError` with this message if the condition is known to be false."""
     if not isinstance(condition, Tracer) and not condition:
         raise ValueError(message)
 
@@ -37,17 +36,16 @@ def number(
 
     Args:
         name: The argument's name, for the message.
-        value: What was given.
+        value: The argument.
         at_least: The smallest value allowed.
-        above: A bound that is itself not allowed.
+        above: A lower bound that is itself not allowed.
         at_most: The largest value allowed.
-        below: A bound that is itself not allowed.
-        kind: What the argument may be, for the message.
+        below: An upper bound that is itself not allowed.
+        kind: The kind of argument expected, for the message.
 
     Raises:
         TypeError: If the value is not a real number (booleans are not).
-        ValueError: If it is an array of any other shape than (), not finite, or out of
-            bounds.
+        ValueError: If it is not a scalar, not finite, or out of bounds.
     """
     _require_real(name, value, kind)
     if isinstance(value, Tracer):
@@ -69,7 +67,7 @@ def number(
 
 
 def at_most(name: str, value: Scalar, bound_name: str, bound: Scalar) -> None:
-    """Check that one argument does not exceed another, both known to be numbers."""
+    """Check that one argument, a number, does not exceed another."""
     if isinstance(value, Tracer) or isinstance(bound, Tracer):
         return
     require(
@@ -81,9 +79,9 @@ def at_most(name: str, value: Scalar, bound_name: str, bound: Scalar) -> None:
 def averaging_factor(name: str, value: object) -> None:
     """Check the factor b of a moving average: 0 <= b < 1.
 
-    A half-precision array may hold 1: that is what 0.999 rounds to in bfloat16, which
-    `optax.inject_hyperparams` does when the parameters are bfloat16. An average with
-    b = 1 is then the plain mean; see `adaptax._core.coordinates.average_weight`.
+    A half-precision array may be 1: `optax.inject_hyperparams` casts 0.999 to bfloat16
+    where the parameters are bfloat16, which rounds it to 1. An average with b = 1 is
+    the plain mean; see `adaptax._core.coordinates.average_weight`.
     """
     half = isinstance(value, jax.Array) and value.dtype.itemsize < 4
     if half:
@@ -111,10 +109,9 @@ def count(name: str, value: object, *, at_least: int = 0) -> None:
 
 
 def steps(name: str, value: object, *, at_least: int | None = 0) -> None:
-    """Check a number of steps that is data: a whole number of any numeric type.
+    """Check a number of steps: a whole number of any numeric type, such as 1e3.
 
-    1e3 is one. `count` is for what is compared with integers, and must be of their
-    type.
+    `count` is stricter: it requires an integer type.
 
     Raises:
         TypeError: If the value is not a real number.
@@ -138,7 +135,7 @@ def length(name: str, value: Any, *, at_least: int = 1) -> int:
     """Check that a structural argument, such as an array's length, is a known integer.
 
     Returns:
-        It as one of Python, which no product of lengths overflows.
+        The length as a Python integer, so that products of lengths cannot overflow.
 
     Raises:
         TypeError: If the value is traced, or not an integer.
@@ -154,15 +151,15 @@ def length(name: str, value: Any, *, at_least: int = 1) -> int:
 
 
 def one_of(name: str, value: object, allowed: Any) -> None:
-    """Check that a structural argument is one of some names, a `Literal` or tuple."""
+    """Check that a structural argument is among those of a `Literal` or a tuple."""
     names = get_args(allowed) or allowed
     listed = ", ".join(repr(choice) for choice in names)
-    known = any(isinstance(value, type(choice)) and value == choice for choice in names)
-    require(known, f"{name} must be one of {listed}, got {value!r}.")
+    found = any(isinstance(value, type(choice)) and value == choice for choice in names)
+    require(found, f"{name} must be one of {listed}, got {value!r}.")
 
 
 def flag(name: str, value: object) -> bool:
-    """Check that an argument says yes or no, and return it: a bool, or 0 or 1.
+    """Check that an argument is a bool, or 0 or 1, and return it as a bool.
 
     Raises:
         TypeError: If it is neither.
@@ -174,12 +171,12 @@ def flag(name: str, value: object) -> bool:
 
 
 def key(name: str, value: Any) -> jax.Array:
-    """Return one typed key for a typed one, a raw one, or a whole number.
+    """Return a typed random key for a typed key, a raw one, or an integer seed.
 
     Raises:
         TypeError: If it is none of these.
-        ValueError: If it is an array of several, or of another shape; or a number that
-            a key does not have room for.
+        ValueError: If it is an array of several keys or of another shape, or a seed out
+            of range.
     """
     if isinstance(value, jax.Array) and jnp.issubdtype(
         value.dtype, jax.dtypes.prng_key
@@ -200,29 +197,29 @@ def key(name: str, value: Any) -> jax.Array:
 
 
 def text(name: str, value: object) -> None:
-    """Check that an argument is a text that is not empty, such as a name.
+    """Check that an argument is a string that is not empty, such as a name.
 
     Raises:
-        TypeError: If it is no text.
+        TypeError: If it is not a string.
         ValueError: If it is empty.
     """
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a text, got {value!r}.")
+        raise TypeError(f"{name} must be a string, got {value!r}.")
     require(value != "", f"{name} must not be empty, got ''.")
 
 
 def path(name: str, value: Any, kind: str = "a file", remedy: str = "") -> str:
-    """Check that an argument is the path of a file or a folder, and return it as text.
+    """Check that an argument is the path of a file or folder, and return it as a `str`.
 
     Args:
         name: The argument's name, for the message.
-        value: What was given.
-        kind: What it is the path of, for the message.
+        value: The argument.
+        kind: What the path leads to, for the message.
         remedy: A last sentence for the message.
 
     Raises:
-        TypeError: If it is neither a text nor an `os.PathLike` of one.
-        ValueError: If no file can have that path: it is "", or has a null character.
+        TypeError: If it is neither a string nor an `os.PathLike` of one.
+        ValueError: If it is empty or has a null character.
     """
     found = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(found, str):
@@ -234,30 +231,30 @@ def path(name: str, value: Any, kind: str = "a file", remedy: str = "") -> str:
     return found
 
 
-def given_params(params: Any, who: str, also: str = "") -> Any:
-    """Return the parameters that `update` was given.
+def required_params(params: Any, who: str, more: str = "") -> Any:
+    """Return the parameters, which `update` must have been given.
 
     Args:
-        params: What was given.
-        who: What needs them, for the message.
-        also: The other arguments that it needs, as they stand in a call.
+        params: The parameters.
+        who: The method that needs them, for the message.
+        more: Its other required arguments, as written in a call.
 
     Raises:
         ValueError: If they are missing.
     """
     if params is None:
-        call = f"tx.update(grads, state, params{also})"
+        call = f"tx.update(grads, state, params{more})"
         raise ValueError(f"{who} needs the parameters: call {call}.")
     return params
 
 
-def actual_params(params: Any, who: str, instead: str) -> None:
-    """Refuse the stand-in for parameters of `optax.tree.map_params`.
+def refuse_placeholder(params: Any, who: str, instead: str) -> None:
+    """Refuse the placeholder that `optax.tree.map_params` passes to `init`.
 
-    A state without leaves that are shaped like parameters cannot be mapped by it.
+    That function cannot map a state without leaves shaped like the parameters.
 
     Raises:
-        ValueError: If `init` was given that stand-in.
+        ValueError: If `params` is the placeholder.
     """
     if type(params).__name__ == "_ParamsPlaceholder":
         raise ValueError(
@@ -284,7 +281,7 @@ def rate(name: str, value: object) -> None:
 
 
 def _concrete(value: Any) -> float:
-    """Return a known number as a float: infinite if it is too large for one."""
+    """Return a concrete number as a float: infinite if it is too large for one."""
     try:
         return float(np.asarray(value))
     except OverflowError:

@@ -1,15 +1,14 @@
 """Coordinatewise updates: one rule for an array, applied to every leaf of a tree.
 
-Most optimizers treat each coordinate alone. Such a method is a rule on arrays; here is
-what surrounds it:
+Most optimizers treat each coordinate independently. Such a method is a rule on arrays,
+and `by_coordinate` applies it:
 
-* it computes in float32 at least, whatever the dtype of the leaf, and hands updates
-  back in the dtype they came in;
-* a gradient that is not finite, or so large that a sum of squares might overflow (above
-  1e15 in float32), counts as 0, coordinate by coordinate; a complex one if either part
-  is at fault. The rule sees a zero, and nothing else is special: averages decay, and
-  the coordinate moves on by the momentum that it has;
-* leaves that are not trained (see `adaptax._core.leaves`) pass through.
+* The rule computes in float32 at least. Updates keep the dtype they came in.
+* A gradient that is not finite, or so large that a sum of squares might overflow (from
+  1.8e15 on in float32), counts as 0, coordinate by coordinate. A complex gradient does
+  if either of its parts is at fault. Otherwise the step is an ordinary one: averages
+  decay, and the coordinate moves on by its momentum.
+* Leaves that are not trained (see `adaptax._core.leaves`) pass through.
 """
 
 from collections.abc import Callable
@@ -42,11 +41,12 @@ def accumulators(
     """Make a tree of arrays shaped like the parameters, one value everywhere.
 
     Args:
-        params: Arrays, or their shapes and dtypes alone.
+        params: Arrays, or their shapes and dtypes.
         fill: The value.
         dtype: The dtype of the arrays; by default that of each leaf, but float32 for
-            half precision. Complex leaves get complex arrays whose parts have it, of
-            32 bits at least. Leaves that are not trained get an `optax.MaskedNode`.
+            half precision. For complex leaves it is the dtype of the real and imaginary
+            parts, and at least 32 bits wide. Leaves that are not trained get an
+            `optax.MaskedNode`.
 
     Raises:
         ValueError: If a leaf is a random key or a narrow float.
@@ -61,9 +61,9 @@ def accumulators(
 def magnitudes(
     params: optax.Params, fill: Scalar = 0.0, dtype: Any = None
 ) -> optax.Updates:
-    """Make a tree like `accumulators`, but of real numbers, for complex leaves too.
+    """Make a tree like `accumulators` that is real even for complex leaves.
 
-    It is for sizes and for squares, which are |z|².
+    It holds magnitudes |z| or squares |z|².
     """
 
     def kept(own):
@@ -86,7 +86,7 @@ def _filled(params, fill, kept) -> optax.Updates:
 
 
 def remember(memory: optax.Updates, updates: optax.Updates) -> optax.Updates:
-    """Copy updates into the place of older ones that `accumulators` made room for.
+    """Replace the updates stored in a tree from `accumulators` by new ones.
 
     Raises:
         ValueError: If the trees differ in structure or in a shape.
@@ -110,27 +110,27 @@ def by_coordinate(
     where: bool | jax.Array = True,
     **scalars: Scalar,
 ) -> tuple[Any, ...]:
-    """Apply a rule to every trained leaf of the updates and of the trees beside them.
+    """Apply a rule to every trained leaf of the updates and of the state's trees.
 
     Args:
         rule: `rule(g, *leaves, *reads, **scalars)` returns the update and each of the
-            state's new leaves, all shaped like g. Complex leaves come as complex
-            arrays, all else as real ones of their parts' dtype. The update should
-            follow from new leaves alone, since XLA copies a donated leaf that is read
-            again after its new value is made (measured on CPU: 3 times the time of a
+            state's new leaves, all shaped like g. Complex leaves are passed as complex
+            arrays, all others as real arrays of the same precision. The update should
+            be computed from new leaves only: XLA copies a donated leaf that is read
+            after its new value is computed (measured on CPU: 3 times the time of a
             step).
         updates: The gradients g.
         trees: The state's trees, as `accumulators` makes them.
         reads: Trees that the rule reads and does not return, such as the parameters.
-        where: A boolean scalar: whether this step counts; for methods with scalars that
-            all leaves share. If not, all scalars are 0, with which the rule must leave
-            its leaves as they are, and the updates are 0. (To choose between old and
-            new leaves would copy them.)
+        where: A boolean scalar: whether this step counts. It is for methods with
+            scalars that all leaves share. If false, the updates are 0 and so are all
+            scalars, with which the rule must leave its leaves unchanged. (Choosing
+            between old and new leaves would copy them.)
         scalars: The rule's scalars, cast to the dtype that each leaf is computed in.
 
     Returns:
-        The updates in the dtype they came in (a real gradient of a complex parameter
-        comes back complex), and each of the state's trees in its own.
+        The updates and the state's trees, each in its own dtype. A real gradient of a
+        complex parameter gives a complex update.
 
     Raises:
         ValueError: If a tree differs from the updates in structure or in a shape; the
@@ -153,26 +153,26 @@ def by_coordinate(
 
 
 def divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
-    """Divide by real numbers, giving 0 where the denominator is 0."""
+    """Divide by real numbers; the result is 0 where the denominator is 0."""
     safe = jnp.where(denominator == 0, jnp.inf, denominator)
     return by_parts(lambda part: part / safe, numerator)
 
 
 def unit(number: jax.Array) -> jax.Array:
-    """Return the sign of a real number, and of a complex one z / |z|; 0 at 0."""
+    """Return the sign of a real number, or z / |z| of a complex one; 0 at 0."""
     if not is_complex(number):
         return jnp.sign(number)
     return divide(number, jnp.abs(number))
 
 
 def root(square: jax.Array) -> jax.Array:
-    """Take the square root, with the derivative 0 at 0, where it has none."""
+    """Return the square root, with the derivative at 0 defined as 0."""
     positive = square > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 
 def power(base: jax.Array, exponent: jax.Array) -> jax.Array:
-    """Take a power, with the derivative 0 at 0, where it has none."""
+    """Return a power, with the derivative at 0 defined as 0."""
     positive = base > 0
     at_zero = jax.lax.stop_gradient(jnp.power(base, exponent))
     above = jnp.power(jnp.where(positive, base, 1), exponent)
@@ -180,30 +180,30 @@ def power(base: jax.Array, exponent: jax.Array) -> jax.Array:
 
 
 def usable(gradient: jax.Array) -> jax.Array:
-    """Return by element whether a gradient, in float32 at least, may be used."""
+    """Return, elementwise, whether a gradient (float32 or wider) may be used."""
     if is_complex(gradient):
         return usable(gradient.real) & usable(gradient.imag)
     return jnp.abs(gradient) < _limit(gradient.dtype)  # false for NaN
 
 
 def cleaned(gradient: jax.Array) -> jax.Array:
-    """Return a gradient, in float32 at least, with 0 where it is not `usable`."""
+    """Return a gradient (float32 or wider) with 0 where it is not `usable`."""
     if is_complex(gradient):
         return jnp.where(usable(gradient), gradient, 0)
     return _with_zeros(gradient)
 
 
 def average_weight(factor: Scalar, step: jax.Array) -> jax.Array:
-    """Return the weight of the newest value in a moving average without bias.
+    """Return the weight of the newest value in a bias-corrected moving average.
 
         m̂ ← m̂ + w (x − m̂),   w = (1 − b) / (1 − bᵗ),   t = 1, 2, …
 
-    This m̂ equals the moving average m ← b m + (1 − b) x divided by 1 − bᵗ, step by
-    step. As b → 1 it becomes the plain mean, w = 1/t, and so b = 1 does no harm.
+    At every step, m̂ equals the moving average m ← b m + (1 − b) x divided by 1 − bᵗ.
+    With b = 1 it is the plain mean, w = 1/t.
 
     Args:
         factor: b in [0, 1].
-        step: t >= 1, the number of values with the newest.
+        step: t >= 1, the number of values, the newest included.
     """
     real = jnp.result_type(float)
     factor, step = jnp.asarray(factor).astype(real), step.astype(real)
@@ -213,12 +213,12 @@ def average_weight(factor: Scalar, step: jax.Array) -> jax.Array:
 
 
 def without_bias(average: Any, factor: Scalar, step: jax.Array) -> Any:
-    """Divide a moving average that began at 0 by its bias, 1 − bᵗ.
+    """Correct the bias of a moving average that started at 0: divide by 1 − bᵗ.
 
     Args:
         average: A tree of arrays, m ← b m + (1 − b) x from m = 0.
         factor: b in [0, 1].
-        step: t >= 0, the number of values in it; the average stays 0 where it is 0.
+        step: t >= 0, the number of values averaged; for t = 0 the result is 0.
     """
     real = jnp.result_type(float)
     log = jnp.log1p(jnp.asarray(factor).astype(real) - 1)
@@ -235,7 +235,7 @@ def _on_leaf(rule, num_trees, where, scalars, gradient, *row):
     computed = _computed if known(gradient, row) else _traced_once
     if not any(map(is_complex, (gradient, *row))):
         return computed(*given)
-    # Rules multiply complex arrays by real ones and by the scalars, which are real.
+    # Rules multiply complex arrays by real arrays and real scalars.
     with jax.numpy_dtype_promotion("standard"):
         return computed(*given)
 
@@ -266,7 +266,7 @@ def _computed(rule, num_trees, conditional, scalars, where, gradient, *row):
     return narrowed(update, own), *map(_stored, states, row[:num_trees])
 
 
-# Of many leaves of one shape, the first alone is traced.
+# Leaves of one shape and dtype are traced once.
 _traced_once = jax.jit(_computed, static_argnums=(0, 1, 2))
 
 
@@ -280,17 +280,16 @@ def _stored(new: jax.Array, old: jax.Array) -> jax.Array:
 
 
 def _limit(dtype: Any) -> float:
-    """Return the size from which a gradient is not used: 1.8e15 in float32."""
+    """Return the magnitude from which a gradient counts as 0: 1.8e15 in float32."""
     return float(jnp.finfo(dtype).max) ** 0.5 * 1e-4
 
 
 @jax.custom_jvp
 def _with_zeros(gradient: jax.Array) -> jax.Array:
-    """Return `cleaned` of a real gradient.
+    """Return `where(|g| < limit, g, 0)` for a real gradient, computed on its bits.
 
-    It is `where(|g| < limit, g, 0)`, computed on the bits: XLA:CPU does not vectorize a
-    loop in which that choice is divided or multiplied (measured: 2 times the time of an
-    AdaGrad step, which this way is not slowed at all).
+    XLA:CPU does not vectorize a loop in which the result of `where` is multiplied or
+    divided (measured: 2 times the time of an AdaGrad step; this form costs nothing).
     """
     integer = {4: jnp.int32, 8: jnp.int64}[gradient.dtype.itemsize]
     sign = jnp.iinfo(integer).bits - 1

@@ -1,10 +1,10 @@
-"""Evaluation: which parameters to judge a model by, when an optimizer keeps others.
+"""Evaluation: the parameters to evaluate with, where they are not the trained ones.
 
     evaluate at x,   train at w
 
 A wrapper such as `iterate_average` or `schedule_free` trains the parameters w and keeps
-better ones, x, in its state. The state says so by a method `evaluated(params)`, which
-gives x: shaped like the parameters, with an `optax.MaskedNode` wherever it has no say.
+better ones, x, in its state. Its state has a method `evaluated(params)`, which returns
+x: shaped like the parameters, with an `optax.MaskedNode` for leaves it does not train.
 `eval_params` finds such states at any depth.
 """
 
@@ -40,23 +40,23 @@ def eval_params(opt_state: Any, params: optax.Params) -> optax.Params:
             `optax.partition`, `optax.masked`, `optax.inject_hyperparams`, or another
             wrapper; a Flax `TrainState` or `nnx.Optimizer`. For a batch of states, use
             `jax.vmap(eval_params)`.
-        params: The parameters that are trained. In NNX, the model itself, or a state
-            of it: that of `nnx.Param` alone or of all its variables.
+        params: The trained parameters. In NNX, the model, or its state: of `nnx.Param`
+            alone or of all variables.
 
     Returns:
-        The parameters that the wrapper asks for, in the structure and the dtypes of
-        `params`; `params` themselves where none asks for others, and before the first
-        step. For a model of NNX it is a new model of the same kind, which may be put
+        The wrapper's evaluation parameters, in the structure and the dtypes of
+        `params`. Without such a wrapper, and before the first step, `params`
+        themselves. For an NNX model, a new model of the same kind, which may be put
         into eval mode while the other goes on training; variables that are not
         averaged, such as batch statistics, are as in the model. Leaves of `params` that
-        the optimizer does not know stay as they are. Under `optax.partition` or
-        `optax.masked` the leaves of each group are put into their places, and under
-        `optax.contrib.split_real_and_imaginary` the halves of complex leaves together.
-        Of a wrapper around a wrapper, the outer one counts.
+        the optimizer does not train stay as they are. Under `optax.partition` or
+        `optax.masked` each group fills in its own leaves, and under
+        `optax.contrib.split_real_and_imaginary` the halves of complex leaves are
+        joined. Of nested wrappers, the outermost counts.
 
     Raises:
-        ValueError: If two wrappers side by side ask for the same leaf, or if `params`
-            lacks one that is averaged.
+        ValueError: If two wrappers side by side claim the same leaf, or if `params`
+            lacks a leaf that is averaged.
 
     >>> import adaptax
     >>> import optax
@@ -78,9 +78,8 @@ def eval_params(opt_state: Any, params: optax.Params) -> optax.Params:
         for path, leaf in claims.items():
             if path in chosen:
                 raise ValueError(
-                    "two wrappers side by side ask to evaluate "
-                    f"{_name(plain, path)} at different values. Put one of them around "
-                    "the other, or keep one."
+                    "two wrappers side by side both have evaluation parameters for "
+                    f"{_name(plain, path)}. Nest one inside the other, or keep one."
                 )
             chosen[path] = jnp.asarray(leaf).astype(dtype_of(own[path]))
     if not chosen:
@@ -89,10 +88,10 @@ def eval_params(opt_state: Any, params: optax.Params) -> optax.Params:
 
 
 def averaged(average: Any, params: optax.Params, step: jax.Array) -> Any:
-    """Return an average, or the parameters themselves where it has no step in it yet.
+    """Return an average, or the parameters themselves before the first step.
 
-    The parameters may have leaves of which there is no average, and containers of
-    another type, as those of a whole model of NNX beside each `nnx.Param`.
+    The parameters may have more leaves than the average, and other container types, as
+    the state of a whole NNX model has beside that of each `nnx.Param`.
     """
     plain = _by_path(params)
 
@@ -117,13 +116,13 @@ def averaged(average: Any, params: optax.Params, step: jax.Array) -> Any:
 
 
 _REMEDY = (
-    "Give the parameters that init was given; what reshapes them, as optax.flatten "
-    "does, belongs inside of the wrapper that averages."
+    "Pass the parameters that init was given. What reshapes them, such as "
+    "optax.flatten, belongs inside the wrapper that averages."
 )
 
 
 def _evaluated_module(opt_state: Any, model: Any) -> Any:
-    """Return a new model of NNX with the parameters to evaluate with."""
+    """Return a new NNX model with the parameters to evaluate with."""
     from flax import nnx
 
     fixed, variables = nnx.split(model)
@@ -136,7 +135,7 @@ def _is_module(tree: Any) -> bool:
 
 
 def _claims(state: Any, params: optax.Params) -> Iterator[dict[Any, Any]]:
-    """Return by path what each state asks for, the outermost in each branch."""
+    """Yield, by path, the evaluation parameters of the outermost states."""
     nodes = [state]
     while nodes:
         node = nodes.pop()
@@ -164,7 +163,7 @@ def _split(leaf: Any) -> Any:
 
 
 def _joined(claims: dict[Any, Any], params: dict[Any, Any]) -> dict[Any, Any]:
-    """Put the halves of complex leaves together."""
+    """Join the real and imaginary parts of complex leaves."""
     joined = {path: leaf for path, leaf in claims.items() if path in params}
     for *path, _ in claims.keys() - joined.keys():
         dtype = real_dtype(dtype_of(params[*path,]))
@@ -174,13 +173,13 @@ def _joined(claims: dict[Any, Any], params: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _by_path(tree: Any) -> dict[Any, Any]:
-    """Return the leaves of a tree, without placeholders, by the keys to each."""
+    """Return the leaves of a tree, without placeholders, by their paths."""
     pairs = jax.tree.leaves_with_path(tree, is_leaf=is_placeholder)
     return {_keys(path): leaf for path, leaf in pairs if not is_placeholder(leaf)}
 
 
 def _name(tree: Any, keys: tuple[Any, ...]) -> str:
-    """Name a leaf as it is indexed."""
+    """Return a leaf's name as written in code, such as `params['w']`."""
     found = (path for path, _ in jax.tree.leaves_with_path(tree) if _keys(path) == keys)
     return "params" + jax.tree_util.keystr(next(found))
 

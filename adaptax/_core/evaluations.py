@@ -1,8 +1,8 @@
-"""Evaluations: what a controller compares, made of the metrics that it is told.
+"""Smoothed metrics, which controllers compare.
 
-A metric counts as it is, or as a part of a mean over a `Window`, an exponential
-`Average` or the `Recent` few. Only the last of these needs an array, so its length is
-structural; those of the others are numbers like any other.
+An evaluation is a metric itself, or a mean of metrics: over a `Window`, an exponential
+`Average`, or the most `Recent` few. Only `Recent` needs an array, so its length is
+structural; the other lengths are data.
 """
 
 from typing import Literal, NamedTuple
@@ -17,13 +17,13 @@ from adaptax._core.coordinates import average_weight
 from adaptax._core.scalars import real
 
 Mode = Literal["min", "max"]
-"""Whether a metric is to be small, as a loss, or large, as an accuracy."""
+"""Whether to minimize the metric, as a loss, or maximize it, as an accuracy."""
 
 ThresholdMode = Literal["relative", "absolute"]
-"""Whether a threshold is a part of the best evaluation or a number like it."""
+"""Whether a threshold is a fraction of the best evaluation or in its units."""
 
 UNSEEN = float(np.finfo(np.float32).max)
-"""What stands for the best evaluation before there is one."""
+"""The best evaluation before there is one."""
 
 
 def whole(value: Scalar) -> jax.Array:
@@ -32,7 +32,7 @@ def whole(value: Scalar) -> jax.Array:
 
 
 def bounded(value: jax.Array) -> jax.Array:
-    """Keep a sum or a difference of finite numbers finite."""
+    """Clip a sum or difference of finite numbers to the range of float32."""
     return jnp.clip(value, -UNSEEN, UNSEEN)
 
 
@@ -42,35 +42,35 @@ def improves(
     threshold: Scalar,
     threshold_mode: ThresholdMode,
 ) -> jax.Array:
-    """Return whether an evaluation lies below the best one by more than a threshold.
+    """Return whether an evaluation is below the best one by more than a threshold.
 
         m < best − θ |best|    (relative)     or     m < best − θ    (absolute)
 
-    The first evaluation does, since it has nothing to compare with.
+    The first evaluation always improves.
     """
     size = jnp.abs(best) if threshold_mode == "relative" else real(1.0)
     return (best == UNSEEN) | (evaluation < bounded(best - real(threshold) * size))
 
 
 class Window(NamedTuple):
-    """A window that is filling: the sum of its metrics, and their number."""
+    """A partly filled window: the sum of its metrics, and their number."""
 
     total: jax.Array
     seen: jax.Array
 
 
 def window() -> Window:
-    """Start an empty window."""
+    """Return an empty window."""
     return Window(real(0.0), counters.zero())
 
 
 def enter(
     filling: Window, metric: jax.Array, length: Scalar
 ) -> tuple[Window, jax.Array, jax.Array]:
-    """Enter a metric into a window, which starts anew once it is full.
+    """Add a metric to a window, which is emptied once it is full.
 
     Returns:
-        The window, the mean of its metrics with this one, and whether it is full.
+        The window, the mean of its metrics with this one, and whether it became full.
     """
     total, seen = bounded(filling.total + metric), filling.seen + 1
     full = seen >= whole(length)
@@ -79,45 +79,45 @@ def enter(
 
 
 class Average(NamedTuple):
-    """An exponential average without bias, and the number of its metrics."""
+    """A bias-corrected exponential average, and the number of its metrics."""
 
     mean: jax.Array
     seen: jax.Array
 
 
 def average() -> Average:
-    """Start an average."""
+    """Return an average of no metrics."""
     return Average(real(0.0), counters.zero())
 
 
 def averaged(before: Average, metric: jax.Array, decay: Scalar) -> Average:
-    """Enter a metric into an average; with a decay of 0 it is the last metric."""
+    """Add a metric to an average; with a decay of 0 the average is the last metric."""
     seen = counters.increment(before.seen)
     weight = average_weight(decay, seen).astype(jnp.float32)
     return Average((1 - weight) * before.mean + weight * metric, seen)
 
 
 class Recent(NamedTuple):
-    """The latest few evaluations, oldest first, and how many of them are there."""
+    """The most recent few evaluations, oldest first, and their number."""
 
     values: jax.Array
     filled: jax.Array
 
 
 def recent(length: int) -> Recent:
-    """Start with none of so many evaluations."""
+    """Return room for so many evaluations, with none in it."""
     return Recent(jnp.zeros((length,), jnp.float32), counters.zero())
 
 
 def shifted(before: Recent, evaluation: jax.Array) -> Recent:
-    """Let a new evaluation in at the end, and the oldest out."""
+    """Append an evaluation, and drop the oldest."""
     values = jnp.concatenate([before.values[1:], evaluation[None]])
     return Recent(values, jnp.minimum(before.filled + 1, len(values)))
 
 
-def mean_of(latest: Recent) -> jax.Array:
-    """Return the mean of the evaluations that are there, at least one."""
-    ages = jnp.arange(len(latest.values), 0, -1, dtype=jnp.int32)
-    here = ages <= latest.filled
-    parts = latest.values / latest.filled.astype(jnp.float32)
-    return jnp.sum(jnp.where(here, parts, 0))
+def mean_of(recent: Recent) -> jax.Array:
+    """Return the mean of the evaluations; there must be at least one."""
+    ages = jnp.arange(len(recent.values), 0, -1, dtype=jnp.int32)
+    filled = ages <= recent.filled
+    parts = recent.values / recent.filled.astype(jnp.float32)
+    return jnp.sum(jnp.where(filled, parts, 0))

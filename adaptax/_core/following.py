@@ -1,9 +1,9 @@
-"""Following: what a controller is, and how it listens to training.
+"""Controllers: rates that follow what training reports.
 
-A controller is a rate that follows what training reports: `follow` makes one of a
-method that answers to a metric, such as the loss, and `follow_gradients` one of a
-method that answers to the gradients of each update. Around the method they count steps,
-keep what is not finite away from it, and scale the updates by its rate.
+`follow` makes a controller of a method that reads a metric, such as the loss, and
+`follow_gradients` of a method that reads the gradients of each update. Both count the
+steps, keep values that are not finite away from the method, and scale the updates by
+its rate.
 """
 
 from collections.abc import Callable
@@ -34,11 +34,11 @@ _S = TypeVar("_S")
 class ControllerState(NamedTuple):
     """The state of a controller.
 
-    `followed` maps the name of what it listens to onto the state of its method, which
-    has the field `learning_rate`; `skipped` counts the metrics that were not finite, or
-    absurd by what is `usual`, see `adaptax._core.plausibility`.
-    `step` is that of the next update, from 0, and `changed_at` the first step that used
-    the present rate.
+    `followed` maps a label, by default the name of the monitored metric, to the state
+    of the method, which has the field `learning_rate`. `skipped` counts the metrics
+    that were not finite, or absurd beside the `usual` ones (see
+    `adaptax._core.plausibility`). `step` is the index of the next update, from 0, and
+    `changed_at` the first step that used the present rate.
     """
 
     followed: dict[str, Any]
@@ -48,17 +48,16 @@ class ControllerState(NamedTuple):
     usual: Usual
 
     def has_unit(self) -> bool:
-        """Return whether it is a rate by itself, or a multiple of another one.
+        """Return whether it is a rate by itself, and not a multiple of another rate.
 
-        The method's state has a method of this name that says so; most have none, and
-        multiply.
+        The method's state may define `has_unit`; without it, the controller multiplies.
         """
         methods = (asked(one, "has_unit") for one in self.followed.values())
         return any(method() for method in methods if method)
 
 
 def started(label: str, method_state: Any) -> ControllerState:
-    """Return the first state of a controller, of the first one of its method."""
+    """Return a controller's initial state from its method's initial state."""
     return ControllerState(
         followed={label: method_state},
         skipped=counters.zero(),
@@ -74,23 +73,22 @@ class Controller(Rate):
     __slots__ = ()
 
     def observe(self, opt_state: _S, metric: Any) -> _S:
-        """Tell the controller a metric, such as a validation loss, between updates.
+        """Pass the controller a metric, such as a validation loss, between updates.
 
         Args:
             opt_state: The state of any optimizer that contains this controller, at any
-                depth. An `nnx.Optimizer` is itself changed, and returned. Controllers
+                depth. An `nnx.Optimizer` is changed in place, and returned. Controllers
                 of one kind in the groups of `optax.partition` count as copies of one,
-                and each group's is advanced.
-            metric: A scalar. One that is not finite is counted and changes nothing
-                else.
+                and all of them are advanced.
+            metric: A scalar. One that is not finite is counted, and otherwise ignored.
 
         Returns:
             The optimizer's state with this controller's own state advanced. Controllers
-            of one kind are told apart by what they listen to, or by their `name`.
+            of one kind are distinguished by the metric they monitor, or by `name`.
 
         Raises:
-            ValueError: If `opt_state` has no state of this controller, or those of
-                several that could be it.
+            ValueError: If `opt_state` contains no controller, or more than one, that
+                could be this one.
         """
         own = jax.eval_shape(self.init, ())
 
@@ -110,7 +108,7 @@ class Controller(Rate):
         require(
             number == 1,
             f"opt_state has {number} controllers that could be this one "
-            f"({_describe(own)}). Tell them apart by name, as in "
+            f"({_describe(own)}). Give each a name, as in "
             "reduce_on_plateau(..., name='validation'), or pass the state of one "
             "optimizer.",
         )
@@ -129,10 +127,10 @@ class Controller(Rate):
 
 
 UNNAMED = ("value", "observed", "gradient")
-"""What the states of methods are called by default."""
+"""The labels of controllers that have no name."""
 
 OBSERVED = "observed_metric"
-"""The extra argument by which `observe` hands a metric to a controller's `update`."""
+"""The extra argument by which `observe` passes a metric to a controller's `update`."""
 
 
 def follow(
@@ -143,20 +141,20 @@ def follow(
     monitor: str | None = "value",
     name: str | None = None,
 ) -> Controller:
-    """Make a controller of a method's state and its answer to one metric.
+    """Make a controller of a method that reads one metric.
 
     Args:
-        init: `init(params)` gives the method's state, which has the field
+        init: `init(params)` returns the method's state, which has the field
             `learning_rate`: the scale to apply.
-        advance: `advance(state, metric, updates, params)` gives the state after one
-            finite float32 metric. One that is not finite, or absurd, is never shown to
-            it; and where the first turns out to have been absurd, it starts anew.
-        skip: `skip(state)` gives the state after a metric that is not finite; by
-            default, the state as it was.
-        monitor: The extra argument of `update` to listen to; `None` listens to
-            `observe` only. Structural.
-        name: Tells controllers of one kind apart for `observe`. Structural; by default
-            what is listened to.
+        advance: `advance(state, metric, updates, params)` returns the state after a
+            float32 metric. Metrics that are not finite, or absurd, are not passed to
+            it. Where the first metric proves absurd, the method restarts.
+        skip: `skip(state)` returns the state after a metric that is not finite; by
+            default, the state is left unchanged.
+        monitor: The extra argument of `update` to read; with `None`, only `observe`
+            passes metrics. Structural.
+        name: Distinguishes controllers of one kind for `observe`; by default `monitor`.
+            Structural.
     """
     label = name or monitor or "observed"
 
@@ -170,8 +168,8 @@ def follow(
             verdict, known = judged(state.usual, metric)
             start_from = _choose(verdict.anew, init(params), before)
             after = advance(start_from, jnp.where(finite, metric, 0), updates, params)
-            passed_over = _choose(finite, before, skip(before) if skip else before)
-            after = _choose(verdict.plausible, after, passed_over)
+            ignored = _choose(finite, before, skip(before) if skip else before)
+            after = _choose(verdict.plausible, after, ignored)
             state = _advanced(state, label, after, ~verdict.plausible)
             state = state._replace(usual=known)
         if OBSERVED not in extra_args:
@@ -190,22 +188,22 @@ def follow_gradients(
     needs: tuple[str, ...] = (),
     name: str | None = None,
 ) -> Controller:
-    """Make a controller that follows the gradients, update by update.
+    """Make a controller of a method that reads the gradients of each update.
 
-    The gradient is the extra argument `grad` where that is given, as it is to the line
-    searches of Optax; else it is the updates that reach the controller.
+    The gradient is the extra argument `grad` if it is given, as Optax's line searches
+    require; otherwise the updates that reach the controller.
 
     Args:
         who: The method's name, for messages.
-        init: `init(params)` gives the method's state, which has the field
+        init: `init(params)` returns the method's state, which has the field
             `learning_rate`: the scale to apply.
-        advance: `advance(state, gradients, updates, params, *needed)` gives the state
-            after an update, and whether what it measured can be used. If not, the state
+        advance: `advance(state, gradients, updates, params, *needed)` returns the state
+            after an update, and whether the measurements are usable. If not, the state
             stays as it was, and the update is counted in `skipped`.
-        needs: What else `update` must be given, in this order: "params", or names of
-            extra arguments. "value" arrives as a float32 scalar, and an update with one
-            that is not finite, or absurd, is skipped.
-        name: Names the method's state; "gradient" by default. Structural.
+        needs: Further required arguments of `update`, in the order of `needed`:
+            "params", or names of extra arguments. "value" is passed as a float32
+            scalar, and an update whose value is not finite, or absurd, is skipped.
+        name: The label of the method's state; "gradient" by default. Structural.
     """
     label = name or "gradient"
 
@@ -218,7 +216,7 @@ def follow_gradients(
                 f"{who} follows the gradients and has no metric to observe."
             )
         if "params" in needs:
-            params = checks.given_params(params, who, _also(needs))
+            params = checks.required_params(params, who, _as_arguments(needs))
         needed = _needed(needs, extra_args)
         plausible, known = jnp.ones((), bool), state.usual
         if "value" in needed:
@@ -236,7 +234,7 @@ def follow_gradients(
 
 
 def _gradients(updates: optax.Updates, grad: optax.Updates | None) -> optax.Updates:
-    """Return the part of a gradient that belongs to partly masked updates."""
+    """Return the gradient, masked where the updates are; by default the updates."""
     if grad is None:
         return updates
     leaves, structure = flattened(updates)
@@ -247,13 +245,13 @@ def _gradients(updates: optax.Updates, grad: optax.Updates | None) -> optax.Upda
     )
 
 
-def _also(names: tuple[str, ...]) -> str:
-    """Return the extra arguments among these names as they stand in a call."""
+def _as_arguments(names: tuple[str, ...]) -> str:
+    """Return the extra arguments among these names as written in a call."""
     return "".join(f", {name}=..." for name in names if name != "params")
 
 
 def _needed(names: tuple[str, ...], extra_args: dict[str, Any]) -> dict[str, Any]:
-    """Read the extra arguments of `update` that a controller needs."""
+    """Return the extra arguments of `update` that a controller needs."""
     return {
         name: read_metric(extra_args, name)
         if name == "value"
@@ -264,21 +262,22 @@ def _needed(names: tuple[str, ...], extra_args: dict[str, Any]) -> dict[str, Any
 
 
 def read_extra(extra_args: dict[str, Any], name: str) -> Any:
-    """Read an extra argument of `update`; `TypeError` if it is missing."""
+    """Return an extra argument of `update`; raise `TypeError` if it is missing."""
     if extra_args.get(name) is None:
         raise TypeError(
             f"the extra argument `{name}` is missing: call "
             f"tx.update(grads, state, params, {name}=...). If you do, something drops "
-            "it on the way: in a chain, optax.lookahead, split_real_and_imaginary and "
-            "MultiSteps(...).gradient_transformation() do; put what needs it outside "
-            "of them, or tell a controller by `observe`. Flax's own TrainState does as "
-            "well: take adaptax.flax.TrainState."
+            "it: in a chain, optax.lookahead, split_real_and_imaginary and "
+            "MultiSteps(...).gradient_transformation() do. Put the transformation that "
+            f"needs `{name}` outside of them, or pass a controller its metric by "
+            "`observe`. Flax's own TrainState drops it too: use "
+            "adaptax.flax.TrainState."
         )
     return extra_args[name]
 
 
 def read_metric(extra_args: dict[str, Any], monitor: str | None) -> jax.Array | None:
-    """Read what is monitored from the extra arguments, as a float32 scalar."""
+    """Return the monitored metric as a float32 scalar; `None` if there is none."""
     name = OBSERVED if OBSERVED in extra_args else monitor
     if name is None:
         return None
@@ -287,10 +286,10 @@ def read_metric(extra_args: dict[str, Any], monitor: str | None) -> jax.Array | 
 
 
 def as_metric(name: str, value: Any) -> jax.Array:
-    """Return what training reports, such as a loss, as a float32 scalar.
+    """Return a metric, such as a loss, as a float32 scalar.
 
     Raises:
-        TypeError: If it is not a real number; the message has its name.
+        TypeError: If it is not a real number.
         ValueError: If it is not a scalar.
     """
     try:
@@ -313,7 +312,7 @@ def _choose(condition: jax.Array, one: Any, other: Any) -> Any:
 
 
 def _advanced(state, label, method_state, skipped) -> ControllerState:
-    """Enter a method's new state, and note whether and when its rate changed."""
+    """Store a method's new state, and the step if its rate changed."""
     changed = method_state.learning_rate != state.followed[label].learning_rate
     return ControllerState(
         followed={label: method_state},
@@ -335,7 +334,7 @@ def _same_controller(node: Any, own: ControllerState) -> bool:
 
 
 def _number(node: Any, numbers: dict[Any, int]) -> int:
-    """Count the controllers in a node, of which groups have a copy each."""
+    """Return the number of controllers in a node; the copies in groups count once."""
     return (max if isinstance(node, LABELED) else sum)((0, *numbers.values()))
 
 

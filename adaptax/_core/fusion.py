@@ -1,10 +1,11 @@
-"""Fusion: keeping XLA from computing one thing in many loops.
+"""Fusion: keep XLA from computing one result in many loops.
 
-XLA fuses what is cheap into every loop that reads it. That is right for a product and
-wrong for a sum of hundreds of scalars which hundreds of loops read: compiling grows
-with the square of their number (measured on CPU: more than 100 s for Prodigy's sums
-over 400 leaves, and 7 s apart). XLA:CPU removes `optimization_barrier` before it fuses,
-but does not look into a conditional whose predicate it does not know.
+XLA fuses a cheap operation into every loop that reads its result. That is right for a
+product. It is wrong for a sum of hundreds of scalars that hundreds of loops read:
+compile time grows with the square of their number (measured on CPU, for Prodigy's sums
+over 400 leaves: more than 100 s, against 7 s with `apart`). XLA:CPU removes
+`optimization_barrier` before it fuses, but does not fuse into a conditional whose
+predicate it does not know.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 
 
 def apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Compute `function(*arguments)` apart from all that reads the result."""
+    """Compute `function(*arguments)` without fusing it into the loops that read it."""
 
     def hidden(*arguments):
         truth = jax.lax.optimization_barrier(jnp.asarray(True))
@@ -26,15 +27,16 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
 
 @jax.jit
 def once(tree: Any, after: jax.Array | None = None) -> Any:
-    """Compute a tree once, however many loops read it, and before what follows from it.
+    """Compute a tree once, before and independently of the loops that read it.
 
-    It serves two cases, which XLA:CPU compiles badly by itself:
+    XLA:CPU compiles two cases badly without it:
 
-    * Updates whose norm is taken, with `after` a scalar computed from the parameters.
-      The updates would be computed twice, for the norm and for the new parameters, and
-      the parameters would be copied, since one loop overwrites what the other reads.
-    * A direction that is computed from the old state, given together with that state.
-      The state would be copied before it is overwritten.
+    * Updates whose norm is taken; then `after` is a scalar computed from the
+      parameters. XLA would compute the updates twice, for the norm and for the new
+      parameters, and copy the parameters, since one loop overwrites what the other
+      reads.
+    * A direction computed from the old state; then `tree` contains both. XLA would copy
+      the state before overwriting it.
     """
 
     def hidden(tree, after):

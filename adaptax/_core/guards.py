@@ -1,11 +1,11 @@
-"""Guards: what every transformation asks of its trees before it computes.
+"""Guards: the checks that every transformation makes on its trees.
 
-    init(params):              each leaf is one that can be trained, or is left alone
+    init(params):              each leaf can be trained, or is left alone
     update(updates, params):   the same structure, and the same shape in each leaf
 
-A `None` or an `optax.MaskedNode` stands for a leaf that takes no part: frozen leaves
-have gradients of `None`. Both checks look at structures, shapes and dtypes alone, so
-that a compiled step does not contain them. What is refused is named by its path.
+`None` and `optax.MaskedNode` stand for leaves that are not trained; the gradient of a
+frozen leaf may be `None`. The checks read only structures, shapes and dtypes, so they
+cost nothing in a compiled step. Their messages name the path of the leaf at fault.
 """
 
 import functools
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax._core.handover import Takes, offer
+from adaptax._core.handover import Conversions, offer
 from adaptax._core.leaves import (
     dtype_of,
     is_complex,
@@ -29,19 +29,19 @@ _T = TypeVar("_T", bound=optax.GradientTransformation)
 
 
 def guarded(
-    transformation: _T, *, whole: bool = False, takes: Takes | None = None
+    transformation: _T, *, whole: bool = False, conversions: Conversions | None = None
 ) -> _T:
-    """Return a transformation that refuses what it would train wrongly or not at all.
+    """Return a transformation with checks of its arguments.
 
-    Its `init` raises `ValueError` for leaves that cannot be trained, and its `update`
-    for gradients that do not fit the parameters, if it is given any.
+    Its `init` raises `ValueError` for leaves that cannot be trained. Its `update` does
+    for gradients that do not match the parameters, if it is given parameters.
 
     Args:
         transformation: The transformation.
-        whole: Whether its whole state hangs on scalars that are made of all the
-            gradients, or of the loss. Inside of `jax.shard_map` it then varies from the
-            start as the parameters do.
-        takes: What its state can be made of; see `adaptax._core.handover`.
+        whole: Whether all of its state depends on scalars computed from all gradients
+            or from the loss. Inside `jax.shard_map`, its initial state then varies over
+            the same axes as the parameters.
+        conversions: How to make its state from Optax's; see `adaptax._core.handover`.
     """
     inner_init, inner_update = transformation
 
@@ -50,7 +50,7 @@ def guarded(
         require_trainable(params)
         state = inner_init(params)
         state = spread(state, axes_of(params)) if whole else state
-        return state if takes is None else offer(state, takes)
+        return state if conversions is None else offer(state, conversions)
 
     @functools.wraps(inner_update)
     def update(updates, state, params=None, **extra_args):
@@ -64,8 +64,8 @@ def require_like(updates: optax.Updates, params: optax.Params | None) -> None:
     """Raise unless updates have the structure and the shapes of the parameters.
 
     Raises:
-        ValueError: If they differ, or if an update is complex where the parameter is
-            real; the message names the first path that does.
+        ValueError: If they differ, or if an update is complex and its parameter real;
+            the message names the first such path.
     """
     if params is None:
         return
@@ -83,24 +83,24 @@ def require_like(updates: optax.Updates, params: optax.Params | None) -> None:
 
 
 def flattened(updates: optax.Updates) -> tuple[list[Any], Any]:
-    """Return the leaves of a tree, placeholders among them, and its structure."""
+    """Return the leaves of a tree, placeholders included, and its structure."""
     return jax.tree.flatten(updates, is_leaf=is_placeholder)
 
 
 def require_matching(
     updates: optax.Updates, leaves: list[Any], structure: Any, tree: Any, whose: str
 ) -> list[Any]:
-    """Return the leaves of a tree in the order of those of the updates.
+    """Return the leaves of a tree that match those of the updates, in their order.
 
     Args:
         updates: The updates, for messages.
-        leaves: Their leaves, as from `flattened`.
-        structure: Their structure, likewise.
-        tree: A tree with a leaf, or a placeholder, for each of theirs.
-        whose: Subject and verb of the message: "the parameters have".
+        leaves: The leaves of the updates, from `flattened`.
+        structure: The structure of the updates, from `flattened`.
+        tree: A tree with a leaf, or a placeholder, for each leaf of the updates.
+        whose: Subject and verb for the message, such as "the parameters have".
 
     Raises:
-        ValueError: If structures or the shapes of two trained leaves differ.
+        ValueError: If the structures differ, or the shapes of two trained leaves.
     """
     try:
         column = structure.flatten_up_to(tree)
@@ -127,7 +127,7 @@ _REMEDY = "Pass gradients of the parameters that init was given."
 
 
 def _is_in_place(leaf: Any, node: Any) -> bool:
-    """Return whether a leaf, or a mask of any subtree, has its like in another tree."""
+    """Return whether a node matches a leaf; an `optax.MaskedNode` matches a subtree."""
     bare = jax.tree_util.treedef_is_leaf(jax.tree.structure(node))
     return bare or is_placeholder(node) or isinstance(leaf, optax.MaskedNode)
 
@@ -149,12 +149,12 @@ def _first_difference(updates: Any, tree: Any) -> str:
 
 
 def _first_of_another_type(updates: Any, tree: Any) -> str:
-    """Name the first container whose type differs, where all paths are the same."""
+    """Return the path of the first container whose type differs."""
     pairs = [("", updates, tree)]
-    for path, one, other in pairs:  # which grows
+    for path, one, other in pairs:  # grows in the loop
         if type(one) is not type(other):
             kinds = type(one).__name__, type(other).__name__
-            return f"{path or 'the root'}, a {kinds[0]} in the place of a {kinds[1]}"
+            return f"{path or 'the root'}, a {kinds[0]} instead of a {kinds[1]}"
         parts = _children(one), _children(other)
         pairs.extend(
             (path + key, part, parts[1][key]) for key, part in parts[0].items()

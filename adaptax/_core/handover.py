@@ -1,9 +1,8 @@
-"""Handover: how a method's state is made of another library's.
+"""Handover: how to make a method's state from Optax's state of the same method.
 
-A state does not hold the numbers that its method was built with, such as the β of its
-averages, and a chain hides its parts. So each method hands over, with the state that
-its `init` makes, a function that makes such a state of Optax's, and `gathered` collects
-them while a whole chain is initialized.
+The conversion needs the method's hyperparameters, which are not in its state, and a
+chain hides the methods in it. So each method's `init` offers its conversions with the
+state it returns, and `gathered` collects them while a whole chain is initialized.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,26 +10,26 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
-Takes: TypeAlias = Mapping[str, Callable[[Any], Any]]
-"""By the name of the type of a state of Optax: what makes a state of it."""
+Conversions: TypeAlias = Mapping[str, Callable[[Any], Any]]
+"""Functions that convert a state of Optax, by the name of its type."""
 
-_gathering: ContextVar[list[tuple[Any, Takes]] | None] = ContextVar(
+_gathering: ContextVar[list[tuple[Any, Conversions]] | None] = ContextVar(
     "gathering", default=None
 )
 
 
-def offer(state: Any, takes: Takes) -> Any:
-    """Return a state that was just initialized, and note what it can be made of."""
+def offer(state: Any, conversions: Conversions) -> Any:
+    """Return a newly initialized state, and register its conversions."""
     offers = _gathering.get()
     if offers is not None:
-        offers.append((state, takes))
+        offers.append((state, conversions))
     return state
 
 
 @contextmanager
-def gathered() -> Iterator[list[tuple[Any, Takes]]]:
-    """Collect the states initialized inside, each with what it can be made of."""
-    offers: list[tuple[Any, Takes]] = []
+def gathered() -> Iterator[list[tuple[Any, Conversions]]]:
+    """Collect the states initialized inside the context, with their conversions."""
+    offers: list[tuple[Any, Conversions]] = []
     token = _gathering.set(offers)
     try:
         yield offers

@@ -2,9 +2,9 @@
 
     η_t = estimate(u_0, w_0, …, u_t, w_t),   updates ← η_t · u_t
 
-u are the updates, w the parameters before each step. An update of which a number is not
-finite, or whose square overflows, would spoil sums that are never emptied. It is
-counted, its step is not taken, and the estimate stays as it was.
+u are the updates, w the parameters before each step. An update with an element that is
+not finite, or whose square overflows, would spoil sums that are never reset. Its step
+is counted but not taken, and the estimate stays as it was.
 """
 
 from collections.abc import Callable
@@ -27,22 +27,21 @@ def infer(
 
     Args:
         who: The method's name, for messages.
-        init: `init(params)` gives the method's state, which has the fields
+        init: `init(params)` returns the method's state, which has the fields
             `learning_rate`, the rate applied, and `skipped`, a counter. A field `start`
-            is for the parameters of the first step: it is kept after an update that
-            cannot be used as well, since choosing between copies takes longer than the
-            rest of a step.
-        advance: `advance(state, updates, params, **extra_args)` gives the state after
-            an update, and whether what it measured can be used.
-        scale: `scale(updates, state)` applies what was inferred; by default it
-            multiplies by the `learning_rate`.
+            holds the initial parameters: it is stored even if the update is not usable,
+            since choosing between two copies takes longer than the rest of a step.
+        advance: `advance(state, updates, params, **extra_args)` returns the state after
+            an update, and whether the measurements are usable.
+        scale: `scale(updates, state)` scales the updates; by default, by
+            `learning_rate`.
     """
 
     def start(params):
         return init(params)
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, who)
+        params = checks.required_params(params, who)
         after, usable = advance(state, updates, params, **extra_args)
         skipped = counters.increment(state.skipped, where=~usable)
         if hasattr(state, "start"):
@@ -57,5 +56,5 @@ def infer(
 
 
 def finite(*scalars: Any) -> Any:
-    """Return whether none of the scalars is infinite or NaN."""
+    """Return whether all scalars are finite."""
     return jnp.isfinite(jnp.stack(scalars)).all()

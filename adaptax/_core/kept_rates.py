@@ -1,6 +1,6 @@
-"""Kept rates: what is known of the learning rates in an optimizer's state.
+"""The learning rates in an optimizer's state.
 
-Rates in a chain multiply; those of groups and containers are apart, by label or key.
+Rates in a chain multiply. Groups and containers have a rate each, by label or key.
 """
 
 from collections import OrderedDict
@@ -29,11 +29,12 @@ from adaptax._core.states import (
 
 
 class KeptRate(NamedTuple):
-    """What is known of the rates in a chain.
+    """The rates in a chain.
 
-    `product` is that of all, `cut` that of controllers that only multiply; without any
-    that `has_unit` it is a factor, and it is not all where one is `hidden`. `slots` are
-    the constants that can be set, each with the paths of all its copies.
+    `product` is the product of all rates, and `cut` that of the controllers that only
+    multiply. Without a rate that `has_unit`, `product` is but a factor; where a rate is
+    `hidden`, it is incomplete. `slots` are the constants that can be set, each with the
+    paths of all its copies.
     """
 
     product: Any = 1.0
@@ -60,7 +61,7 @@ class KeptRate(NamedTuple):
         return self._replace(slots=tuple(slots))
 
     def copied(self, field: str, other: str) -> "KeptRate":
-        """Let a field have copies of the constants of another."""
+        """Add the copies, in another field, of the constants of a field."""
         copies = (
             slot + tuple((other, *path[1:]) for path in slot if path[0] == field)
             for slot in self.slots
@@ -69,12 +70,12 @@ class KeptRate(NamedTuple):
 
 
 def kept_rates(state: Any) -> Any:
-    """Read a `KeptRate`, or a dict of them by label or key; None without a state."""
+    """Return a `KeptRate`, or a dict of them by label or key; None without a state."""
     return folded(state, parts_in_use, _combined)
 
 
 def _combined(node: Any, rates: dict[Any, Any]) -> Any:
-    """Read the rates of a node from those of its parts."""
+    """Return the rates of a node from those of its parts."""
     above = ("inner_states",) if isinstance(node, LABELED) else ()
     found = {
         key: _each(rate, lambda one, key=key: one.below(*above, key))
@@ -98,9 +99,10 @@ def _combined(node: Any, rates: dict[Any, Any]) -> Any:
 
 
 def _by_label(rates: dict[Any, Any]) -> Any:
-    """Read the groups of a partition, which may be but directions.
+    """Return the rates of the groups of a partition.
 
-    Beside groups with a rate, that of a group without one is not known.
+    If no group has a rate, that is one neutral rate. If some have a rate with a unit,
+    those of the others are hidden.
     """
     single = [rate for rate in rates.values() if isinstance(rate, KeptRate)]
     if len(single) == len(rates) and all(rate.is_neutral for rate in single):
@@ -116,7 +118,7 @@ def _by_label(rates: dict[Any, Any]) -> Any:
 
 
 def _is_container(node: Any) -> bool:
-    """Return whether the parts of a node are states side by side, and no chain."""
+    """Return whether a node contains independent states, unlike a chain."""
     if type(node) in (tuple, OrderedDict) or is_own(node):
         return False
     return not any(map(_only_multiplies, parts_in_use(node).values()))
@@ -127,7 +129,7 @@ def _only_multiplies(node: Any) -> bool:
 
 
 def _injected(state: Any, inner: Any) -> Any:
-    """Count the injected rate once: an inner rate is made of it."""
+    """Combine an injected rate with the inner rates, which already contain it."""
     rate = _number(state.hyperparams.get("learning_rate"))
     if rate is None or isinstance(inner, dict):
         return inner
@@ -135,14 +137,14 @@ def _injected(state: Any, inner: Any) -> Any:
     if not inner.has_unit:
         inner = inner._replace(product=inner.product * rate, has_unit=True)
     if "learning_rate" in getattr(state, "hyperparams_states", {}):
-        return inner._replace(slots=())  # its next update would override what is set
+        return inner._replace(slots=())  # the next update would override a set rate
     own = ("hyperparams", "learning_rate")
     first, others = inner.slots[:1], inner.slots[1:]
     return inner._replace(slots=((own, *sum(first, ())), *others))
 
 
 def _own_rate(node: Any) -> KeptRate | None:
-    """Read what a node says of its own rate; None where it is no state."""
+    """Return the rate in a node's own fields; None if it is not a state."""
     fields = fields_of(node)
     if isinstance(node, optax.contrib.ReduceLROnPlateauState):
         scale = _number(node.scale)
@@ -161,7 +163,7 @@ def _own_rate(node: Any) -> KeptRate | None:
 
 
 def _number(field: Any) -> jax.Array | None:
-    """Return a field as a float32 array, if it holds one real number."""
+    """Return a field as a float32 array if it is a real number; otherwise None."""
     field = without_variables(field)
     if not is_number(field) or not is_trained(field) or is_complex(field):
         return None

@@ -1,7 +1,7 @@
-"""Which leaves of a tree an optimizer may touch.
+"""The leaves of a tree that are trained, and arithmetic on them.
 
-Floating-point and complex leaves are trained. Integer and boolean leaves, the `float0`
-gradients that `jax.grad(allow_int=True)` gives them, `None` and `optax.MaskedNode` pass
+Floating-point and complex leaves are trained. Integer and boolean leaves, their
+`float0` gradients from `jax.grad(allow_int=True)`, `None` and `optax.MaskedNode` pass
 through.
 
 A complex number z = x + iy is trained as the point (x, y) of the plane: its square is
@@ -17,8 +17,8 @@ import optax
 
 from adaptax._core.fusion import apart
 
-_FEW = 8  # scalars, which every loop may add for itself
-_LARGE = 2**16  # elements, from which on to store them takes longer than to add them
+_FEW = 8  # scalars: so few may be added again in every loop that reads their sum
+_LARGE = 2**16  # elements: storing an array of this size takes longer than adding it up
 _PARTS = 8
 _COMPLEX = {4: jnp.complex64, 8: jnp.complex128}  # by the bytes of a part
 _REAL = {jnp.dtype(jnp.complex64): jnp.float32, jnp.dtype(jnp.complex128): jnp.float64}
@@ -33,7 +33,7 @@ def is_trained(leaf: object) -> bool:
 
 
 def is_placeholder(leaf: object) -> bool:
-    """Return whether a node is a leaf that stands for no array; for `jax.tree.map`."""
+    """Return whether a node stands for an untrained leaf; an `is_leaf` for JAX."""
     return leaf is None or isinstance(leaf, optax.MaskedNode)
 
 
@@ -46,7 +46,7 @@ def is_number(leaf: object) -> bool:
 
 
 def dtype_of(leaf: object) -> jnp.dtype:
-    """Return the dtype of an array, of its shape and dtype alone, or of a number."""
+    """Return the dtype of an array, a `ShapeDtypeStruct` or a number."""
     return getattr(leaf, "dtype", None) or jnp.result_type(leaf)
 
 
@@ -56,15 +56,12 @@ def is_complex(leaf: object) -> bool:
 
 
 def real_dtype(dtype: Any) -> jnp.dtype:
-    """Return the dtype of the parts of a complex one; a real one is its own."""
+    """Return the dtype of the real part of a complex dtype; a real dtype itself."""
     return jnp.dtype(_REAL.get(jnp.dtype(dtype), dtype))
 
 
 def computing_dtype(*dtypes: jnp.dtype) -> jnp.dtype:
-    """Return the dtype to compute in: the widest, at least float32.
-
-    It is complex where one of them is.
-    """
+    """Return the widest dtype, at least float32, to compute in; complex if any is."""
     parts = (jnp.dtype(jnp.float32), *map(real_dtype, dtypes))
     widest = max(parts, key=lambda dtype: dtype.itemsize)
     if any(dtype in _REAL for dtype in dtypes):
@@ -73,14 +70,14 @@ def computing_dtype(*dtypes: jnp.dtype) -> jnp.dtype:
 
 
 def widened(leaf: Any, *others: jnp.dtype) -> jax.Array:
-    """Return a leaf in the dtype that it is computed in beside others."""
+    """Cast a leaf to the dtype to compute in, together with other dtypes."""
     return jnp.asarray(leaf).astype(computing_dtype(dtype_of(leaf), *others))
 
 
 def kept_dtype(dtype: Any, own: jnp.dtype) -> jnp.dtype:
-    """Return the dtype asked for, complex where a leaf's own is and real elsewhere.
+    """Return the dtype to store an accumulator in: complex where the leaf's own is.
 
-    There is no complex dtype of half precision: complex64 stands for it.
+    complex64 stands in for a complex dtype of half precision, which does not exist.
     """
     if own in _REAL:
         return computing_dtype(jnp.dtype(dtype), jnp.dtype(jnp.complex64))
@@ -88,7 +85,7 @@ def kept_dtype(dtype: Any, own: jnp.dtype) -> jnp.dtype:
 
 
 def by_parts(function: Callable[[jax.Array], jax.Array], array: jax.Array) -> jax.Array:
-    """Apply a function of real arrays, to a complex array part by part."""
+    """Apply a function of real arrays; to a complex array, part by part."""
     if not is_complex(array):
         return function(array)
     return jax.lax.complex(function(array.real), function(array.imag))
@@ -97,18 +94,19 @@ def by_parts(function: Callable[[jax.Array], jax.Array], array: jax.Array) -> ja
 def times(array: jax.Array, scalar: jax.Array) -> jax.Array:
     """Multiply by a real scalar, in the dtype of the array.
 
-    A complex product would make NaN of a part beside an infinite one.
+    It does not form a complex product, in which an infinite part turns the other to
+    NaN.
     """
     return by_parts(lambda part: part * scalar.astype(part.dtype), array)
 
 
 def abs_sq(array: jax.Array) -> jax.Array:
-    """Return |z|², elementwise and real."""
+    """Return |z|² elementwise, a real array."""
     return inner(array, array)
 
 
 def inner(one: jax.Array, other: jax.Array) -> jax.Array:
-    """Return Re(z̄ z′), the product of two real numbers, elementwise and real."""
+    """Return Re(z̄ z′) elementwise, a real array; for real numbers, their product."""
     if not (is_complex(one) or is_complex(other)):
         return one * other
     real = jnp.real(one) * jnp.real(other)
@@ -118,9 +116,9 @@ def inner(one: jax.Array, other: jax.Array) -> jax.Array:
 
 
 def steepest(gradients: Any) -> Any:
-    """Conjugate what JAX gives as the gradient, so that it points uphill.
+    """Conjugate complex gradients from JAX, so that they point uphill.
 
-    For a real loss L of z = x + iy, `jax.grad` gives ∂L/∂x − i ∂L/∂y.
+    For a real loss L of z = x + iy, `jax.grad` returns ∂L/∂x − i ∂L/∂y.
     """
     return jax.tree.map(
         lambda leaf: jnp.conj(leaf) if is_complex(leaf) else leaf, gradients
@@ -128,7 +126,7 @@ def steepest(gradients: Any) -> Any:
 
 
 def narrowed(array: jax.Array, dtype: Any) -> jax.Array:
-    """Cast an array; what a narrow float cannot hold becomes its largest number."""
+    """Cast an array, clipping values that a narrower float cannot represent."""
     if jnp.issubdtype(dtype, jnp.inexact) and dtype.itemsize < array.dtype.itemsize:
         limit = float(jnp.finfo(dtype).max)
         array = by_parts(lambda part: jnp.clip(part, -limit, limit), array)
@@ -136,11 +134,11 @@ def narrowed(array: jax.Array, dtype: Any) -> jax.Array:
 
 
 def require_trainable(params: optax.Params | None) -> None:
-    """Raise where a tree has leaves that would silently not be trained as they should.
+    """Refuse trees with leaves that could not be trained correctly.
 
     Raises:
         ValueError: If a leaf is a random key, a float of fewer than 16 bits or an
-            integer of fewer than 8; the message names its path.
+            integer of fewer than 8 bits; the message names its path.
     """
     for path, leaf in jax.tree.leaves_with_path(params):
         dtype = dtype_of(leaf)
@@ -162,15 +160,14 @@ def require_trainable(params: optax.Params | None) -> None:
 def global_norm(tree: optax.Updates, *, computed: bool = False) -> jax.Array:
     """Return the L2 norm over all trained leaves, a float32 scalar; 0 without any.
 
-    Half precision is squared in float32. The norm is infinite where the sum of the
-    squares overflows. Its derivative at 0, where it has none, is 0.
+    Half precision is squared in float32. The norm is infinite if the sum of squares
+    overflows. Its derivative at 0 is defined as 0.
 
     Args:
         tree: Arrays.
-        computed: Whether the arrays are computed in this step and used for nothing
-            else. They are then added up without being stored, see `folded_sum`. For
-            arrays that are in memory anyway this is slower (measured: a tenth of a
-            step).
+        computed: Whether the arrays are computed in this step for this norm alone. They
+            are then summed without being stored, see `folded_sum`. For arrays that are
+            in memory anyway this is slower (measured: by a tenth of a step).
     """
     add = _sum if computed else jnp.sum
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
@@ -186,9 +183,8 @@ def inner_product(
 ) -> jax.Array:
     """Return the inner product over the leaves trained in both, a float32 scalar.
 
-    Of complex leaves it is the real part of ⟨z̄, z′⟩.
-    Half precision is multiplied in float32. The product is not finite where the sum
-    overflows. For `computed` see `global_norm`.
+    Complex leaves contribute Re(z̄ z′). Half precision is multiplied in float32. The
+    product is not finite if the sum overflows. For `computed` see `global_norm`.
     """
     add = _sum if computed else jnp.sum
 
@@ -222,10 +218,10 @@ def _widest_part(leaves: Sequence[Any]) -> jnp.dtype:
 
 @jax.jit
 def _sum(array: jax.Array) -> jax.Array:
-    """Add all elements; on a processor, without storing what is added.
+    """Sum all elements; on one CPU device, without storing a large summand.
 
-    Not where there are several devices: an array may be spread over them, and then its
-    parts would be sent around.
+    With several devices the array may be sharded, and `folded_sum` would move its
+    parts between them.
     """
     if array.size < _LARGE or jax.device_count() > 1:
         return jnp.sum(array)
@@ -233,12 +229,12 @@ def _sum(array: jax.Array) -> jax.Array:
 
 
 def folded_sum(array: jax.Array) -> jax.Array:
-    """Add all elements, first those of a few equal parts to each other.
+    """Sum all elements, by first adding a few equal parts to each other.
 
-    XLA:CPU adds up arrays in a loop of its own, which computes no more than products
-    and sums, and stores what takes more: a gradient with 0 where it is not finite is as
-    large as the parameters, and in new memory at each call. It makes one ordinary loop
-    of what ends in a choice, so here is one, that changes nothing.
+    XLA:CPU fuses only products and sums into a reduction. It stores the result of
+    anything more complex, such as a gradient with 0 where it is not finite, in an array
+    as large as the parameters. A loop that ends in a `where` is fused whole, so this
+    one does, although its `where` changes nothing.
     """
     flat = array.reshape(-1)
     length = -(-flat.size // _PARTS)
@@ -249,7 +245,7 @@ def folded_sum(array: jax.Array) -> jax.Array:
 
 
 def _total(parts: list[jax.Array], dtype: jnp.dtype) -> jax.Array:
-    """Add scalars, one of each leaf."""
+    """Sum scalars, one for each leaf."""
     parts = [part.astype(dtype) for part in parts]
     if len(parts) <= _FEW:
         return sum(parts, jnp.zeros((), dtype))

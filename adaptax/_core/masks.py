@@ -1,9 +1,9 @@
-"""Masks: to which leaves of a tree something applies.
+"""Masks: selections of the leaves of a tree.
 
     mask: a tree of booleans like the parameters, a prefix of one, or a function of them
 
-A model may be a pytree that can be called, as those of Equinox can, and so may a model
-of booleans in its place. Its leaves decide: a tree of booleans is no function.
+A mask that is a callable pytree, such as an Equinox model, is a tree and not a function
+if its leaves are booleans.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ def spread(
         params: The parameters.
 
     Raises:
-        ValueError: If the mask is no prefix of the parameters' tree.
-        TypeError: If a leaf of it is no boolean.
+        ValueError: If the mask is not a prefix of the parameters' tree.
+        TypeError: If one of its leaves is not a boolean.
     """
     tree = mask(params) if _is_function(mask) else mask
 
@@ -40,12 +40,12 @@ def spread(
     except (ValueError, KeyError) as error:
         raise ValueError(
             f"{name} must be a tree of booleans like the parameters, a prefix of one, "
-            f"or a function that makes one of them: {error}"
+            f"or a function that returns one: {error}"
         ) from error
 
 
 def _is_function(mask: Any) -> bool:
-    """Return whether to call a mask: not if it is a tree of booleans that could be."""
+    """Return whether a mask is a function; a callable tree of booleans is not."""
     if not callable(mask):
         return False
     leaves = jax.tree.leaves(mask)

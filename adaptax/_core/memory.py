@@ -1,7 +1,7 @@
-"""Memory: what the host has free, and what would not fit into it.
+"""Memory: checks that what a call needs fits into the host's free memory.
 
-Whatever is made in proportion to an argument is estimated before it is made: a refusal
-names the argument, where the system would end the process.
+Memory in proportion to an argument is estimated before it is allocated. The error names
+the argument, where the operating system would kill the process.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 SHARE = 0.6
-"""The share of the free memory that may be used."""
+"""The fraction of the free memory that may be used."""
 
 _CONTAINERS = (  # of versions 2 and 1 of Linux's control groups
     (
@@ -28,33 +28,33 @@ _CONTAINERS = (  # of versions 2 and 1 of Linux's control groups
 
 
 def require_room(what: str, needed: int, free: float | None = None) -> None:
-    """Refuse what needs more than the share of the free memory.
+    """Refuse an allocation larger than `SHARE` of the free memory.
 
     Args:
-        what: What needs it: the arguments by their names, in the plural.
-        needed: Bytes.
-        free: Those that are free; `None` for those of this host.
+        what: The subject of the message, in the plural, with the arguments' names.
+        needed: The bytes to allocate.
+        free: The bytes that are free; `None` for those of this host.
 
     Raises:
-        ValueError: If it does not fit.
+        ValueError: If they do not fit.
     """
     most = int(SHARE * (host_bytes() if free is None else free))
     if needed > most:
         raise ValueError(
-            f"{what} need some {_readable(needed)} of memory, and {_readable(most)} "
-            "may be used. Take fewer."
+            f"{what} need about {_readable(needed)} of memory, and only "
+            f"{_readable(most)} may be used. Take fewer."
         )
 
 
 def count_of(values: Sequence[Any]) -> int:
-    """Return the length of a sequence, also of a range that is too long for `len`."""
+    """Return the length of a sequence, even of a range that is too long for `len`."""
     if isinstance(values, range) and values:
         return (values[-1] - values[0]) // values.step + 1
     return len(values)
 
 
 def host_bytes() -> float:
-    """Return the memory that is free: of the machine, or of the container."""
+    """Return the free memory of the machine, or of the container."""
     found = [
         free
         for free in (_machine_bytes(), *(_container_bytes(*c) for c in _CONTAINERS))
@@ -73,7 +73,7 @@ def _machine_bytes() -> float | None:
 def _container_bytes(
     folder: str, limit: str, used: str, cached: tuple[str, str]
 ) -> float | None:
-    """Return what a container may still take; cached files make way."""
+    """Return the free memory of a container, file caches included."""
     try:
         most = float(Path(folder, limit).read_text())  # not a number without a limit
         taken = float(Path(folder, used).read_text())
@@ -84,11 +84,11 @@ def _container_bytes(
 
 
 def _numbers(path: Path) -> dict[str, float]:
-    """Read lines of a name and a number."""
+    """Return the numbers in lines of a name and a number, by name."""
     rows = (line.split() for line in path.read_text().splitlines())
     return {row[0]: float(row[1]) for row in rows if len(row) > 1}
 
 
 def _readable(size: int) -> str:
-    """Write a number of bytes, of any size, in MiB or in GiB."""
+    """Return a number of bytes as text, in MiB or GiB."""
     return f"{size >> 30} GiB" if size >= 10 * 2**30 else f"{size >> 20} MiB"

@@ -1,9 +1,9 @@
-"""Meshes with explicit axes, where the type of an array says how it is spread.
+"""Meshes with explicit axes, where the type of an array contains its sharding.
 
-JAX then refuses what has no one answer, such as a matrix product over an axis that is
-spread over devices, or a reshape across one. On a mesh with axes of the kind `Auto` the
-compiler decides, and here it does so for a part of the program, of which no more than
-the outcome has a sharding by type.
+On them JAX refuses operations whose result could be sharded in several ways, such as a
+matrix product over a sharded axis. On a mesh with axes of type `Auto` the compiler
+decides. `by_compiler` lets it decide within a part of the program, and declares only
+the sharding of the result.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 
 def spec_of(array: Any) -> PartitionSpec | None:
-    """Return how an array is spread over explicit axes; `None` where there are none."""
+    """Return an array's sharding over explicit axes; `None` where there are none."""
     sharding = getattr(jax.typeof(array), "sharding", None)
     if not isinstance(sharding, NamedSharding) or not sharding.mesh.explicit_axes:
         return None
@@ -27,14 +27,14 @@ def by_compiler(
     *others: Any,
     out: Callable[[PartitionSpec], Any] = lambda spec: spec,
 ) -> Any:
-    """Compute `function(array, *others)`, spread inside as the compiler chooses.
+    """Compute `function(array, *others)` with shardings that the compiler chooses.
 
     Args:
         function: A function of arrays. It should not close over any.
-        array: The array that is spread over the mesh.
+        array: The array that is sharded over the mesh.
         others: Further arguments.
-        out: `out(spec)` is how what the function gives is spread, by how the array is:
-            by default likewise.
+        out: `out(spec)` returns the sharding of the result from that of `array`; by
+            default the same.
     """
     spec = spec_of(array)
     if spec is None:

@@ -1,10 +1,10 @@
-"""Naming: what the scalars of a state are called on a dashboard.
+"""Names for the scalars of a state, as on a dashboard.
 
     method/field        label/method/field        saved/method/field
 
-A scalar belongs to the innermost state that it is in. Where two states have one name,
-the parts of their paths by which they differ stand in front: of all paths to them,
-taken as a tree, the turn that each takes where the tree forks.
+A scalar belongs to the innermost state that contains it. Where two states have the same
+name, it is prefixed by the parts of their paths that differ: the paths to all states of
+that name form a tree, and the prefix has the key taken at each fork.
 """
 
 import functools
@@ -29,7 +29,7 @@ class _Owner(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A node in a state: whose it is, and by which fields it is reached from there."""
+    """A node in a state: its owner, and the fields that lead from the owner to it."""
 
     node: Any
     path: tuple[Any, ...]
@@ -40,9 +40,9 @@ class _Place(NamedTuple):
 def named_scalars(state: Any) -> dict[str, Any]:
     """Return all scalars of a state by their names."""
     found = list(_scalars(state))
-    turns = _turns({place.owner for place in found})
+    prefixes = _prefixes({place.owner for place in found})
     names = [
-        _joined((*turns[place.owner], *place.owner.name, *place.fields))
+        _joined((*prefixes[place.owner], *place.owner.name, *place.fields))
         for place in found
     ]
     number = Counter(names)
@@ -65,7 +65,7 @@ def _scalars(state: Any) -> Iterable[_Place]:
 
 
 def _below(place: _Place) -> Iterable[_Place]:
-    """Yield what is directly below, and instead of `followed` the method's state."""
+    """Yield the children of a node; for a controller, its method's children as well."""
     node, path, owner, fields = place
     if isinstance(node, ControllerState):
         ((label, method),) = node.followed.items()
@@ -92,16 +92,16 @@ def _saved(path: tuple[Any, ...]) -> tuple[str, ...]:
 
 
 def method_name(state: Any) -> str:
-    """Return the name of the function that makes such states, or of their class.
+    """Return the name of the function whose state this is, or of the state's class.
 
-    The state that `mechanic` and `trac` share is called by its tuner.
+    The state that `mechanic` and `trac` share is named by its tuner.
     """
     return _method_of(type(state.tuner if "tuner" in fields_of(state) else state))
 
 
 @functools.cache
 def _method_of(kind: type) -> str:
-    """Find the function by its name, or by that of the module: LDogState, l_dog."""
+    """Find the function by the name of the class (LDogState: l_dog) or the module."""
     words, module = re.sub("(State|Tuner)$", "", kind.__name__), kind.__module__
     known = vars(sys.modules[module]) if module.startswith("adaptax.") else {}
     functions = [name for name, it in known.items() if name[0] != "_" and callable(it)]
@@ -113,14 +113,14 @@ def _method_of(kind: type) -> str:
     return last if last in functions else snake
 
 
-def _turns(owners: set[_Owner]) -> dict[_Owner, tuple[Any, ...]]:
-    """Return the parts of paths by which owners of one name differ."""
+def _prefixes(owners: set[_Owner]) -> dict[_Owner, tuple[Any, ...]]:
+    """Return the parts of paths by which owners of the same name differ."""
     of_name: dict[tuple[str, ...], list[_Owner]] = {}
     for owner in owners:
         of_name.setdefault(owner.name, []).append(owner)
-    turns = {}
+    prefixes = {}
     for alike in of_name.values():
-        nodes: dict[tuple[int, Any], int] = {}  # of the tree, by parent and part
+        nodes: dict[tuple[int, Any], int] = {}  # of the tree, by parent and key
         ends = []
         for owner in alike:
             parent = 0
@@ -134,11 +134,11 @@ def _turns(owners: set[_Owner]) -> dict[_Owner, tuple[Any, ...]]:
                 if forks[parent] > 1:
                     taken.append(part)
                 parent = nodes[parent, part]
-            turns[owner] = tuple(taken)
-    return turns
+            prefixes[owner] = tuple(taken)
+    return prefixes
 
 
 def _joined(parts: Iterable[Any]) -> str:
-    """Write a path as JSON pointers do, where keys have slashes."""
+    """Join a path, escaping slashes in keys as JSON pointers do."""
     escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in parts)
     return "/".join(escaped)

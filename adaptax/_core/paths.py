@@ -1,13 +1,13 @@
-"""Paths: an optimizer's steps, summed up, and scaled as a whole.
+"""Scaled paths: an optimizer's summed steps, scaled as a whole.
 
     Δ_{t+1} = Δ_t + u_t
     w_{t+1} = w_0 + S_{t+1} Δ_{t+1}
 
-u are the updates of an inner optimizer, and S >= 0 is what a tuner learns from how
-⟨g_t, Δ_t⟩ comes out: below 0, the path leads downhill, and more of it is better.
+u are the updates of an inner optimizer. A tuner learns S >= 0 from ⟨g_t, Δ_t⟩: where
+that is below 0, the path leads downhill, and S grows.
 
-A step of which a number is not finite is not taken: the inner state, the path and the
-tuner stay as they were, and it is counted.
+A step with a value that is not finite is counted but not taken: the inner state, the
+path and the tuner stay as they were.
 """
 
 from collections.abc import Callable
@@ -33,9 +33,10 @@ from adaptax._core.leaves import (
 class ScaledPathState(NamedTuple):
     """The state of a wrapper that scales a path.
 
-    `step` counts the steps, from 0, and `skipped` those that were not finite; `start`
-    is w_0, a copy of the parameters in their own dtypes, and `path` is Δ, shaped like
-    them, float32 for half precision. `tuner` has the field `learning_rate`, which is S.
+    `step` counts the steps, from 0, and `skipped` those that were not finite. `start`
+    is w_0, a copy of the parameters in their own dtypes. `path` is Δ, shaped like the
+    parameters, in float32 for half precision. `tuner` has the field `learning_rate`,
+    which is S.
     """
 
     step: jax.Array
@@ -56,10 +57,10 @@ def scale_path(
 
     Args:
         inner: The optimizer.
-        tuner: `tuner()` gives the tuner's first state.
-        tune: `tune(tuner, step, gradients, path, params)` gives the next one; the path
-            is that before the step.
-        name: Of the wrapper, for messages.
+        tuner: `tuner()` returns the tuner's initial state.
+        tune: `tune(tuner, step, gradients, path, params)` returns its next state; the
+            path is the one before the step.
+        name: The wrapper's name, for messages.
     """
     inner = optax.with_extra_args_support(inner)
 
@@ -74,7 +75,7 @@ def scale_path(
         )
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, name)
+        params = checks.required_params(params, name)
         stepped, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )
@@ -95,17 +96,17 @@ def scale_path(
         skipped = counters.increment(state.skipped, where=~usable)
         after = snapshots.chosen(usable, after, state)._replace(skipped=skipped)
         goal = _along(after.start, after.path, tuned.learning_rate)
-        back = snapshots.way_back(updates, params, goal)
-        return snapshots.zeros_unless(usable, back), after
+        moves = snapshots.updates_to(goal, params, updates)
+        return snapshots.zeros_unless(usable, moves), after
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 
 
 def _longer(path, updates):
-    def leaf(way, update):
-        if not (is_trained(way) and is_trained(update)):
-            return way
-        return way + jnp.asarray(update).astype(dtype_of(way))
+    def leaf(total, update):
+        if not (is_trained(total) and is_trained(update)):
+            return total
+        return total + jnp.asarray(update).astype(dtype_of(total))
 
     return jax.tree.map(leaf, path, updates, is_leaf=is_placeholder)
 
@@ -113,11 +114,11 @@ def _longer(path, updates):
 def _along(start, path, scale):
     """Return start + scale · path, in float32 at least."""
 
-    def leaf(origin, way):
-        if not (is_trained(origin) and is_trained(way)):
+    def leaf(origin, total):
+        if not (is_trained(origin) and is_trained(total)):
             return origin
-        wide = computing_dtype(dtype_of(origin), dtype_of(way))
-        origin, way = jnp.asarray(origin).astype(wide), jnp.asarray(way).astype(wide)
-        return origin + times(way, scale)
+        wide = computing_dtype(dtype_of(origin), dtype_of(total))
+        origin = jnp.asarray(origin).astype(wide)
+        return origin + times(jnp.asarray(total).astype(wide), scale)
 
     return jax.tree.map(leaf, start, path, is_leaf=is_placeholder)

@@ -1,16 +1,16 @@
-"""Plausible metrics: one absurd loss decides nothing, and a second one is believed.
+"""Plausible metrics: a single absurd loss is ignored, and a second one is believed.
 
     m is absurd   if m > 1000 r or m < −10 r        where r > 0
     r ← max(|m|, 0.99 r)
 
-r is how large the metrics have been of late. An absurd one, such as the loss of a
-broken batch, is passed over like one that is not finite; but it counts in r, so that
-the next of its kind, within some hundred metrics, is no longer absurd: a loss that has
-really gone there is followed one metric later. Losses that stay above 0 and rise less
-than a thousandfold at once are never absurd, however fast they fall.
+r is the recent size of the metrics. An absurd metric, such as the loss of a broken
+batch, is ignored like one that is not finite, but it enters r. A second one of its size
+within some hundred metrics is therefore plausible, and a real jump of the loss is
+followed one metric late. Positive losses that rise less than a thousandfold at once are
+never absurd, however fast they fall.
 
-The first metric has none before it. Where the second shows that it was absurd, |m₁| >
-1000 |m₂| or m₁ < −10 |m₂|, what was made of it is forgotten.
+The first metric cannot be judged. Where the second shows that it was absurd, |m₁| >
+1000 |m₂| or m₁ < −10 |m₂|, its effect is undone.
 
 Source: a breakdown point above 0, Hampel (1971), "A General Qualitative Definition of
 Robustness", Annals of Mathematical Statistics 42; the factors are ours.
@@ -28,7 +28,7 @@ _ABOVE, _BELOW, _MEMORY = 1000.0, 10.0, 0.99
 
 
 class Usual(NamedTuple):
-    """What is usual: `size` is r, `first` is m₁, and `seen` counts the metrics used."""
+    """The recent metrics: `size` is r, `first` is m₁, and `seen` counts those used."""
 
     size: jax.Array
     first: jax.Array
@@ -36,10 +36,10 @@ class Usual(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Whether a metric is `plausible`, and whether it is the first that can be used.
+    """Whether a metric is `plausible`, and whether to start `anew` with it.
 
-    `anew` is so at the first plausible metric, and at the second where that shows the
-    first to have been absurd.
+    `anew` holds at the first plausible metric, and at the second if that shows the
+    first to be absurd.
     """
 
     plausible: jax.Array
@@ -47,12 +47,12 @@ class Verdict(NamedTuple):
 
 
 def usual() -> Usual:
-    """Start with no metric seen."""
+    """Return the state before any metric."""
     return Usual(real(0.0), real(0.0), counters.zero())
 
 
 def judged(before: Usual, metric: jax.Array) -> tuple[Verdict, Usual]:
-    """Judge a metric by those before it, and enter it; one not finite is no metric."""
+    """Judge a metric by those before it, and record it if it is finite."""
     finite = jnp.isfinite(metric)
     metric = jnp.where(finite, metric, 0).astype(jnp.float32)
     plausible = finite & ~_absurd(metric, before.size)
@@ -68,6 +68,6 @@ def judged(before: Usual, metric: jax.Array) -> tuple[Verdict, Usual]:
 
 
 def _absurd(metric: jax.Array, size: jax.Array) -> jax.Array:
-    """Return whether a metric is far larger than usual, without overflow."""
+    """Return whether a metric is absurd, computed without overflow."""
     beyond = (metric / _ABOVE > size) | (metric / -_BELOW > size)
     return (size > 0) & beyond

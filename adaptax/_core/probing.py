@@ -1,9 +1,8 @@
-"""Probing: what a transformation makes of small updates, found out before it is used.
+"""Probing: apply a transformation to small updates when it is built.
 
-The transformation is traced on a vector of two elements, and what was traced is
-computed at once, also where it is built inside of jit: a number that is traced is
-replaced by what it would be if every input of the program had one given value. So the
-sign of −η is seen although η is not known.
+The transformation is traced on a vector of two elements, and the trace is evaluated at
+once, even inside jit: a traced number is replaced by its value for a fixed value of all
+inputs of the enclosing program. So the sign of −η is found although η is not known.
 """
 
 import re
@@ -18,25 +17,24 @@ from jax.core import Tracer
 from jax.extend.core import Literal
 
 _UPDATES = (np.array([0.01, 0.02], np.float32), np.array([0.02, 0.01], np.float32))
-_STEPS = 256  # for one that saves its updates up, or starts at 0 for long
-_TELLING = 3
+_STEPS = 256  # for one that accumulates gradients, or whose rate starts at 0
+_ENOUGH = 3
 
 
 def probe(
     transformation: optax.GradientTransformation, unknown: float = 0.5
 ) -> list[tuple[np.ndarray, np.ndarray]] | None:
-    """Return some small updates, each with what a transformation makes of it.
+    """Return pairs of a small update and the transformed update, where that is not 0.
 
-    Updates of which it makes 0 are not among them. The parameters are the updates, as
-    if the loss were ½‖w‖².
+    The parameters equal the updates, as if the loss were ½‖w‖².
 
     Args:
-        transformation: Any, also of other libraries.
-        unknown: The value to take for the inputs of the program that is being traced.
+        transformation: Any transformation, of any library.
+        unknown: The value to assume for the inputs of the program being traced.
 
     Returns:
-        At most three pairs of vectors of two elements; `None` if it cannot be tried,
-        since it needs something that only the user knows.
+        At most three pairs of vectors of two elements; `None` if the transformation
+        needs arguments that are not known here.
     """
     transformation = optax.with_extra_args_support(transformation)
     quiet = (
@@ -45,15 +43,15 @@ def probe(
         jax.transfer_guard("allow"),
     )
     with quiet[0], quiet[1], quiet[2]:
-        for told in _what_it_may_be_told():
+        for extra_args in _possible_extra_args():
             try:
-                return _run(transformation, told, unknown)
-            except Exception as error:  # what a stranger's code raises is not known
-                told.update(_missing(error, told))
+                return _run(transformation, extra_args, unknown)
+            except Exception as error:  # other libraries may raise anything
+                extra_args.update(_missing(error, extra_args))
         return None
 
 
-def _what_it_may_be_told() -> Iterator[dict[str, Callable[[Any], Any]]]:
+def _possible_extra_args() -> Iterator[dict[str, Callable[[Any], Any]]]:
     """Yield sets of extra arguments of `update`, as functions of the parameters."""
     loss = {"value": _loss, "grad": lambda w: w, "value_fn": lambda w: _loss}
     more = {
@@ -63,30 +61,30 @@ def _what_it_may_be_told() -> Iterator[dict[str, Callable[[Any], Any]]]:
     }
     everything = loss | more
     yield everything
-    yield everything  # with what it said was missing
+    yield everything  # with what the error said was missing
     yield everything
     yield loss
     yield {"grad_fn": more["grad_fn"]}
     yield {}
 
 
-def _missing(error: Exception, told: dict[str, Any]) -> dict[str, Any]:
-    """Tell from a message which metric is missing."""
+def _missing(error: Exception, extra_args: dict[str, Any]) -> dict[str, Any]:
+    """Return the loss for every missing metric that an error message names."""
     names = re.findall(r"[`']([A-Za-z_]\w*)[`']", str(error))
-    return {name: _loss for name in names if name not in told}
+    return {name: _loss for name in names if name not in extra_args}
 
 
 def _loss(params: Any) -> jax.Array:
     return 0.5 * jnp.sum(params["w"] ** 2)
 
 
-def _run(transformation, told, unknown) -> list[tuple[np.ndarray, np.ndarray]]:
+def _run(transformation, makers, unknown) -> list[tuple[np.ndarray, np.ndarray]]:
     def start(update):
         return transformation.init({"w": update})
 
     def advance(update, state):
         params = {"w": update}
-        extra_args = {name: make(params) for name, make in told.items()}
+        extra_args = {name: make(params) for name, make in makers.items()}
         updates, state = transformation.update(params, state, params, **extra_args)
         return updates["w"], state
 
@@ -97,7 +95,7 @@ def _run(transformation, told, unknown) -> list[tuple[np.ndarray, np.ndarray]]:
         result, state = step(update, state)
         if np.any(np.asarray(result)):
             pairs.append((update, np.asarray(result)))
-        if len(pairs) == _TELLING:
+        if len(pairs) == _ENOUGH:
             break
     return pairs
 
@@ -105,7 +103,7 @@ def _run(transformation, told, unknown) -> list[tuple[np.ndarray, np.ndarray]]:
 def _computed(
     function: Callable[..., Any], unknown: float, *examples: Any
 ) -> Callable[..., Any]:
-    """Trace a function once, to compute it at once wherever it is called."""
+    """Trace a function once, and return one that evaluates it even while tracing."""
     traced, shape = jax.make_jaxpr(function, return_shape=True)(*examples)
     structure = jax.tree.structure(shape)
     with jax.ensure_compile_time_eval():
@@ -120,7 +118,7 @@ def _computed(
 
 
 def _evaluate(jaxpr: Any, consts: list[Any], arguments: list[Any]) -> list[Any]:
-    """Compute a jaxpr, operation by operation: nothing is compiled as a whole."""
+    """Evaluate a jaxpr operation by operation, without compiling it as a whole."""
     names = (*jaxpr.constvars, *jaxpr.invars)
     values = dict(zip(names, (*consts, *arguments), strict=True))
 
@@ -136,7 +134,7 @@ def _evaluate(jaxpr: Any, consts: list[Any], arguments: list[Any]) -> list[Any]:
 def _apply(primitive: Any, params: Any, inputs: list[Any]) -> list[Any]:
     inner = params.get("jaxpr", params.get("call_jaxpr"))
     called = primitive.name in ("jit", "pjit", "custom_jvp_call", "custom_vjp_call")
-    if primitive.name == "cond":  # compiled as a whole it would take 0.2 s
+    if primitive.name == "cond":  # compiling both branches takes 0.2 s
         index, *inputs = inputs
         branches = params["branches"]
         inner = branches[int(np.clip(np.asarray(index), 0, len(branches) - 1))]
@@ -148,7 +146,7 @@ def _apply(primitive: Any, params: Any, inputs: list[Any]) -> list[Any]:
 
 
 def _stand_in(value: Any, unknown: float) -> Any:
-    """Return a traced number as it is for one value of all inputs of the program."""
+    """Return the value of a traced number for one value of all inputs."""
     if not isinstance(value, Tracer):
         return value
     lowered = value.full_lower()

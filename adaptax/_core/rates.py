@@ -1,13 +1,13 @@
 """Rates: how far a step goes.
 
 A rate is a gradient transformation that multiplies the updates by one scalar and keeps
-that scalar, as applied, in its state under the name `learning_rate` (float32). Rates
-multiply: a controller after a schedule scales what the schedule gives.
+the scalar it applied in its state, under the name `learning_rate` (float32). Rates
+multiply: a controller after a schedule scales the schedule's rate.
 
     rate in (0, ∞),   updates ← rate · updates
 
-A `Schedule` is a function of the step, a `Controller` follows training. `descend` is
-the one seat where a learning rate enters an optimizer, and refuses what is no rate.
+A `Schedule` is a function of the step, a `Controller` follows training. `descend`
+accepts rates in all their forms, and refuses anything else.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,15 +35,16 @@ OneRate: TypeAlias = Scalar | Callable[..., Any] | optax.GradientTransformation
 """A number, a traced scalar, a function `step -> rate`, or a transformation."""
 
 LearningRate: TypeAlias = OneRate | Sequence[OneRate]
-"""What a seat takes: a rate, or a list or tuple of rates, which multiply."""
+"""The argument `learning_rate`: a rate, or a list or tuple of rates, which multiply."""
 
 
 class ScheduleState(NamedTuple):
     """The state of a schedule.
 
-    `step` is that of the next update, from 0; `learning_rate` is the last rate applied
-    or, before any, the first; `invalid` counts the rates that were not finite, for
-    which the rate before was kept, or negative, for which 0 was.
+    `step` is the index of the next update, from 0. `learning_rate` is the last rate
+    applied; before the first update, the first rate. `invalid` counts the rates that
+    were not finite, which are replaced by the previous rate, or negative, replaced
+    by 0.
     """
 
     step: jax.Array
@@ -69,7 +70,7 @@ class ConstantState(NamedTuple):
 
 
 class Rate(optax.GradientTransformationExtraArgs):
-    """A rate that is no function of the step, such as a controller or an estimate."""
+    """A rate that is not a function of the step: a controller or an estimate."""
 
     __slots__ = ()
 
@@ -78,11 +79,11 @@ class Rate(optax.GradientTransformationExtraArgs):
         return written(self) or "<rate>"
 
     def __mul__(self, other: Any) -> NoReturn:
-        """Refuse to be multiplied, as Optax does with what it takes for a number."""
+        """Refuse multiplication, which Optax tries on any `learning_rate`."""
         raise TypeError(
-            "a rate that follows training is no number and no function of the step, "
-            "which is all that Optax takes as a learning_rate. Put it behind the "
-            "optimizer: optax.chain(optax.adam(1e-3), rate); or give it to adaptax's: "
+            "Optax takes a number or a function of the step as learning_rate, and a "
+            "rate that follows training is neither. Put it after the optimizer: "
+            "optax.chain(optax.adam(1e-3), rate); or pass it to adaptax's: "
             "adaptax.adam([1e-3, rate])."
         )
 
@@ -92,14 +93,13 @@ class Rate(optax.GradientTransformationExtraArgs):
 class Schedule(optax.GradientTransformationExtraArgs):
     """A rate that is a function of the step.
 
-    It is a transformation and can also be called: `schedule(step)` gives the rate, for
-    one step or an array of steps (a negative one counts as 0), so it goes wherever
+    It is a transformation that can also be called: `schedule(step)` returns the rate at
+    a step or an array of steps (negative steps count as 0), so it can be used wherever
     Optax takes a schedule. For `optax.inject_hyperparams`, which keeps the state
-    itself, `schedule(state)` gives the rate that the next update applies,
-    `schedule.init()` needs no parameters, and `schedule.update(state)` advances the
-    state.
+    itself, `schedule(state)` returns the rate of the next update, `schedule.init()`
+    needs no parameters, and `schedule.update(state)` advances the state.
 
-    `jax.jit`, `jax.eval_shape` and `jax.lax.cond` refuse to be given a tuple to call:
+    `jax.jit`, `jax.eval_shape` and `jax.lax.cond` do not accept a tuple as a function:
     write `jax.jit(lambda step: schedule(step))`.
     """
 
@@ -110,10 +110,10 @@ class Schedule(optax.GradientTransformationExtraArgs):
         return written(self) or "<schedule>"
 
     def __call__(self, step: Any, **extra_args: Any) -> jax.Array:
-        """Return the rate at a step, or the one that a state applies next.
+        """Return the rate at a step, or the next rate of a state.
 
         Raises:
-            ValueError: If the step is a number too large for the integers in use.
+            ValueError: If the step is an integer too large for JAX's default integers.
         """
         del extra_args
         before: Any = step if isinstance(step, tuple) else self._state_at(step)
@@ -127,23 +127,23 @@ class Schedule(optax.GradientTransformationExtraArgs):
         ):
             require(
                 bool(np.all(np.asarray(step) <= limit)),
-                f"step must be <= {limit}, got {step}. Give it as a float instead.",
+                f"step must be <= {limit}, got {step}. Pass it as a float instead.",
             )
         step = jnp.maximum(jnp.asarray(step), 0)
         return cast(Any, self.init)()._replace(step=step)
 
 
 def as_schedule(function: Callable[[jax.Array], Any]) -> Schedule:
-    """Make a schedule of a function that gives the rate at a step.
+    """Make a schedule of a function that returns the rate at a step.
 
     Args:
         function: Takes the step, an int32 scalar from 0 (or an array of steps), and
-            gives a rate of the same shape. It is traced: side effects happen once, when
-            the program is compiled.
+            returns a rate of the same shape. It is traced: side effects happen once,
+            when the program is compiled.
 
     Raises:
-        ValueError: When first used, if the rate has another shape than the step.
-        TypeError: Likewise, if it is not real.
+        ValueError: When first used, if the rate's shape is not the step's.
+        TypeError: When first used, if the rate is not real.
     """
 
     def init(params=None):
@@ -161,13 +161,13 @@ def as_schedule(function: Callable[[jax.Array], Any]) -> Schedule:
 
 @translating
 def constant(value: Scalar) -> Schedule:
-    """Keep one rate, η_t = η₀, in the state, where `set_learning_rate` changes it.
+    """Make a constant rate, η_t = η₀, which `set_learning_rate` can change.
 
     Source: Widrow & Hoff (1960), "Adaptive Switching Circuits", IRE WESCON 4.
 
-    The rate in the state is used as long as `value` is the one the state was made with.
-    Another `value` takes over: a traced scalar is followed from call to call, and a
-    restored state does not outvote a rate that was changed in the code.
+    The rate in the state applies as long as `value` is the one that the state was made
+    with. A different `value` replaces it: a traced scalar may change from call to call,
+    and a rate changed in the code overrides that of a restored state.
 
     Args:
         value: η₀ >= 0.
@@ -201,7 +201,7 @@ def constant(value: Scalar) -> Schedule:
 
 
 def _schedule(init: Callable[..., Any], advance: Callable[[Any], Any]) -> Schedule:
-    """Make a schedule of its state and the way from one state to the next."""
+    """Make a schedule of its initial state and the transition to the next."""
 
     def update(updates, state=None, params=None, **extra_args):
         del extra_args
@@ -211,34 +211,35 @@ def _schedule(init: Callable[..., Any], advance: Callable[[Any], Any]) -> Schedu
         state = advance(state)
         return scale_updates(updates, state.learning_rate), state
 
-    def taken(theirs):
-        begun = init()
-        before = begun._replace(step=jnp.maximum(theirs.count - 1, 0))
+    def converted(theirs):
+        initial = init()
+        before = initial._replace(step=jnp.maximum(theirs.count - 1, 0))
         after = advance(before)
         return jax.tree.map(
-            lambda new, old: jnp.where(theirs.count > 0, new, old), after, begun
+            lambda new, old: jnp.where(theirs.count > 0, new, old), after, initial
         )
 
-    def offered(params=None):
-        return offer(init(params), {"ScaleByScheduleState": taken})
+    def offering_init(params=None):
+        return offer(init(params), {"ScaleByScheduleState": converted})
 
-    return Schedule(offered, update)
+    return Schedule(offering_init, update)
 
 
 def as_rate(
     learning_rate: LearningRate, *, needs_unit: bool = False
 ) -> optax.GradientTransformationExtraArgs:
-    """Make a rate of whatever a seat takes.
+    """Make a rate of an argument `learning_rate`.
 
     Args:
-        learning_rate: What stands in the seat.
-        needs_unit: Whether to refuse controllers that only multiply another rate. A
-            method that infers its rate has a factor in its seat, and need not.
+        learning_rate: Any `LearningRate`.
+        needs_unit: Whether to refuse controllers that only multiply another rate. For
+            methods that infer their rate, `learning_rate` is a factor, and they are
+            accepted.
 
     Raises:
-        TypeError: If it is none of the things listed at `LearningRate`.
+        TypeError: If it is not a `LearningRate`.
         ValueError: If it is a number that is negative, not finite or not a scalar, or a
-            transformation that is no rate, such as a whole optimizer.
+            transformation that is not a rate, such as a whole optimizer.
     """
     if needs_unit:
         rate = as_rate(learning_rate)
@@ -258,20 +259,20 @@ def as_rate(
     except TypeError:
         raise TypeError(
             "learning_rate must be a number, a traced scalar, a function step -> rate, "
-            "a gradient transformation, or a list of these, which multiply, not all of "
-            f"them numbers, got {learning_rate!r}. To try many rates, vmap over them."
+            "a gradient transformation, or a list of these, which multiply (not of "
+            f"numbers only), got {learning_rate!r}. To try many rates, vmap over them."
         ) from None
 
 
 def _is_product(learning_rate: Any) -> bool:
-    """Return whether it is a sequence of rates; one of numbers alone is a mistake."""
+    """Return whether it is a sequence of rates; one of only numbers is a mistake."""
     return type(learning_rate) in (list, tuple) and any(
         callable(member) or isinstance(member, list | tuple) for member in learning_rate
     )
 
 
 def descend(*learning_rates: LearningRate) -> optax.GradientTransformationExtraArgs:
-    """Go downhill: multiply the updates by every rate, and by −1.
+    """Multiply the updates by every rate, and by −1.
 
     Args:
         learning_rates: One or more of: a number, a traced scalar, a function
@@ -279,8 +280,8 @@ def descend(*learning_rates: LearningRate) -> optax.GradientTransformationExtraA
             estimate, a chain of them), or a list of these. All of them multiply.
 
     Raises:
-        TypeError: If there is none, or one is nothing of these.
-        ValueError: If one is no rate, such as a whole optimizer, which has its own
+        TypeError: If there is none, or one is none of these.
+        ValueError: If one is not a rate, such as a whole optimizer, which has its own
             minus sign; or if all are controllers that only multiply another rate.
 
     >>> import optax
@@ -302,23 +303,23 @@ def _require_unit(rates: Sequence[optax.GradientTransformation]) -> None:
 
 
 class Seat(NamedTuple):
-    """A learning rate that is read apart from the updates; see `seat`."""
+    """A learning rate that is read as a scalar; see `seat`."""
 
     init: Callable[[], Any]
     read: Callable[..., tuple[jax.Array, Any]]
 
 
 def seat(learning_rate: LearningRate, *, needs_unit: bool = False) -> Seat:
-    """Make a seat for a method whose mathematics needs the rate itself.
+    """Prepare a learning rate for a method that needs its value.
 
     Args:
-        learning_rate: As in `descend`, but for rates that follow gradients: it scales
-            the number 1.
+        learning_rate: As in `descend`, except rates that follow gradients: it is
+            applied to the number 1, not to updates.
         needs_unit: See `as_rate`.
 
     Returns:
-        `init()`, which gives the rate's state, and `read(state, **extra_args)`, which
-        gives the rate to apply, a float32 scalar, and the rate's next state.
+        `init()`, which returns the rate's state, and `read(state, **extra_args)`, which
+        returns the rate to apply, a float32 scalar, and the rate's next state.
     """
     rate = as_rate(learning_rate, needs_unit=needs_unit)
 
@@ -338,8 +339,8 @@ def seat(learning_rate: LearningRate, *, needs_unit: bool = False) -> Seat:
 def scale_updates(updates: optax.Updates, scale: jax.Array) -> optax.Updates:
     """Multiply every real or complex leaf by a scalar, keeping its dtype.
 
-    A product that a narrow dtype cannot hold becomes its largest number. An infinite
-    update stays infinite, so that a guard around the chain sees it.
+    A product too large for the dtype is clipped to its largest number. An infinite
+    update stays infinite, so that a guard around the chain can detect it.
     """
 
     def multiply(leaf):
@@ -358,7 +359,7 @@ def scale_updates(updates: optax.Updates, scale: jax.Array) -> optax.Updates:
 
 
 def negate(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
-    """Turn real and complex updates around, for `optax.stateless`."""
+    """Negate real and complex updates, for `optax.stateless`."""
     del params
     return jax.tree.map(
         lambda leaf: -leaf if jnp.issubdtype(dtype_of(leaf), jnp.inexact) else leaf,
@@ -369,17 +370,17 @@ def negate(updates: optax.Updates, params: optax.Params | None) -> optax.Updates
 def _evaluate(function: Callable[[jax.Array], Any], step: jax.Array) -> jax.Array:
     rate = jnp.asarray(function(step))
     if jnp.issubdtype(rate.dtype, jnp.complexfloating):
-        raise TypeError(f"a schedule must give a real rate, got dtype {rate.dtype}.")
+        raise TypeError(f"a schedule must return a real rate, got dtype {rate.dtype}.")
     require(
         rate.shape in ((), step.shape),
-        f"a schedule must give a rate of the step's shape {step.shape}, "
+        f"a schedule must return a rate of the step's shape {step.shape}, "
         f"got {rate.shape}.",
     )
     return rate.astype(jnp.float32)
 
 
 def _applied(rate: jax.Array, state: Any) -> Any:
-    """Enter a rate into a state: the one before where not finite, and never below 0."""
+    """Store a rate in a state: 0 if negative, the previous rate if not finite."""
     finite = jnp.isfinite(rate)
     invalid = counters.increment(state.invalid, where=~finite | (rate < 0))
     rate = jnp.where(finite, jnp.maximum(rate, 0), state.learning_rate)

@@ -1,4 +1,4 @@
-"""Rounding: a rule whose new leaves are narrower than what it computes with."""
+"""Rounding: rules that store their leaves in narrower dtypes than they compute in."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,15 +10,15 @@ from adaptax._core.leaves import narrowed
 
 
 def of_what_is_stored(rule: Callable[..., Any], dtypes: dict[int, Any]) -> Any:
-    """Return the rule, with each new leaf rounded as soon as it is computed.
+    """Return the rule with each new leaf rounded as soon as it is computed.
 
-    What follows from a new leaf, such as the update, then follows from the leaf as it
-    is stored. From the wider one XLA:CPU would compute all of it again, from copies of
-    the old leaves (measured: 2 times the time of a step).
+    The update is then computed from the rounded leaves, as they are stored. If it
+    needed the unrounded ones, XLA:CPU would compute them again from copies of the old
+    leaves (measured: 2 times the time of a step).
 
     Args:
         rule: See `by_coordinate`.
-        dtypes: What the leaves are stored in, by their places among the results.
+        dtypes: The dtypes to store leaves in, by their positions among the results.
     """
 
     def rounding(*leaves, **scalars):

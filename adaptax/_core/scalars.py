@@ -1,4 +1,4 @@
-"""Hyperparameters as float32 scalars, rounded once and late."""
+"""Hyperparameters as float32 scalars, rounded once at the end of a computation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,13 +16,13 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 
 def real(value: Any) -> jax.Array:
     """Return a number or an array as float32."""
-    if isinstance(value, int):  # maybe too large for the integers in use
+    if isinstance(value, int):  # may be too large for JAX's default integers
         value = float(value)
     return jnp.asarray(value).astype(jnp.float32)
 
 
 def known(*values: Any) -> bool:
-    """Return whether none of the values, or of the members of lists, is traced."""
+    """Return whether no leaf of the values is traced."""
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
@@ -34,9 +34,9 @@ def either(
 ) -> Any:
     """Call one of two functions, as `jax.lax.cond`.
 
-    Where the condition is known, outside of jit, nothing is compiled: `cond` would do
-    so at every call, for functions that are made anew (measured: 0.2 s). `over` has
-    what the functions read, see `adaptax._core.varying.cond`.
+    Outside jit the condition is known, and nothing is compiled: `cond` compiles newly
+    defined functions at every call (measured: 0.2 s). `over` contains the arrays that
+    the functions close over, see `adaptax._core.varying.cond`.
     """
     if known(condition):
         return then() if condition else otherwise()
@@ -44,12 +44,12 @@ def either(
 
 
 def precise(function: Callable[..., Any], *values: Any) -> jax.Array:
-    """Compute something of hyperparameters as exactly as can be, then round to float32.
+    """Compute a function of hyperparameters as precisely as possible, in float32.
 
     Args:
         function: Called with a namespace (`numpy` or `jax.numpy`) and then the values.
-        values: Hyperparameters. If all are known, they are taken as float64, otherwise
-            as the widest float in use.
+        values: Hyperparameters. They are cast to float64 if none is traced, otherwise
+            to JAX's default float.
     """
     if known(*values):
         return real(function(np, *(np.asarray(value, np.float64) for value in values)))
@@ -60,7 +60,7 @@ def precise(function: Callable[..., Any], *values: Any) -> jax.Array:
 def log(base: Scalar) -> jax.Array:
     """Return the natural logarithm of a hyperparameter > 0.
 
-    0.9999 is 3e-8 off in float32, and after 100 000 steps its power would be 0.3 % off.
-    So the power is `exp(exponent * log(base))`, with a logarithm taken before rounding.
+    Use it for powers: `exp(exponent * log(base))`. In float32, 0.9999 is off by 3e-8,
+    and its 100 000th power by 0.3 %; here the logarithm is taken before rounding.
     """
     return precise(lambda xp, base: xp.log(xp.maximum(base, _SMALLEST)), base)

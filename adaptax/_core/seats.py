@@ -1,12 +1,13 @@
-"""Seats: what may stand where a learning rate is asked for.
+"""Seats: checks of the transformations passed as a learning rate.
 
-A rate multiplies its updates by one number >= 0. A whole optimizer in its place has a
-minus sign of its own, and two of them climb; a direction changes more than the size of
-the steps; and a controller that only multiplies another rate would be a rate of 1.
+A rate multiplies its updates by one number >= 0. Other transformations are refused: a
+whole optimizer has its own minus sign, and with two the steps climb; a direction
+changes more than the size of the steps; a controller that only multiplies another rate
+would act as a rate of 1.
 
-States tell what they belong to: that of a rate of adaptax has a method `has_unit`,
-which is whether it is a rate by itself or a multiple of another. Whatever has other
-states is tried on a small update, see `adaptax._core.probing`.
+The state of each rate in adaptax has a method `has_unit`: whether it is a rate by
+itself and not a multiple of another. Transformations with other states are applied to a
+small update, see `adaptax._core.probing`.
 """
 
 from collections.abc import Iterator
@@ -23,14 +24,14 @@ from adaptax._core.probing import probe
 from adaptax._core.states import asked
 
 _CONTAINERS = (optax.MaskedState, optax.transforms.PartitionState)
-_UNKNOWN = (0.5, 1e-3, 10.0)  # traced inputs: at one of them a rate should be >= 0
+_UNKNOWN = (0.5, 1e-3, 10.0)  # values of traced inputs; at one a rate should be >= 0
 
 
 def require_rate(transformation: optax.GradientTransformation) -> None:
-    """Check that a transformation is a rate, as far as that can be known.
+    """Check that a transformation is a rate, as far as that can be determined.
 
     Raises:
-        ValueError: If it turns a small update around, or changes its direction.
+        ValueError: If it reverses a small update, or changes its direction.
     """
     if None not in _units(transformation):
         return
@@ -43,7 +44,7 @@ def require_rate(transformation: optax.GradientTransformation) -> None:
 
 
 def require_unit(transformation: optax.GradientTransformation) -> None:
-    """Check that a rate is not made of controllers alone that multiply another rate.
+    """Check that a rate is not made only of controllers that multiply another rate.
 
     Raises:
         ValueError: If it is.
@@ -51,47 +52,47 @@ def require_unit(transformation: optax.GradientTransformation) -> None:
     units = _units(transformation)
     require(
         not units or any(unit is not False for unit in units),
-        "learning_rate got a controller that only multiplies another rate, which alone "
-        "would be a rate of 1. Give it the rate as well: "
+        "learning_rate got a controller that only multiplies another rate. Alone, it "
+        "would be a rate of 1. Pass the other rate as well: "
         "learning_rate=[1e-3, reduce_on_plateau()], whose members multiply.",
     )
 
 
 def _units(transformation: optax.GradientTransformation) -> list[bool | None]:
-    """List the rates in a transformation: whether they have a unit, `None` for others.
+    """Return, for each state in a transformation, `has_unit()`; `None` if not a rate.
 
-    It is `[None]` where the state cannot be had without the user's own parameters.
+    It is `[None]` if `init` fails on parameters other than the user's.
     """
     example = {"w": jax.ShapeDtypeStruct((2,), jnp.float32)}
     try:
-        return list(_told(jax.eval_shape(transformation.init, example)))
-    except Exception:  # what a stranger's code raises is not known
+        return list(_units_in(jax.eval_shape(transformation.init, example)))
+    except Exception:  # other libraries may raise anything
         return [None]
 
 
-def _told(state: Any) -> Iterator[bool | None]:
+def _units_in(state: Any) -> Iterator[bool | None]:
     if has_unit := asked(state, "has_unit"):
         yield has_unit()
     elif isinstance(state, optax.contrib.ReduceLROnPlateauState):
         yield False
     elif isinstance(state, optax.InjectStatefulHyperparamsState):
-        yield from _told(state.inner_state)
+        yield from _units_in(state.inner_state)
     elif type(state) in (tuple, dict, *_CONTAINERS) and state:
         for part in state.values() if isinstance(state, dict) else state:
-            yield from _told(part)
+            yield from _units_in(part)
     else:
         yield None
 
 
 def _fault(pairs: list[tuple[np.ndarray, np.ndarray]] | None) -> str | None:
-    """Say what is wrong with what was made of some updates, if anything is."""
+    """Return an error message if the pairs of updates show that it is not a rate."""
     if pairs is None or not all(np.isfinite(result).all() for _, result in pairs):
         return None
     if any((result < 0).any() for _, result in pairs):
         return (
             "learning_rate got a whole optimizer, which has its own minus sign (or a "
             "negative factor): its steps would climb. Use that optimizer by itself, or "
-            "give the rate alone: a number, a schedule, a controller."
+            "pass only the rate: a number, a schedule, a controller."
         )
     factors = [result / update for update, result in pairs]
     if not all(np.allclose(one, one[::-1], rtol=1e-3) for one in factors):

@@ -1,15 +1,15 @@
-"""Snapshots: copies of the parameters and of a state, to go back to or measure from.
+"""Snapshots: copies of the parameters and of a state, to return to or measure from.
 
     u = s − w,   w + u = s
 
-A transformation can only add to the parameters w. In floating point w + (s − w) is the
-saved s exactly where s/2 <= w <= 2s, and wherever the result needs no more digits than
-there are; elsewhere it is off by a rounding of the larger of the two. Measured on
-normal numbers, in float32 as in bfloat16: after steps of a tenth of their size 98 % of
-them are back bit by bit and the rest to 1/8 ε, after steps of their size 77 % and the
-rest to ε. After a step that went very far (w = 1e10 from s = 1) that is much, so a
-wrapper asks `is_reached`, and goes back once more until it is; what is left, a rounding
-of s itself, is added to the next update. The snapshot stays the truth.
+A transformation can only add to the parameters w. In floating point, w + (s − w) is
+exactly the saved s where s/2 <= w <= 2s, and wherever the difference is representable;
+elsewhere it is off by a rounding of the larger of the two. Measured on normal numbers,
+in float32 and in bfloat16: after steps of a tenth of their size 98 % are restored bit
+by bit and the rest to 1/8 ε; after steps of their own size, 77 % and the rest to ε.
+After a step that went very far (w = 1e10 from s = 1) the error is large. So a wrapper
+checks `is_reached`, and returns again until it holds. The remaining error, a rounding
+of s itself, is corrected in the next update: the snapshot itself is exact.
 
 Source: Sterbenz (1974), "Floating-Point Computation", Prentice-Hall, §4.3.
 """
@@ -35,7 +35,7 @@ from adaptax._core.leaves import (
 
 
 def empty(params: optax.Params) -> Any:
-    """Make room for a copy of the trained leaves, in their own dtypes."""
+    """Return zeros with the shapes and dtypes of the trained leaves, for a copy."""
     require_trainable(params)
 
     def leaf(param):
@@ -59,17 +59,17 @@ def taken(params: optax.Params, saved: Any) -> Any:
 
 @jax.jit
 def replaced(where: jax.Array, new: Any, old: Any) -> Any:
-    """Return the new copies where the condition holds, and do not touch them elsewhere.
+    """Return the new copies if the condition holds, otherwise the old ones untouched.
 
-    What is computed from copies should read those that this gives, not the old ones.
-    Otherwise XLA copies them, or the parameters, once more, since it cannot tell that
-    all is read before it is overwritten (measured on CPU: 3 times the time of a step).
+    Later computations should read the result, not the old copies: otherwise XLA copies
+    them, or the parameters, once more, since it does not see that they are read before
+    they are overwritten (measured on CPU: 3 times the time of a step).
     """
     return varying.cond(where, lambda new, old: new, lambda new, old: old, new, old)
 
 
 def take(where: jax.Array, params: optax.Params, saved: Any) -> Any:
-    """Save the parameters where the condition holds; see `replaced`."""
+    """Save the parameters if the condition holds; see `replaced`."""
     return replaced(where, taken(params, saved), saved)
 
 
@@ -82,22 +82,22 @@ def measured(
     at_first: Callable[..., Any],
     later: Callable[..., Any],
 ) -> tuple[Any, Any]:
-    """Save the parameters at the first step, and measure later how far they went.
+    """Save the parameters at the first step, and measure the distance from them later.
 
     A later step reads the copies once, and writes none.
 
     Args:
         first: Whether this is the first step.
         params: The parameters.
-        saved: The copies, with some values before the first step.
-        others: What is given to both functions beside.
-        at_first: `at_first(params, *others)` is what is measured at the first step. It
-            should be defined at the top of a module: outside of jit, a new function at
-            each call would be compiled at each call.
-        later: `later(params - copies, *others)` is what is measured at the others.
+        saved: The copies, with arbitrary values before the first step.
+        others: Further arguments of both functions.
+        at_first: `at_first(params, *others)` returns the measurements at the first
+            step. It should be defined at the top of a module: outside jit, a new
+            function at each call is compiled at each call.
+        later: `later(params - copies, *others)` returns those at the later steps.
 
     Returns:
-        The copies, and what was measured.
+        The copies, and the measurements.
     """
 
     def save(params, saved, *others):
@@ -110,14 +110,14 @@ def measured(
 
 
 def at(params: optax.Params, saved: Any) -> optax.Params:
-    """Return the parameters with the saved leaves in their places."""
+    """Return the parameters with their trained leaves replaced by the saved ones."""
     return jax.tree.map(
         lambda param, copy: copy if is_trained(param) else param, params, saved
     )
 
 
 def difference(params: optax.Params, saved: Any) -> optax.Updates:
-    """Return how far the parameters are from the saved ones, in float32 at least."""
+    """Return the parameters minus the saved ones, in float32 at least."""
 
     def leaf(param, copy):
         if not (is_trained(param) and is_trained(copy)):
@@ -129,7 +129,7 @@ def difference(params: optax.Params, saved: Any) -> optax.Updates:
 
 
 def landing(params: optax.Params, updates: optax.Updates) -> optax.Params:
-    """Return where the updates lead, in float32 at least."""
+    """Return the parameters plus the updates, in float32 at least."""
 
     def leaf(param, update):
         if not (is_trained(param) and is_trained(update)):
@@ -140,8 +140,14 @@ def landing(params: optax.Params, updates: optax.Updates) -> optax.Params:
     return jax.tree.map(leaf, params, updates)
 
 
-def way_back(updates: optax.Updates, params: optax.Params, saved: Any) -> optax.Updates:
-    """Return the updates to the saved parameters, finite and in their dtype."""
+def updates_to(goal: Any, params: optax.Params, like: optax.Updates) -> optax.Updates:
+    """Return the updates that lead to other parameters, finite and in given dtypes.
+
+    Args:
+        goal: The parameters to reach.
+        params: The present parameters.
+        like: Updates whose dtypes to use.
+    """
 
     def leaf(param, copy, update):
         if not (is_trained(param) and is_trained(update)):
@@ -154,11 +160,11 @@ def way_back(updates: optax.Updates, params: optax.Params, saved: Any) -> optax.
             lambda part: jnp.clip(jnp.nan_to_num(part), -limit, limit), difference
         ).astype(dtype)
 
-    return jax.tree.map(leaf, params, saved, updates)
+    return jax.tree.map(leaf, params, goal, like)
 
 
 def is_reached(params: optax.Params, saved: Any) -> jax.Array:
-    """Return whether the parameters are the saved ones, but for a rounding."""
+    """Return whether the parameters equal the saved ones up to rounding."""
 
     def leaf(param, copy):
         if not is_trained(param):
@@ -177,9 +183,9 @@ def is_reached(params: optax.Params, saved: Any) -> jax.Array:
 
 
 def chosen(condition: bool | jax.Array, new: Any, old: Any) -> Any:
-    """Choose between two states of one kind, leaf by leaf, in the dtypes of the old.
+    """Choose between two states of one structure, in the dtypes of the old one.
 
-    Leaves that are the same object in both are left alone.
+    Leaves that are the same object in both are passed through.
     """
 
     def leaf(one, other):
@@ -193,7 +199,7 @@ def chosen(condition: bool | jax.Array, new: Any, old: Any) -> Any:
 
 
 def zeros_unless(condition: jax.Array, updates: optax.Updates) -> optax.Updates:
-    """Put 0 for every trained element unless the condition holds."""
+    """Return the updates, with all trained leaves 0 unless the condition holds."""
     return jax.tree.map(
         lambda leaf: jnp.where(condition, leaf, 0) if is_trained(leaf) else leaf,
         updates,
@@ -212,7 +218,7 @@ def added(updates: optax.Updates, others: optax.Updates) -> optax.Updates:
 
 
 def restarted(state: Any, fresh: Any) -> Any:
-    """Take the fresh inner state, but for the parts that hold a rate, which go on."""
+    """Return the fresh inner state, with the parts that contain a rate kept."""
 
     def holds_rate(node):
         fields = set(getattr(node, "_fields", ()))

@@ -1,8 +1,8 @@
-"""States: what the state of an optimizer is made of, and how its parts are asked.
+"""The parts of an optimizer's state, at any depth.
 
-A state of adaptax says what it knows by methods: `has_unit`, `evaluated`, `unpacked`.
-States of others may have fields of any name, so the class is asked and not the object.
-States may be nested as deeply as JAX can flatten them: nothing here recurses.
+States of adaptax may define methods: `has_unit`, `evaluated`, `unpacked`. States of
+other libraries may have fields of these names, so methods are looked up in the class.
+Nothing here recurses, so states may be nested as deeply as JAX can flatten them.
 """
 
 import dataclasses
@@ -22,20 +22,17 @@ INJECTED = (
     optax.InjectStatefulHyperparamsState,
     optax.schedules.InjectHyperparamsState,
 )
-"""Those of `optax.inject_hyperparams`."""
+"""The states of `optax.inject_hyperparams`."""
 
 SAVED = "saved_inner_state"
-"""The field of a state to go back to: it is not in use."""
+"""The field that keeps a state to return to, which is not in use."""
 
 _HOLDING = ("rate", "followed", "inner", "tuner", "model")
-"""Fields beside those called `..._state`, in which a state of adaptax has others."""
+"""Fields, besides those called `..._state`, that contain states in adaptax."""
 
 
 def asked(state: Any, name: str) -> Callable[..., Any] | None:
-    """Return the method of a state by its name; `None` where it has none.
-
-    A field of that name is none, whatever it holds.
-    """
+    """Return a state's method; `None` if it has none, or only a field of that name."""
     kind = type(state)
     is_field = dataclasses.is_dataclass(kind) and name in kind.__dataclass_fields__
     if is_field or not inspect.isfunction(getattr(kind, name, None)):
@@ -44,28 +41,28 @@ def asked(state: Any, name: str) -> Callable[..., Any] | None:
 
 
 def fields_of(state: Any) -> tuple[str, ...]:
-    """Return the names of the fields of a NamedTuple; none for other nodes."""
+    """Return the field names of a NamedTuple; none for other nodes."""
     return getattr(state, "_fields", ()) if isinstance(state, tuple) else ()
 
 
 def parts_of(node: Any) -> dict[Any, Any]:
-    """Return the children of a node of any pytree by key; none for a leaf."""
+    """Return the children of a pytree node by key; none for a leaf."""
     pairs = jax.tree.leaves_with_path(node, is_leaf=lambda part: part is not node)
     return {key_of(path[0]): part for path, part in pairs if path}
 
 
 def optimizer_state(state: Any) -> Any:
-    """Take the optimizer's state out of a Flax TrainState or Optimizer."""
+    """Return the optimizer's state in a Flax TrainState or Optimizer."""
     return state if isinstance(state, tuple) else getattr(state, "opt_state", state)
 
 
 def is_variable(node: object) -> bool:
-    """Return whether a node is a Variable, in which Flax NNX keeps an array."""
+    """Return whether a node is a Flax NNX Variable."""
     return asked(node, "get_metadata") is not None
 
 
 def without_variables(tree: Any) -> Any:
-    """Take what NNX keeps in Variables out of them: an array, or a masked node."""
+    """Replace NNX Variables by their values: an array, or a masked node."""
 
     def unwrap(node):
         if not is_variable(node):
@@ -77,12 +74,12 @@ def without_variables(tree: Any) -> Any:
 
 
 def settled(state: _T, changed: _T) -> _T:
-    """Return the changed state; an `nnx.Optimizer` in it is itself changed.
+    """Return the changed state; change an `nnx.Optimizer` in it in place.
 
     Args:
-        state: As it was.
-        changed: Of the same structure. Where `state` has an optimizer of NNX, which
-            users share and expect to change, its Variables get the new values.
+        state: The state before the change.
+        changed: The state after it, of the same structure. The Variables of an
+            `nnx.Optimizer` in `state` are set to its values.
     """
 
     def settle(one, other):
@@ -100,7 +97,7 @@ def settled(state: _T, changed: _T) -> _T:
 
 
 def _is_shared(node: Any) -> bool:
-    """Return whether a node is an object with the state of an optimizer inside."""
+    """Return whether a node is a mutable object that contains an optimizer's state."""
     state = optimizer_state(node)
     if state is node or dataclasses.is_dataclass(node):
         return False
@@ -108,17 +105,17 @@ def _is_shared(node: Any) -> bool:
 
 
 def is_own(node: Any) -> bool:
-    """Return whether a node is a state whose class is of adaptax or Optax."""
+    """Return whether a node is a state whose class is from adaptax or Optax."""
     library = type(node).__module__.split(".")[0]
     masked = isinstance(node, optax.MaskedNode)
     return bool(fields_of(node)) and library in ("adaptax", "optax") and not masked
 
 
 def parts_in_use(state: Any) -> dict[Any, Any]:
-    """Return the parts of a state that may be states, or have some in them, by key.
+    """Return the parts of a state that may be or contain states, by key.
 
-    Those of the library's own states and of Optax's have names of their own. Their
-    other fields are shaped like the parameters, whose names say nothing.
+    In states of adaptax and Optax they are recognized by their names. The other fields
+    are trees shaped like the parameters, whose keys may have any name.
     """
     if isinstance(state, INJECTED):
         return {"inner_state": state.inner_state}
@@ -137,7 +134,7 @@ def _holds_states(field: str) -> bool:
 
 
 def key_of(entry: Any) -> Any:
-    """Return the key, the name or the index in an entry of a path."""
+    """Return the key, name or index in an entry of a path."""
     for name in ("key", "name", "idx"):
         if hasattr(entry, name):
             return getattr(entry, name)
@@ -149,17 +146,17 @@ def folded(
     parts: Callable[[Any], dict[Any, Any]],
     combine: Callable[[Any, dict[Any, _T]], _T],
 ) -> _T:
-    """Combine what the parts of a state give, from the bottom up.
+    """Compute a result for a state from those of its parts, from the bottom up.
 
     Args:
         state: The root.
-        parts: `parts(node)` gives the parts of a node to look into, by key.
-        combine: `combine(node, results)` gives the result of a node, from those of its
-            parts by key.
+        parts: `parts(node)` returns the parts of a node to visit, by key.
+        combine: `combine(node, results)` returns the result of a node from those of its
+            parts, by key.
     """
     nodes, results = [state], []
     places: list[Any] = [None]
-    for parent, node in enumerate(nodes):  # which grows
+    for parent, node in enumerate(nodes):  # grows in the loop
         found = parts(node)
         nodes.extend(found.values())
         places.extend((parent, key) for key in found)

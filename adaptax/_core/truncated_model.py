@@ -1,6 +1,6 @@
-"""The truncated model: how far a linear model of the loss leads down to its bound.
+"""The truncated model: the step at which a linear model of the loss meets its bound.
 
-    h = f + ⟨d, x⟩ − k        the model at x, of averaged losses, gradients and ⟨g, x⟩
+    h = f + ⟨d, x⟩ − k        the model at x; f, d, k average the losses, g and ⟨g, x⟩
     τ = min(α, [(1 + α λ) (f − f* − k) + ⟨d, x⟩]₊ / ‖d‖²)
 
 An unknown bound is estimated, never below f₀:
@@ -8,12 +8,12 @@ An unknown bound is estimated, never below f₀:
     f* ← max(c / 2, f₀)  where c < f*,  c = f − k + ⟨d, x⟩ / (1 + α λ)       (before)
     f* ← max(h − τ ‖d‖² / 2, f₀)                                             (after)
 
-It is the part that `momo` and `momo_adam` share; for the latter ‖d‖² is Σ d²/D. In
-leaves that do not decay, λ is 0: then
+`momo` and `momo_adam` share it; in the latter ‖d‖² is Σ d²/D. Where only some leaves
+decay, with λ = 0 in the others,
 
     τ = min(α, [f − f* − k + Σ ⟨d, x⟩ / (1 + α λ)]₊ / Σ ‖d‖² / (1 + α λ))
 
-with sums over the leaves, each with its own λ, and likewise in c.
+with sums over the leaves, each with its own λ; c has the same sum.
 """
 
 from typing import Any, NamedTuple, cast
@@ -42,11 +42,11 @@ class Split(NamedTuple):
 class TruncatedModel(NamedTuple):
     """The scalars of the model.
 
-    `step` counts the steps and `skipped` the losses and gradients that were not finite,
-    or losses absurd by what is `usual`, see `adaptax._core.plausibility`.
-    `learning_rate` is τ / α of the last step, which α in `rate` multiplies; 1 before
-    the first, the most it can be. `mean_value` is f, `mean_product` k and `lower_bound`
-    f*.
+    `step` counts the steps. `skipped` counts the losses and gradients that were not
+    finite, and the losses that were absurd beside the `usual` ones (see
+    `adaptax._core.plausibility`). `rate` is the state of α, and `learning_rate` is τ/α
+    of the last step, at most 1 and initially 1. `mean_value` is f, `mean_product` k and
+    `lower_bound` f*.
     """
 
     step: jax.Array
@@ -74,7 +74,7 @@ def initial(lower_bound: Any, rate: Any) -> TruncatedModel:
 
 
 def read_loss(extra_args: dict[str, Any]) -> jax.Array:
-    """Read the loss from the extra arguments of `update`, as a float32 scalar.
+    """Return the loss in the extra arguments of `update`, as a float32 scalar.
 
     Raises:
         TypeError: If `value` is missing.
@@ -89,9 +89,9 @@ def averaged(
     product: jax.Array,
     anew: jax.Array,
 ) -> TruncatedModel:
-    """Let a loss and a product ⟨g, x⟩ into the averages, with the newest's weight.
+    """Average in a loss and a product ⟨g, x⟩, with the given weight.
 
-    That of the losses starts `anew` where the one in it was absurd.
+    With `anew`, the average of the losses restarts, since the one in it was absurd.
     """
     weight = weight.astype(jnp.float32)
     value_weight = jnp.where(anew, 1, weight)
@@ -113,12 +113,12 @@ def truncated(
     """Return the step τ that reaches the bound, and the model with its new bound.
 
     Args:
-        model: The model with its averages up to date.
+        model: The model with updated averages.
         product: ⟨d, x⟩.
         norm_sq: ‖d‖². Where it is 0, so is τ.
         alpha: α, the longest step.
         decayed: α λ.
-        least: f₀, the bound itself if it is not `estimated`.
+        least: f₀; if the bound is not `estimated`, the bound itself.
         estimated: Whether the bound is estimated. Structural.
     """
     difference = model.mean_value - model.mean_product
@@ -138,7 +138,7 @@ def truncated(
 def chosen(
     counts: jax.Array, new: TruncatedModel, old: TruncatedModel
 ) -> TruncatedModel:
-    """Keep the old model where a step does not count, and count which it is."""
+    """Return the new model if the step counts, otherwise the old, and count either."""
 
     def one(name):
         return jnp.where(counts, getattr(new, name), getattr(old, name))

@@ -1,10 +1,10 @@
-"""Varying: what differs between the devices inside of `jax.shard_map`, by type.
+"""Values that vary between devices inside `jax.shard_map`.
 
-There a value is known to vary over some axes of the mesh, or to be the same on all
-devices: `float32[]{V:d}` is no `float32[]`. Both branches of a conditional, and what
-goes into a loop and comes out of it, must agree in that. With parameters of their own
-on each device, whatever is made of them varies; a constant, such as a scalar of the
-first state, has to be declared to.
+There the type of a value says whether it varies over an axis of the mesh or is the same
+on all devices: `float32[]{V:d}` is not `float32[]`. The branches of a conditional must
+have the same types, and so must the carry of a loop. Everything computed from
+parameters that vary does too; a constant, such as a scalar of the initial state, must
+be declared to vary.
 """
 
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from jax.core import Tracer
 
 
 def axes_of(*trees: Any) -> frozenset[str]:
-    """Return the axes of the mesh over which some leaf of the trees varies."""
+    """Return the axes of the mesh over which any leaf of the trees varies."""
     return frozenset().union(*map(_axes_of_leaf, jax.tree.leaves(trees)))
 
 
 def spread(tree: Any, axes: frozenset[str]) -> Any:
-    """Return a tree whose leaves vary at least over these axes."""
+    """Declare that the leaves of a tree vary over these axes."""
     if not axes:
         return tree
 
@@ -38,14 +38,14 @@ def cond(
     *operands: Any,
     over: Any = (),
 ) -> Any:
-    """Choose a function as `jax.lax.cond` does; what it gives varies as what is given.
+    """Call `jax.lax.cond`, with results that vary over the axes of all inputs.
 
     Args:
         predicate: A boolean scalar.
-        then: The function to call with the operands where it is true.
-        otherwise: The function to call where it is false.
+        then: The function to call with the operands if it is true.
+        otherwise: The function to call if it is false.
         operands: The operands.
-        over: Trees of what else the functions read.
+        over: Trees of the arrays that the functions close over.
     """
     axes = axes_of(predicate, operands, over)
 

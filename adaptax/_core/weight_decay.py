@@ -2,12 +2,12 @@
 
     u ← u + λ_t w      (before the rate, so w ← w − α (u + λ_t w))
 
-λ is a number, or a function of the step t from 0, and a mask says which leaves decay.
-So it is in `with_weight_decay` and wherever else a `weight_decay` is taken; a method
-that counts its steps reads the function at the step that it counts.
+λ is a number, or a function of the step t from 0, and a mask selects the leaves that
+decay. This holds for `with_weight_decay` and for every other `weight_decay`. A method
+that counts its own steps evaluates the function at its own count.
 
-Source: Loshchilov & Hutter (2019), "Decoupled Weight Decay Regularization", ICLR. Optax
-takes a function of the step in `add_decayed_weights` and what is made of it.
+Source: Loshchilov & Hutter (2019), "Decoupled Weight Decay Regularization", ICLR.
+`optax.add_decayed_weights` takes a function of the step too.
 """
 
 from collections.abc import Callable
@@ -26,15 +26,15 @@ WeightDecay: TypeAlias = Scalar | Callable[[jax.Array], Any]
 """A number, a traced scalar, or a function `step -> λ`, such as a schedule."""
 
 Mask: TypeAlias = Any | Callable[[optax.Params], Any] | None
-"""Booleans like the parameters, a prefix of such a tree, or a function that makes it;
+"""Booleans like the parameters, a prefix of such a tree, or a function that returns it;
 `None` for all leaves."""
 
 
 class Decay(NamedTuple):
-    """How fast which leaves decay.
+    """The strength of the decay, and the leaves that decay.
 
-    `at(step)` is λ. `mask(params)` is a tree of ones, where a leaf decays, and zeros;
-    `part(tree, params)` keeps of a tree like the parameters the leaves that decay.
+    `at(step)` is λ. `mask(params)` is a tree of ones where a leaf decays and zeros
+    elsewhere. `part(tree, params)` masks the leaves of a tree that do not decay.
     """
 
     at: Callable[[jax.Array], Scalar]
@@ -43,7 +43,7 @@ class Decay(NamedTuple):
 
 
 class WeightDecayState(NamedTuple):
-    """The state of a decay that is a function of the step.
+    """The state of a weight decay that is a function of the step.
 
     `step` counts the updates, from 0, and `inner_state` is the direction's.
     """
@@ -53,18 +53,18 @@ class WeightDecayState(NamedTuple):
 
 
 def decaying(weight_decay: WeightDecay, mask: Mask = None) -> Decay:
-    """Check the arguments of a method that decays its weights.
+    """Check the weight decay and mask of a method, and return its `Decay`.
 
     Args:
-        weight_decay: λ >= 0. What a function gives is 0 where it is negative or not
-            finite.
-        mask: Which leaves decay.
+        weight_decay: λ >= 0. Values of a function that are negative or not finite count
+            as 0.
+        mask: The leaves that decay.
 
     Raises:
         TypeError: If `weight_decay` is neither a number nor a function. When first
-            used, if a function gives what is not real.
-        ValueError: If it is negative, not finite or not a scalar. When first used, if a
-            function gives what is not a scalar.
+            used, if the value of a function is not real.
+        ValueError: If it is negative, not finite or not a scalar. When first used, if
+            the value of a function is not a scalar.
     """
     if not callable(weight_decay):
         kind = "a number or a function of the step"
@@ -98,14 +98,14 @@ def with_weight_decay(
     weight_decay: WeightDecay,
     mask: Mask = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Add the decayed weights to what a direction gives.
+    """Add weight decay to a direction.
 
     Args:
-        direction: The transformation that gives u. The state is its state, within a
-            `WeightDecayState` if the decay is a function.
+        direction: The transformation that computes u. Its state is the state of the
+            result, inside a `WeightDecayState` if the decay is a function.
         weight_decay: λ >= 0, per unit of learning rate, or a function of the step.
-        mask: A tree of booleans, or prefix of one, like the parameters, or a function
-            that makes one of them: where it is false, nothing decays.
+        mask: A tree of booleans like the parameters, a prefix of one, or a function
+            that returns one. Leaves with false do not decay.
 
     Raises:
         ValueError: At `update`, if `params` is missing.
@@ -121,7 +121,7 @@ def with_weight_decay(
         return WeightDecayState(counters.zero(), state) if counted else state
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, "weight decay")
+        params = checks.required_params(params, "weight decay")
         step, inner = state if counted else (counters.zero(), state)
         directions, inner = direction.update(updates, inner, params, **extra_args)
         reads = (params, decays.mask(params))
@@ -135,10 +135,10 @@ def with_weight_decay(
 def _evaluate(function: Callable[[jax.Array], Any], step: jax.Array) -> jax.Array:
     given = jnp.asarray(function(step))
     if jnp.issubdtype(given.dtype, jnp.complexfloating):
-        raise TypeError(f"weight_decay must give a real number, got {given.dtype}.")
+        raise TypeError(f"weight_decay must return a real number, got {given.dtype}.")
     require(
         given.shape == (),
-        f"weight_decay must give a scalar, got an array of shape {given.shape}.",
+        f"weight_decay must return a scalar, got an array of shape {given.shape}.",
     )
     given = given.astype(jnp.result_type(float))
     return jnp.where(jnp.isfinite(given), jnp.maximum(given, 0), 0)

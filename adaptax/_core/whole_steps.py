@@ -1,8 +1,8 @@
-"""Whole steps: what methods share whose scalars are made of all the gradients.
+"""Functions shared by methods with scalars computed from all gradients.
 
-A gradient that is not finite would spoil every such scalar, and with it every leaf. So
-a step counts as a whole or not at all: one whose gradient has the norm 1e15 or more, or
-none, changes nothing but a counter.
+A gradient that is not finite would spoil every such scalar, and through it every leaf.
+So a step counts as a whole or not at all: one whose gradient norm is not finite, or
+1e15 or more, changes nothing but a counter.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide, root
 from adaptax._core.leaves import global_norm, is_placeholder, is_trained, real_dtype
 
-_LARGEST_NORM = 1e15  # below the size from which `by_coordinate` uses no element
+_LARGEST_NORM = 1e15  # `by_coordinate` ignores elements from 1.8e15 on
 
 
 def is_usable(updates: optax.Updates) -> jax.Array:
@@ -25,19 +25,19 @@ def is_usable(updates: optax.Updates) -> jax.Array:
 
 
 def has_begun(updates: optax.Updates, total: jax.Array) -> jax.Array:
-    """Return whether there is a gradient now, or was one that made this total."""
+    """Return whether this gradient or an earlier one, summed in `total`, is not 0."""
     return (global_norm(updates) > 0) | (total > 0)
 
 
 def grown(distance: jax.Array, estimate: jax.Array, growth: Scalar | None) -> jax.Array:
-    """Return max(d, min(d̂, G d)), where G may be `None` for no cap."""
+    """Return max(d, min(d̂, G d)), or without a growth G, max(d, d̂)."""
     if growth is not None:
         estimate = jnp.minimum(estimate, distance * scalars.real(growth))
     return jnp.maximum(distance, estimate)
 
 
 def chosen(condition: jax.Array, new: Any, old: Any) -> Any:
-    """Choose between two tuples of scalars; what is not finite does not become new."""
+    """Return the new scalars where the condition holds and they are finite."""
     return tuple(
         jnp.where(condition & jnp.isfinite(one), one, other)
         for one, other in zip(new, old, strict=True)
@@ -45,7 +45,7 @@ def chosen(condition: jax.Array, new: Any, old: Any) -> Any:
 
 
 def preconditioned(tree: Any, mean_sq: Any, eps: Scalar) -> Any:
-    """Divide a tree by √v + ε; what is not trained stays as it is."""
+    """Divide the trained leaves of a tree by √v + ε."""
 
     def leaf(own, square):
         if not is_trained(own):

@@ -1,8 +1,8 @@
-"""Words: what other libraries call an argument, and what it is called here.
+"""Words: the names of arguments in other libraries, and our names for them.
 
-A call in the words of Optax, PyTorch or Keras is refused, and the error says ours:
-`adam(mu_dtype=...)`: "adam got mu_dtype, which is accumulator_dtype here." A call that
-is taken is remembered, so that a schedule or a controller can print it.
+A call with an argument name of Optax, PyTorch or Keras is refused with an error that
+names ours: `adam(mu_dtype=...)`: "adam got mu_dtype, which is accumulator_dtype here."
+An accepted call is stored, so that a schedule or a controller can print it.
 """
 
 import functools
@@ -114,7 +114,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "opt": ("inner",),
     "weight_decay_mask": ("mask",),
 }
-"""The names that an argument may have here; that is meant which the function takes."""
+"""Our names for an argument; the first that the function accepts is meant."""
 
 REMARKS: dict[str | tuple[str, str], str] = {
     ("alpha", "end"): "a rate: alpha times the first one",
@@ -140,7 +140,7 @@ REMARKS: dict[str | tuple[str, str], str] = {
     "warmup_steps": "give a schedule as the learning_rate, such as "
     "adaptax.warmup(adaptax.constant(1e-3), 100)",
 }
-"""What to know about a word: as one of our arguments, or where there is none for it."""
+"""Remarks on a word as one of our arguments, or on a word that we have none for."""
 
 
 def ours(word: str, factory: Callable[..., Any]) -> str | None:
@@ -155,10 +155,10 @@ def ours(word: str, factory: Callable[..., Any]) -> str | None:
 
 
 def translating(factory: Factory) -> Factory:
-    """Let a factory's errors about its arguments say their names, and how to give them.
+    """Explain the arguments of other libraries in a factory's errors.
 
-    Its signature, documentation and type stay as they are. What it makes remembers the
-    call, for `written`.
+    The factory's signature, documentation and type stay as they are. Its result stores
+    the call, for `written`.
     """
     explain, remember = _explain, _remember
 
@@ -178,7 +178,7 @@ def translating(factory: Factory) -> Factory:
 
 
 def written(made: Any) -> str | None:
-    """Return the call that made a transformation, as in code; `None` if not known.
+    """Return the call that made a transformation, as code; `None` if not known.
 
     >>> import adaptax
     >>> written(adaptax.cosine(1e-3, total_steps=100))
@@ -200,7 +200,7 @@ def _remember(made: Any, *call: Any) -> None:
 
 
 def _shown(value: Any) -> str:
-    """Return an argument in a few characters, and a traced one without its value."""
+    """Return a short text for an argument; for a traced one, without its value."""
     if isinstance(value, tuple) and hasattr(value, "init"):
         return written(value) or type(value).__name__
     if isinstance(value, list | tuple):

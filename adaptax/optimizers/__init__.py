@@ -1,4 +1,4 @@
-"""Which way: directions, and the optimizers made of a direction and a rate.
+"""Directions, and optimizers: a direction with a rate.
 
 Each optimizer `x` that has a `scale_by_x` is that direction followed by
 `descend(learning_rate)`.

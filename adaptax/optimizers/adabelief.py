@@ -1,12 +1,12 @@
-"""AdaBelief: an averaged gradient, divided by how far gradients stray from it.
+"""AdaBelief: an averaged gradient, divided by its root mean square error.
 
     m ← β₁ m + (1 − β₁) g,                    m̂ = m / (1 − β₁ᵗ)
     s ← β₂ s + (1 − β₂) (g − m)² + ε₀,        ŝ = s / (1 − β₂ᵗ)
     w ← w − α m̂ / (√ŝ + ε)
 
-Steps are long where the gradient is as its average says, and short where it is not.
-The state keeps m̂ and ŝ (see `average_weight`); g − m is with m itself, as published, so
-that the first step, when m̂ = g, is not divided by 0.
+Steps are long where gradients are close to their average, and short where they are not.
+The state keeps m̂ and ŝ (see `average_weight`). The error is g − m and not g − m̂, as
+published: at the first step m̂ = g, and the divisor would be 0.
 
 Source: Zhuang, Tang, Ding, Tatikonda, Dvornek, Papademetris & Duncan (2020), "AdaBelief
 Optimizer: Adapting Stepsizes by the Belief in Observed Gradients", NeurIPS, Alg. 2,
@@ -62,12 +62,12 @@ def scale_by_adabelief(
 
     Args:
         b1: β₁, the averaging factor of the gradient, 0 <= β₁ < 1.
-        b2: β₂, that of the squared error, 0 <= β₂ < 1.
+        b2: β₂, the averaging factor of the squared error, 0 <= β₂ < 1.
         eps: ε >= 0, added outside the root.
         eps_root: ε₀ >= 0, added to s at every step. It bounds the step where gradients
-            do not vary. Where the whole divisor is 0, so is the update.
-        accumulator_dtype: Of the averages; by default the parameters' own, float32 for
-            half precision.
+            do not vary. Where the divisor is 0, so is the update.
+        accumulator_dtype: The dtype of the averages; by default that of the parameters,
+            or float32 for half precision.
     """
     checks.averaging_factor("b1", b1)
     checks.averaging_factor("b2", b2)
@@ -102,13 +102,13 @@ def scale_by_adabelief(
         )
         return updates, AdabeliefState(step, mean, mean_sq_error)
 
-    def taken(theirs):
+    def converted(theirs):
         mean = without_bias(theirs.mu, b1, theirs.count)
         mean_sq = without_bias(theirs.nu, b2, theirs.count)
         return AdabeliefState(theirs.count, mean, mean_sq)
 
-    takes = {"ScaleByBeliefState": taken}
-    return guarded(optax.GradientTransformation(init, update), takes=takes)
+    conversions = {"ScaleByBeliefState": converted}
+    return guarded(optax.GradientTransformation(init, update), conversions=conversions)
 
 
 @translating
@@ -134,6 +134,6 @@ def adabelief(
 
 
 def _bias(factor: Scalar, step: jax.Array) -> jax.Array:
-    """Return 1 − bᵗ, by which an average that starts at 0 is too small."""
+    """Return 1 − bᵗ, the factor by which an average that starts at 0 is too small."""
     real = jnp.result_type(float)
     return 1 - jnp.asarray(factor).astype(real) ** step.astype(real)

@@ -40,10 +40,10 @@ def scale_by_adagrad(
     Args:
         initial_sum: G₀ >= 0. A positive value shortens the first steps.
         eps: ε >= 0, added outside the root.
-        eps_root: ε₀ >= 0, added inside the root. Where the whole divisor is 0, so is
-            the update.
-        accumulator_dtype: Of G; by default the parameters' own, float32 for half
-            precision.
+        eps_root: ε₀ >= 0, added inside the root. Where the divisor is 0, so is the
+            update.
+        accumulator_dtype: The dtype of G; by default that of the parameters, or float32
+            for half precision.
     """
     checks.number("initial_sum", initial_sum, at_least=0)
     checks.number("eps", eps, at_least=0)
@@ -63,11 +63,11 @@ def scale_by_adagrad(
         )
         return updates, AdagradState(sum_sq)
 
-    def taken(theirs):
+    def converted(theirs):
         return AdagradState(theirs.sum_of_squares)
 
-    takes = {"ScaleByRssState": taken}
-    return guarded(optax.GradientTransformation(init, update), takes=takes)
+    conversions = {"ScaleByRssState": converted}
+    return guarded(optax.GradientTransformation(init, update), conversions=conversions)
 
 
 @translating
@@ -81,8 +81,8 @@ def adagrad(
 ) -> optax.GradientTransformationExtraArgs:
     """AdaGrad, ready to use; see `scale_by_adagrad` for the other arguments.
 
-    The sum of squares starts at 0, and there is 1e-8 inside the root. `optax.adagrad`
-    and Keras start it at 0.1 and have 1e-7; PyTorch has 1e-10 outside the root.
+    The sum of squares starts at 0, with 1e-8 inside the root. `optax.adagrad` and Keras
+    start at 0.1, with 1e-7; PyTorch has 1e-10 outside the root.
 
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'

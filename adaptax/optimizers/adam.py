@@ -4,15 +4,15 @@
     v ← β₂ v + (1 − β₂) g²,     v̂ = v / (1 − β₂ᵗ)
     w ← w − α m̂ / (√(v̂ + ε₀) + ε)
 
-The state keeps m̂ and v̂ themselves (see `average_weight`), which is the same step by
-step and stays right when β is changed in mid-run and when a β rounds to 1 in bfloat16.
-With Nesterov momentum, m̂ is one step ahead, β₁ m / (1 − β₁ᵗ⁺¹) + (1 − β₁) g /
-(1 − β₁ᵗ); with AMSGrad, the largest v̂ so far stands for v̂.
+The state keeps m̂ and v̂ themselves (see `average_weight`). The steps are the same, and
+stay correct when β changes during a run or rounds to 1 in bfloat16. With Nesterov
+momentum, m̂ is one step ahead, β₁ m / (1 − β₁ᵗ⁺¹) + (1 − β₁) g / (1 − β₁ᵗ). With
+AMSGrad, v̂ is replaced by the largest v̂ so far.
 
 Source: Kingma & Ba (2015), "Adam: A Method for Stochastic Optimization", ICLR, Alg. 1;
 Dozat (2016), "Incorporating Nesterov Momentum into Adam"; Reddi, Kale & Kumar (2018),
 "On the Convergence of Adam and Beyond", ICLR. PyTorch takes the maximum before it
-divides by the bias.
+corrects the bias.
 
 Two misprints are in circulation, and neither is what is computed here: a step without
 the square root, w ← w − β₁/(1−β₁ᵗ)·m − β₂/(1−β₂ᵗ)·v; and a listing that sets m and v to
@@ -70,14 +70,14 @@ def scale_by_adam(
 
     Args:
         b1: β₁, the averaging factor of the gradient, 0 <= β₁ < 1.
-        b2: β₂, that of its square, 0 <= β₂ < 1.
+        b2: β₂, the averaging factor of its square, 0 <= β₂ < 1.
         eps: ε >= 0, added outside the root.
-        eps_root: ε₀ >= 0, added inside the root. Where the whole divisor is 0, so is
-            the update.
+        eps_root: ε₀ >= 0, added inside the root. Where the divisor is 0, so is the
+            update.
         nesterov: Look one step ahead. Structural.
         amsgrad: Divide by the largest mean square so far. Structural.
-        accumulator_dtype: Of the averages; by default the parameters' own, float32 for
-            half precision.
+        accumulator_dtype: The dtype of the averages; by default that of the parameters,
+            or float32 for half precision.
     """
     checks.averaging_factor("b1", b1)
     checks.averaging_factor("b2", b2)
@@ -118,13 +118,13 @@ def scale_by_adam(
         )
         return updates, AdamState(step, mean, mean_sq, max_sq[0] if amsgrad else ())
 
-    def taken(theirs):
+    def converted(theirs):
         mean = without_bias(theirs.mu, b1, theirs.count)
         mean_sq = without_bias(theirs.nu, b2, theirs.count)
         return AdamState(theirs.count, mean, mean_sq, ())
 
-    takes = {} if amsgrad else {"ScaleByAdamState": taken}
-    return guarded(optax.GradientTransformation(init, update), takes=takes)
+    conversions = {} if amsgrad else {"ScaleByAdamState": converted}
+    return guarded(optax.GradientTransformation(init, update), conversions=conversions)
 
 
 @translating
@@ -141,8 +141,9 @@ def adam(
 ) -> optax.GradientTransformationExtraArgs:
     """Adam, ready to use; see `scale_by_adam` for the other arguments.
 
-    The defaults are those of Optax and PyTorch; Keras has eps=1e-7. With `amsgrad` the
-    largest corrected average counts, as in Optax; PyTorch corrects the largest one.
+    The defaults are those of Optax and PyTorch; Keras has eps=1e-7. `amsgrad` uses the
+    largest of the bias-corrected averages, as Optax does; PyTorch corrects the largest
+    average.
 
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'

@@ -1,4 +1,4 @@
-"""AdamG: Adam whose steps are as long as AdaGrad-norm would make them in the end.
+"""AdamG: Adam with the step size that AdaGrad-norm approaches.
 
     v ← β₂ v + (1 − β₂) g²,         v̂ = v / (1 − β₂ᵗ)
     r ← β₃ r + (1 − β₃) s(v),       s(v) = p v^q
@@ -6,13 +6,13 @@
     γ = min(α, 1 / √t)
     x ← x − γ m̂ / (√v̂ + ε)
 
-The "golden step size" s, computed in each coordinate, has the place of the numerator of
-AdaGrad-norm, and is not corrected for its bias. The state keeps m̂ and v̂ themselves (see
-`average_weight`), which is the same step by step.
+The "golden step size" s replaces the numerator of AdaGrad-norm in each coordinate. Its
+average r is not bias-corrected. The state keeps m̂ and v̂ themselves (see
+`average_weight`).
 
 Source: Pang, Yu, Hoang & Zhou (2024), "Towards Stability of Parameter-free
-Optimization" (arXiv 2405.04376); t counts from 1. p and q were fitted there and are not
-meant to be tuned.
+Optimization" (arXiv 2405.04376); t counts from 1. The authors fitted p and q, which are
+not meant to be tuned.
 """
 
 from typing import Any, NamedTuple
@@ -42,9 +42,9 @@ from adaptax._core.words import translating
 class AdamgState(NamedTuple):
     """The state of `adamg`.
 
-    `step` counts the updates. `learning_rate` is γ / α of the last, which α in `rate`
-    multiplies; 1 before the first, the most it can be. `mean` is m̂, `mean_sq` v̂ and
-    `numerator` r: shaped like the parameters, in the accumulator's dtype.
+    `step` counts the updates. `rate` is the state of α, and `learning_rate` is γ/α of
+    the last step, at most 1 and initially 1. `mean` is m̂, `mean_sq` v̂ and `numerator`
+    r: shaped like the parameters, in the accumulator's dtype.
     """
 
     step: jax.Array
@@ -67,19 +67,19 @@ def adamg(
     *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Adam that makes its own rate of the gradients' size, coordinate by coordinate.
+    """Adam that infers its rate from the size of the gradients, in each coordinate.
 
     Args:
         learning_rate: α, anything that `adaptax.descend` takes: the largest rate,
-            without a unit. Above 1/√t it has no effect.
+            without a unit. Where it exceeds 1/√t, 1/√t applies.
         b1: β₁, the averaging factor of the scaled gradient, 0 <= β₁ < 1.
-        b2: β₂, that of the squared gradient, 0 <= β₂ < 1.
-        b3: β₃, that of the golden step size, 0 <= β₃ < 1.
-        eps: ε >= 0, added to the divisor. Where the whole divisor is 0, so is the step.
+        b2: β₂, the averaging factor of the squared gradient, 0 <= β₂ < 1.
+        b3: β₃, the averaging factor of the golden step size, 0 <= β₃ < 1.
+        eps: ε >= 0, added to the divisor. Where the divisor is 0, so is the step.
         p: > 0, the factor of s.
         q: > 0, the exponent of s.
-        accumulator_dtype: Of the averages; by default the parameters' own, float32 for
-            half precision.
+        accumulator_dtype: The dtype of the averages; by default that of the parameters,
+            or float32 for half precision.
 
     >>> import jax.numpy as jnp
     >>> optimizer = adamg(b2=0.0, b3=0.0, p=0.5, q=0.5)
@@ -93,11 +93,11 @@ def adamg(
     checks.number("eps", eps, at_least=0)
     checks.number("p", p, above=0)
     checks.number("q", q, above=0)
-    held = seat(learning_rate)
+    base_rate = seat(learning_rate)
 
-    def rule(g, mean, mean_sq, numerator, w1, w2, w3, seen, p, q, eps, rate):
+    def rule(g, mean, mean_sq, numerator, w1, w2, w3, bias, p, q, eps, rate):
         mean_sq = mean_sq + w2 * (abs_sq(g) - mean_sq)
-        numerator = numerator + w3 * (p * power(seen * mean_sq, q) - numerator)
+        numerator = numerator + w3 * (p * power(bias * mean_sq, q) - numerator)
         mean = mean + w1 * (numerator * g - mean)
         update = -rate * divide(mean, root(mean_sq) + eps)
         return update, mean, mean_sq, numerator
@@ -108,15 +108,15 @@ def adamg(
 
         mean = accumulators(params, dtype=accumulator_dtype)
         trees = mean, sizes(), sizes()
-        return AdamgState(counters.zero(), real(1.0), *trees, rate=held.init())
+        return AdamgState(counters.zero(), real(1.0), *trees, rate=base_rate.init())
 
     def update(updates, state, params=None, **extra_args):
         del params
-        alpha, rate = held.read(state.rate, **extra_args)
+        alpha, rate = base_rate.read(state.rate, **extra_args)
         step = counters.increment(state.step)
         w2 = average_weight(b2, step)
         applied = jnp.minimum(alpha, jax.lax.rsqrt(step.astype(jnp.float32)))
-        later = precise(lambda xp, b2: 1 - b2, b2)
+        last_w2 = precise(lambda xp, b2: 1 - b2, b2)
         updates, mean, mean_sq, numerator = by_coordinate(
             rule,
             updates,
@@ -126,7 +126,7 @@ def adamg(
             w1=average_weight(b1, step),
             w2=w2,
             w3=precise(lambda xp, b3: 1 - b3, b3),
-            seen=divide(later, w2.astype(jnp.float32)),  # 1 − β₂ᵗ
+            bias=divide(last_w2, w2.astype(jnp.float32)),  # 1 − β₂ᵗ
             p=p,
             q=q,
             eps=eps,

@@ -29,7 +29,7 @@ def scale_by_adamw(
     nesterov: bool = False,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Return Adam's direction plus the decayed weights; needs `params`.
+    """Return Adam's direction plus the weight decay; needs `params`.
 
     Args:
         b1: See `scale_by_adam`.
@@ -37,7 +37,7 @@ def scale_by_adamw(
         eps: See `scale_by_adam`.
         eps_root: See `scale_by_adam`.
         weight_decay: λ >= 0, per unit of learning rate, or a function of the step.
-        mask: Which leaves decay: booleans like the parameters, or a function of them.
+        mask: Leaves that decay: booleans like the parameters, or a function of them.
         nesterov: See `scale_by_adam`.
         accumulator_dtype: See `scale_by_adam`.
     """
@@ -62,8 +62,8 @@ def adamw(
 ) -> optax.GradientTransformationExtraArgs:
     """AdamW, ready to use; see `scale_by_adamw` for the other arguments.
 
-    The weights decay by 1e-4 times the rate by default, as in Optax; by 1e-2 in
-    PyTorch, and by 4e-3 in Keras, whose eps is 1e-7.
+    The default weight decay is 1e-4, as in Optax. PyTorch has 1e-2; Keras has 4e-3, and
+    eps=1e-7.
 
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'

@@ -1,16 +1,15 @@
-"""Adan: Nesterov's momentum, of which the look ahead is an average of its own.
+"""Adan: Nesterov momentum with a separate average of the gradient's changes.
 
-    d = g − g′,                    with the gradient g′ before; d = 0 at first
+    d = g − g′,                    with the previous gradient g′; d = 0 at first
     m ← β₁ m + (1 − β₁) g,                      m̂ = m / (1 − β₁ᵗ)
     y ← β₂ y + (1 − β₂) d,                      ŷ = y / (1 − β₂ᵗ)
     v ← β₃ v + (1 − β₃) (g + β₂ d)²,            v̂ = v / (1 − β₃ᵗ)
     w ← w − α ((m̂ + β₂ ŷ) / (√(v̂ + ε₀) + ε) + λ w)
 
 Source: Xie, Zhou, Li, Lin & Yan (2024), "Adan: Adaptive Nesterov Momentum Algorithm for
-Faster Optimizing Deep Models", IEEE TPAMI, Alg. 1, with the corrected averages of the
-authors' code. The paper's β are 1 minus these, and it divides the weights by 1 + λα
-instead of the decoupled decay. Optax 0.2.8 has 1 − β₂ where the difference is weighed
-by β₂.
+Faster Optimizing Deep Models", IEEE TPAMI, Alg. 1, with the bias-corrected averages of
+the authors' code. The paper's β are 1 minus these, and it divides the weights by 1 + λα
+instead of decoupled decay. Optax 0.2.8 weights the change by 1 − β₂, not by β₂.
 """
 
 from typing import Any, NamedTuple
@@ -59,19 +58,19 @@ def scale_by_adan(
     *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
-    """Add the averaged change of the gradient to its average, and divide by the size.
+    """Add the gradient's averaged change to its average, and divide by the size.
 
-    A gradient that is not finite counts as 0, in the change after it too.
+    A gradient that is not finite counts as 0, also in the next change.
 
     Args:
         b1: β₁, the averaging factor of the gradient, 0 <= β₁ < 1.
-        b2: β₂, that of its change, and the weight of the change, 0 <= β₂ < 1.
-        b3: β₃, that of the square, 0 <= β₃ < 1.
+        b2: β₂, the averaging factor and the weight of its change, 0 <= β₂ < 1.
+        b3: β₃, the averaging factor of the square, 0 <= β₃ < 1.
         eps: ε >= 0, added outside the root.
-        eps_root: ε₀ >= 0, added inside the root. Where the whole divisor is 0, so is
-            the update.
-        accumulator_dtype: Of the averages and of the gradient before; by default the
-            parameters' own, float32 for half precision.
+        eps_root: ε₀ >= 0, added inside the root. Where the divisor is 0, so is the
+            update.
+        accumulator_dtype: The dtype of the averages and of g′; by default that of the
+            parameters, or float32 for half precision.
     """
     checks.averaging_factor("b1", b1)
     checks.averaging_factor("b2", b2)
@@ -131,15 +130,15 @@ def adan(
 ) -> optax.GradientTransformationExtraArgs:
     """Adan with decoupled weight decay; see `scale_by_adan` for the other arguments.
 
-    The change of the gradient is weighed by b2, as in the paper. `optax.adan` weighs it
-    by 1 − b2, and has eps_root=1e-8.
+    The change of the gradient has the weight b2, as in the paper. `optax.adan` weights
+    it by 1 − b2, and has eps_root=1e-8.
 
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
             unit.
         weight_decay: λ >= 0, per unit of learning rate, or a function of the step.
             Needs `params` at every update.
-        mask: Which leaves decay: booleans like the parameters, or a function of them.
+        mask: Leaves that decay: booleans like the parameters, or a function of them.
     """
     direction = scale_by_adan(
         b1, b2, b3, eps, eps_root, accumulator_dtype=accumulator_dtype

@@ -1,12 +1,13 @@
-"""AdEMAMix: Adam with a second average of the gradients, that goes far back.
+"""AdEMAMix: Adam with a second, slow average of the gradients.
 
     m ← β₁ m + (1 − β₁) g,     m̂ = m / (1 − β₁ᵗ)
     k ← β k + (1 − β) g        with β = β₃, without correction
     v ← β₂ v + (1 − β₂) g²,    v̂ = v / (1 − β₂ᵗ)
     w ← w − α ((m̂ + a k) / (√(v̂ + ε₀) + ε) + λ w)
 
-A slow average right from the start may diverge. With a warm-up over T steps a is
-a₀ min(t/T, 1), and the horizon of the slow average grows from that of the fast one:
+Training may diverge if the slow average has its full weight from the start. With a
+warm-up over T steps, a is a₀ min(t/T, 1), and the horizon of the slow average grows
+from that of the fast one:
 
     1 / ln β = (1 − r) / ln β₁ + r / ln β₃,     r = min(t/T, 1)
 
@@ -66,17 +67,17 @@ def scale_by_ademamix(
 
     Args:
         b1: β₁, the averaging factor of the fast average, 0 <= β₁ < 1.
-        b2: β₂, that of the squared gradient, 0 <= β₂ < 1.
-        b3: β₃, that of the slow average, 0 <= β₃ < 1.
-        alpha: a₀ >= 0, the weight of the slow average, which grows to its full size
-            over 1 / (1 − β₃) steps.
+        b2: β₂, the averaging factor of the squared gradient, 0 <= β₂ < 1.
+        b3: β₃, the averaging factor of the slow average, 0 <= β₃ < 1.
+        alpha: a₀ >= 0, the weight of the slow average, which takes about 1 / (1 − β₃)
+            steps to reach its full size.
         eps: ε >= 0, added outside the root.
-        eps_root: ε₀ >= 0, added inside the root. Where the whole divisor is 0, so is
-            the update.
-        warmup_steps: T >= 0, over which a and the slow average's horizon grow; the
-            authors take the length of the whole training. By default 0, none.
-        accumulator_dtype: Of the averages; by default the parameters' own, float32 for
-            half precision.
+        eps_root: ε₀ >= 0, added inside the root. Where the divisor is 0, so is the
+            update.
+        warmup_steps: T >= 0, the steps over which a and the slow average's horizon
+            grow. The authors use the length of the training; the default is 0, none.
+        accumulator_dtype: The dtype of the averages; by default that of the parameters,
+            or float32 for half precision.
     """
     checks.averaging_factor("b1", b1)
     checks.averaging_factor("b2", b2)
@@ -144,7 +145,7 @@ def ademamix(
             unit.
         weight_decay: λ >= 0, per unit of learning rate, or a function of the step.
             Needs `params` at every update.
-        mask: Which leaves decay: booleans like the parameters, or a function of them.
+        mask: Leaves that decay: booleans like the parameters, or a function of them.
     """
     direction = scale_by_ademamix(
         b1,
@@ -162,14 +163,14 @@ def ademamix(
 
 
 def _part(step: jax.Array, warmup_steps: Scalar) -> jax.Array:
-    """Return the part of the warm-up that is over: 1 where there is none."""
+    """Return the completed fraction of the warm-up; 1 where there is none."""
     real = jnp.result_type(float)
     total = jnp.asarray(warmup_steps).astype(real)
     return jnp.where(total > 0, jnp.minimum(divide(step.astype(real), total), 1), 1)
 
 
 def _slow_weight(b1: Scalar, b3: Scalar, part: jax.Array) -> jax.Array:
-    """Return 1 − β; where the warm-up is over that is 1 − β₃, without logarithms."""
+    """Return 1 − β; after the warm-up it is 1 − β₃, without logarithms."""
     fast, slow = (jnp.asarray(b).astype(part.dtype) for b in (b1, b3))
     smallest = jnp.finfo(part.dtype).tiny
     log_fast, log_slow = (jnp.log(jnp.maximum(b, smallest)) for b in (fast, slow))

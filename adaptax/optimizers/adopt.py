@@ -1,16 +1,16 @@
-"""ADOPT: Adam in another order, which converges with any β₂.
+"""ADOPT: Adam with its operations reordered, which converges with any β₂.
 
     c = t^(1/4)                     t = 0, 1, 2, …
     m ← β₁ m + (1 − β₁) clip(g / max(√v, ε), −c, c)
     v ← β₂ v + (1 − β₂) g²          v ← g² at t = 0
     w ← w − α m
 
-The gradient is divided before it enters the average, and by a v that does not yet know
-it. The first call moves nothing: it only sets v.
+The gradient is divided before it is averaged, by a v that does not contain it. The
+first call does not move the parameters: it only sets v.
 
 Source: Taniguchi et al. (2024), "ADOPT: Modified Adam Can Converge with Any β₂ with the
-Optimal Rate", NeurIPS, Alg. 2, with the clip that the authors recommend. Optax has the
-same with a choice of clips, and one without.
+Optimal Rate", NeurIPS, Alg. 2, with the clipping that the authors recommend. In Optax
+the clipping can be chosen, or switched off.
 """
 
 from typing import Any, NamedTuple
@@ -37,8 +37,8 @@ from adaptax._core.words import translating
 class AdoptState(NamedTuple):
     """`mean` is m and `mean_sq` v; `step` counts the updates, from 0.
 
-    Both are shaped like the parameters, in the accumulator's dtype. m starts at 0 and
-    is not corrected for it.
+    Both are shaped like the parameters, in the accumulator's dtype. m is not
+    bias-corrected.
     """
 
     step: jax.Array
@@ -54,15 +54,15 @@ def scale_by_adopt(
     *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
-    """Average the gradients, each divided by the root mean square of those before it.
+    """Average the gradients, each divided by the root mean square of earlier ones.
 
     Args:
         b1: β₁, the averaging factor of the divided gradient, 0 <= β₁ < 1.
-        b2: β₂, that of the squared gradient, 0 <= β₂ < 1.
-        eps: ε >= 0, the smallest divisor. With 0, a gradient whose predecessors were
-            all 0 counts as 0.
-        accumulator_dtype: Of m and v; by default the parameters' own, float32 for half
-            precision.
+        b2: β₂, the averaging factor of the squared gradient, 0 <= β₂ < 1.
+        eps: ε >= 0, the smallest divisor. With 0, a gradient counts as 0 if all earlier
+            ones were 0.
+        accumulator_dtype: The dtype of m and v; by default that of the parameters, or
+            float32 for half precision.
     """
     checks.averaging_factor("b1", b1)
     checks.averaging_factor("b2", b2)
@@ -116,7 +116,7 @@ def adopt(
 
 
 def _clipped(divided: jax.Array, clip: jax.Array) -> jax.Array:
-    """Keep each number within the bound, a complex one in its direction."""
+    """Clip each number to the bound, a complex one by its absolute value."""
     if not is_complex(divided):
         return jnp.clip(divided, -clip, clip)
     size = jnp.abs(divided)

@@ -1,17 +1,18 @@
-"""COCOB-Backprop: each coordinate bets on its gradient, and needs no rate at all.
+"""COCOB-Backprop: coin betting in each coordinate, without a learning rate.
 
     L ← max(L, |g|)                                  from L = ε
     S ← S + |g|,   θ ← θ − g,   R ← max(R − g (x − x₀), 0)
     x ← x₀ + θ (R + L) / (L max(S + L, α L))
 
-L is the largest gradient so far, R what the bets have won and x − x₀ the next bet, a
-part of L + R that grows with the sum θ of the negative gradients.
+L is the largest gradient so far, R the reward of the bets, and x − x₀ the next bet: a
+fraction of L + R that grows with θ, the sum of the negative gradients.
 
 Source: Orabona & Tommasi (2017), "Training Deep Networks without Learning Rates Through
-Coin Betting", NIPS (arXiv 1705.07795), Alg. 2. α is 100 by default, as there: about the
-number of steps until the bets are placed in full. The authors' code, parameterfree
-0.0.1, and `optax.contrib.cocob` do the same; the latter shares the parameters' buffers,
-so that it cannot be donated, and one NaN ends the training of its coordinate.
+Coin Betting", NIPS (arXiv 1705.07795), Alg. 2. α is 100 by default, as in the paper:
+about the number of steps during which it limits the bets. The authors' code,
+parameterfree 0.0.1, and `optax.contrib.cocob` are the same. In Optax, however, the
+state shares the parameters' buffers, which prevents donation, and a coordinate with one
+NaN is never trained again.
 """
 
 from typing import Any, NamedTuple
@@ -29,9 +30,9 @@ from adaptax._core.words import translating
 
 
 class CocobState(NamedTuple):
-    """The state of `cocob`, shaped like the parameters but for the counter `step`.
+    """The state of `cocob`: the counter `step`, and trees shaped like the parameters.
 
-    `largest` is L, `sum_abs` S, `theta` θ, `reward` R and `origin` x₀, in the
+    `largest` is L, `sum_abs` S, `theta` θ, `reward` R, and `origin` x₀ in the
     parameters' own dtypes.
     """
 
@@ -47,18 +48,18 @@ class CocobState(NamedTuple):
 def cocob(
     *, alpha: Scalar = 100.0, eps: Scalar = 1e-8, accumulator_dtype: Any = None
 ) -> optax.GradientTransformationExtraArgs:
-    """Bet on each coordinate; needs `params`, and there is no learning rate.
+    """COCOB, a whole optimizer without a learning rate; needs `params`.
 
-    The updates lead to where the method wants the parameters to be. A rate behind it in
-    the chain takes a part of each step.
+    The method computes the parameters themselves, and each update leads to them. A rate
+    after it in the chain takes a fraction of each step.
 
     Args:
-        alpha: α > 0, which makes the first steps small: in the first, a coordinate
-            moves by 1/α, or by 1/2 where α < 2.
+        alpha: α > 0. It limits the early steps: in the first, a coordinate moves by
+            1/α, or by 1/2 if α < 2.
         eps: ε >= 0, the first L, in the unit of a gradient. Where L is 0, so is the
             bet.
-        accumulator_dtype: Of L, S, θ and R; by default the parameters' own, float32 for
-            half precision.
+        accumulator_dtype: The dtype of L, S, θ and R; by default that of the
+            parameters, or float32 for half precision.
 
     Raises:
         ValueError: At `update`, if `params` is missing.
@@ -96,7 +97,7 @@ def cocob(
 
     def update(updates, state, params=None, **extra_args):
         del extra_args
-        params = checks.given_params(params, "cocob")
+        params = checks.required_params(params, "cocob")
         updates, *trees = by_coordinate(
             rule,
             updates,

@@ -1,24 +1,24 @@
-"""D-Adaptation for Adam: a rate that follows a lower bound of the distance.
+"""D-Adaptation for Adam: a rate that follows a lower bound on the distance.
 
     γ = α d c,   c = √(1 − β₂ᵗ) / (1 − β₁ᵗ) with bias correction, else 1
-    r ← √β₂ r + (1 − √β₂) γ ⟨g, s / (√v + ε)⟩      (s and v of the step before)
+    r ← √β₂ r + (1 − √β₂) γ ⟨g, s / (√v + ε)⟩      (s and v of the previous step)
     s ← √β₂ s + (1 − √β₂) γ g
     m ← β₁ m + (1 − β₁) γ g
     v ← β₂ v + (1 − β₂) g²
     x ← x − m / (√v + ε) − γ λ x
     d̂ = r / ((1 − √β₂) ‖s‖₁),   d ← max(d, min(d̂, G d))
 
-d starts below the distance from x₀ to the solution, in the largest coordinate, and
-grows towards it; it never shrinks. The rate is inside m, so that a change of α or d
-takes effect as slowly as m does.
+d starts below the distance from x₀ to the solution, measured in the largest coordinate,
+and grows towards it; it never shrinks. The rate is part of m, so a change of α or d
+takes effect as slowly as m changes.
 
 Source: Defazio & Mishchenko (2023), "Learning-Rate-Free Learning by D-Adaptation", ICML
 (arXiv 2301.07733), as in the third version of the authors' code, dadaptation 3.2.
-`optax.contrib.dadapt_adamw` always corrects the bias, the authors' code does so on
-demand, as here; in Optax a zero first gradient, and in both one NaN, ends all training.
+`optax.contrib.dadapt_adamw` always corrects the bias; the authors' code does if asked
+to, as here. A zero first gradient in Optax, and one NaN in both, stops all training.
 
-Sums start at the first step whose gradient is not 0. As in the authors' code, a step at
-rate α = 0 is none.
+The first step that counts is the first whose gradient is not 0. As in the authors'
+code, a step with α = 0 does not count.
 """
 
 from typing import Any, NamedTuple
@@ -56,7 +56,7 @@ class DAdaptAdamState(NamedTuple):
     """The state of `dadapt_adam`.
 
     `step` counts the steps taken and `skipped` the gradients that were not finite.
-    `learning_rate` is d c as applied at the last step, which α in `rate` multiplies.
+    `learning_rate` is d c of the last step, and `rate` the state of its factor α.
     `distance` is d of the next step, `numerator` r and `denominator` ‖s‖₁. `sums` is s,
     `mean` m and `mean_sq` v, shaped like the parameters.
     """
@@ -89,30 +89,31 @@ def dadapt_adam(
 ) -> optax.GradientTransformationExtraArgs:
     """Adam at a rate that it infers; needs `params`.
 
-    The averages are not corrected for their bias by default, as in the authors' code;
-    `optax.contrib.dadapt_adamw` always does, as here with `bias_correction=True`.
+    By default the averages are not bias-corrected, as in the authors' code.
+    `optax.contrib.dadapt_adamw` always corrects them, as `bias_correction=True` does.
 
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, without a unit: 1, or a
             schedule whose peak is 1.
         b1: β₁, the averaging factor of the gradient, 0 <= β₁ < 1.
-        b2: β₂, that of its square, 0 <= β₂ < 1.
-        eps: ε >= 0, added to the divisor. Where the whole divisor is 0, so is the step.
-        d0: d₀ > 0, the first distance, in the parameters' unit. It should be far below
-            the true one.
+        b2: β₂, the averaging factor of its square, 0 <= β₂ < 1.
+        eps: ε >= 0, added to the divisor. Where the divisor is 0, so is the step.
+        d0: d₀ > 0, the initial d, in the parameters' unit. It should be far below the
+            true distance.
         weight_decay: λ >= 0, decoupled, per unit of γ, or a function of the step.
-        growth: G >= 1, by how much d may grow in a step, 1.02 for a warm-up of its own;
-            `None` for no cap. Whether it is `None` is structural.
-        mask: Which leaves decay: booleans like the parameters, or a function of them.
-        bias_correction: Whether to take the bias out of m and v. Structural.
-        accumulator_dtype: Of s, m and v; by default the parameters' own, float32 for
-            half precision.
+        growth: G >= 1, the largest factor by which d grows in a step, such as 1.02,
+            which acts as a warm-up; `None` for no cap. Whether it is `None` is
+            structural.
+        mask: Leaves that decay: booleans like the parameters, or a function of them.
+        bias_correction: Whether to correct the bias of m and v. Structural.
+        accumulator_dtype: The dtype of s, m and v; by default that of the parameters,
+            or float32 for half precision.
 
     Raises:
         ValueError: At `update`, if `params` is missing.
 
-    A gradient that is not finite, or of norm 1e15 or more, is skipped and counted. As
-    long as all gradients are 0, nothing moves.
+    A gradient that is not finite, or of norm 1e15 or more, is skipped and counted.
+    Nothing moves before the first gradient that is not 0.
     """
     checks.number("b1", b1, at_least=0, below=1)
     checks.number("b2", b2, at_least=0, below=1)
@@ -120,16 +121,16 @@ def dadapt_adam(
     checks.number("d0", d0, above=0)
     if growth is not None:
         checks.number("growth", growth, at_least=1)
-    decays, held = decaying(weight_decay, mask), seat(learning_rate)
+    decays, base_rate = decaying(weight_decay, mask), seat(learning_rate)
 
     def correction(step):
         return adam_correction(b1, b2, step) if bias_correction else real(1.0)
 
-    def lost():  # 1 − √β₂, rounded once
+    def sum_weight():  # 1 − √β₂, rounded once
         return precise(lambda xp, b2: 1 - xp.sqrt(b2), b2)
 
-    def move(g, sums, mean, mean_sq, w, mask, lost, w1, w2, rate, eps, decay):
-        sums = sums + lost * (rate * g - sums)
+    def move(g, sums, mean, mean_sq, w, mask, sum_weight, w1, w2, rate, eps, decay):
+        sums = sums + sum_weight * (rate * g - sums)
         mean = mean + w1 * (rate * g - mean)
         mean_sq = mean_sq + w2 * (abs_sq(g) - mean_sq)
         update = -divide(mean, root(mean_sq) + eps) - rate * decay * mask * w
@@ -153,12 +154,12 @@ def dadapt_adam(
             sums=zeros(),
             mean=zeros(),
             mean_sq=magnitudes(params, dtype=accumulator_dtype),
-            rate=held.init(),
+            rate=base_rate.init(),
         )
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, "dadapt_adam")
-        alpha, rate = held.read(state.rate, **extra_args)
+        params = checks.required_params(params, "dadapt_adam")
+        alpha, rate = base_rate.read(state.rate, **extra_args)
         usable, step = is_usable(updates), counters.increment(state.step)
         counts = usable & (alpha > 0) & has_begun(updates, state.denominator)
         factor = state.distance * correction(step)
@@ -170,7 +171,7 @@ def dadapt_adam(
             state.mean_sq,
             reads=(params, decays.mask(params)),
             where=counts,
-            lost=lost(),
+            sum_weight=sum_weight(),
             w1=precise(lambda xp, b1: 1 - b1, b1),
             w2=precise(lambda xp, b2: 1 - b2, b2),
             rate=factor * alpha,
@@ -178,9 +179,9 @@ def dadapt_adam(
             decay=decays.at(state.step),
         )
         gained = factor * alpha * projected(updates, state)
-        numerator = state.numerator + lost() * (gained - state.numerator)
+        numerator = state.numerator + sum_weight() * (gained - state.numerator)
         denominator = absolute_sum(sums)
-        estimate = divide(numerator, lost() * denominator)
+        estimate = divide(numerator, sum_weight() * denominator)
         distance = grown(state.distance, estimate, growth)
         factor, distance, numerator, denominator = chosen(
             counts, (factor, distance, numerator, denominator), state[2:6]

@@ -1,21 +1,21 @@
-"""D-Adaptation for Lion: signs of a momentum, at a rate that follows the distance.
+"""D-Adaptation for Lion: the sign of a momentum, at a rate that follows the distance.
 
     γ = α d,   u = sign(β₁ m + (1 − β₁) g)
     m ← β₂ m + (1 − β₂) γ g
-    r ← √β₂ r + (1 − √β₂) γ ⟨u, s⟩         (s of the step before)
+    r ← √β₂ r + (1 − √β₂) γ ⟨u, s⟩         (s of the previous step)
     s ← √β₂ s + (1 − √β₂) γ u
     x ← x − γ (u + λ x)
     d̂ = r / ((1 − √β₂) ‖s‖₁),   d ← max(d, min(d̂, G d))
 
 Source: Defazio & Mishchenko (2023), "Learning-Rate-Free Learning by D-Adaptation", ICML
-(arXiv 2301.07733); Lion is in the authors' code alone, dadaptation 3.2, as an
-experiment. As there, m averages γ g, beside which g itself is large: u is nearly
-sign(g), and so it must be, for d̂ is a bound only as long as u has the gradient's sign.
-With Lion's own average of g, u lags behind. Nothing proves the bound, and with α = 1
-d grew beyond all bounds on the bundled digits, here and in the authors' code alike:
-start with α = 0.2, falling, and watch `distance`, or give a growth cap.
+(arXiv 2301.07733). Lion is not in the paper, only in the authors' code, dadaptation
+3.2, as an experiment. As there, m averages γ g, which is small beside g, so u is nearly
+sign(g). It must be: d̂ is a bound only as long as u has the gradient's sign, and with
+Lion's own average of g it would lag behind. The bound is not proven: with α = 1, d grew
+without limit on the bundled digits, here and in the authors' code. Start with α = 0.2,
+falling, and watch `distance`, or set a growth cap.
 
-A step at rate α = 0 is none, as with the other methods of D-Adaptation.
+As in the other methods of D-Adaptation, a step with α = 0 does not count.
 """
 
 from typing import Any, NamedTuple
@@ -46,7 +46,7 @@ class DAdaptLionState(NamedTuple):
     """The state of `dadapt_lion`.
 
     `step` counts the steps taken and `skipped` the gradients that were not finite.
-    `learning_rate` is d as applied at the last step, which α in `rate` multiplies.
+    `learning_rate` is d of the last step, and `rate` the state of its factor α.
     `distance` is d of the next step, `numerator` r and `denominator` ‖s‖₁. `sums` is s
     and `mean` m, shaped like the parameters.
     """
@@ -81,38 +81,39 @@ def dadapt_lion(
             the authors' code, but a schedule that falls from 0.2 is safer.
         b1: β₁, the weight of the average in the direction, 0 <= β₁ < 1.
         b2: β₂, the averaging factor, 0 <= β₂ < 1.
-        d0: d₀ > 0, the first distance, in the parameters' unit. It should be far below
-            the true one.
+        d0: d₀ > 0, the initial d, in the parameters' unit. It should be far below the
+            true distance.
         weight_decay: λ >= 0, decoupled, per unit of γ, or a function of the step.
-        growth: G >= 1, by how much d may grow in a step, 1.02 for a warm-up of its own;
-            `None` for no cap. Whether it is `None` is structural.
-        mask: Which leaves decay: booleans like the parameters, or a function of them.
-        accumulator_dtype: Of s and m; by default the parameters' own, float32 for half
-            precision.
+        growth: G >= 1, the largest factor by which d grows in a step, such as 1.02,
+            which acts as a warm-up; `None` for no cap. Whether it is `None` is
+            structural.
+        mask: Leaves that decay: booleans like the parameters, or a function of them.
+        accumulator_dtype: The dtype of s and m; by default that of the parameters, or
+            float32 for half precision.
 
     Raises:
         ValueError: At `update`, if `params` is missing.
 
-    A gradient that is not finite, or of norm 1e15 or more, is skipped and counted. As
-    long as all gradients are 0, nothing moves.
+    A gradient that is not finite, or of norm 1e15 or more, is skipped and counted.
+    Nothing moves before the first gradient that is not 0.
     """
     checks.number("b1", b1, at_least=0, below=1)
     checks.number("b2", b2, at_least=0, below=1)
     checks.number("d0", d0, above=0)
     if growth is not None:
         checks.number("growth", growth, at_least=1)
-    decays, held = decaying(weight_decay, mask), seat(learning_rate)
+    decays, base_rate = decaying(weight_decay, mask), seat(learning_rate)
 
-    def lost():  # 1 − √β₂, rounded once
+    def sum_weight():  # 1 − √β₂, rounded once
         return precise(lambda xp, b2: 1 - xp.sqrt(b2), b2)
 
     def direction(g, mean):
         weight = jnp.asarray(b1)
         return unit(times(mean, weight) + times(g.astype(mean.dtype), 1 - weight))
 
-    def move(g, sums, mean, w, mask, lost, w2, rate, decay):
+    def move(g, sums, mean, w, mask, sum_weight, w2, rate, decay):
         u = direction(g, mean)
-        sums = sums + lost * (rate * u - sums)
+        sums = sums + sum_weight * (rate * u - sums)
         mean = mean + w2 * (rate * g - mean)
         return -rate * (u + decay * mask * w), sums, mean
 
@@ -133,12 +134,12 @@ def dadapt_lion(
             denominator=real(0.0),
             sums=accumulators(params, dtype=accumulator_dtype),
             mean=accumulators(params, dtype=accumulator_dtype),
-            rate=held.init(),
+            rate=base_rate.init(),
         )
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, "dadapt_lion")
-        alpha, rate = held.read(state.rate, **extra_args)
+        params = checks.required_params(params, "dadapt_lion")
+        alpha, rate = base_rate.read(state.rate, **extra_args)
         usable, factor = is_usable(updates), state.distance
         counts = usable & (alpha > 0) & has_begun(updates, state.denominator)
         new_updates, sums, mean = by_coordinate(
@@ -148,7 +149,7 @@ def dadapt_lion(
             state.mean,
             reads=(params, decays.mask(params)),
             where=counts,
-            lost=lost(),
+            sum_weight=sum_weight(),
             w2=precise(lambda xp, b2: 1 - b2, b2),
             rate=factor * alpha,
             decay=decays.at(state.step),
@@ -157,9 +158,9 @@ def dadapt_lion(
             directions(updates, state.mean), state.sums, computed=True
         )
         gained *= factor * alpha
-        numerator = state.numerator + lost() * (gained - state.numerator)
+        numerator = state.numerator + sum_weight() * (gained - state.numerator)
         denominator = absolute_sum(sums)
-        estimate = divide(numerator, lost() * denominator)
+        estimate = divide(numerator, sum_weight() * denominator)
         distance = grown(state.distance, estimate, growth)
         factor, distance, numerator, denominator = chosen(
             counts, (factor, distance, numerator, denominator), state[2:6]

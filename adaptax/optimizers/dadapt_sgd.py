@@ -1,7 +1,7 @@
 """D-Adaptation for gradient descent: dual averaging whose rate follows the distance.
 
     γ = α d / ‖g₀‖
-    r ← r + γ ⟨g, s⟩                       (s of the step before)
+    r ← r + γ ⟨g, s⟩                       (s of the previous step)
     s ← s + γ g
     x ← x + (1 − β) (x₀ − s − x)
     d̂ = 2 r / ‖s‖,   d ← max(d, min(d̂, G d))
@@ -12,10 +12,10 @@ towards it; it never shrinks.
 
 Source: Defazio & Mishchenko (2023), "Learning-Rate-Free Learning by D-Adaptation", ICML
 (arXiv 2301.07733), its SGD version, as in the third version of the authors' code,
-dadaptation 3.2, where a zero first gradient or one NaN ends all training. Decay the
-weights by `optax.add_decayed_weights` before it in the chain, as the authors do.
+dadaptation 3.2, where a zero first gradient or one NaN stops all training. For weight
+decay, put `optax.add_decayed_weights` before it in the chain, as the authors do.
 
-As in the authors' code, a step at rate α = 0 is none.
+As in the authors' code, a step with α = 0 does not count.
 """
 
 from typing import Any, NamedTuple
@@ -39,10 +39,9 @@ class DAdaptSgdState(NamedTuple):
     """The state of `dadapt_sgd`.
 
     `step` counts the steps taken and `skipped` the gradients that were not finite.
-    `learning_rate` is d / ‖g₀‖ as applied at the last step, which α in `rate`
-    multiplies, 0 before the first. `distance` is d of the next step, `numerator` r,
-    `denominator` ‖s‖ and `first_norm` ‖g₀‖. `sums` is s and `origin` x₀, in the
-    parameters' own dtypes.
+    `learning_rate` is d / ‖g₀‖ of the last step, initially 0, and `rate` the state of
+    its factor α. `distance` is d of the next step, `numerator` r, `denominator` ‖s‖ and
+    `first_norm` ‖g₀‖. `sums` is s, and `origin` x₀ in the parameters' own dtypes.
     """
 
     step: jax.Array
@@ -72,24 +71,25 @@ def dadapt_sgd(
         learning_rate: α, anything that `adaptax.descend` takes, without a unit: 1, or a
             schedule whose peak is 1.
         b: β, the momentum, 0 <= β < 1.
-        d0: d₀ > 0, the first distance, in the parameters' unit. It should be far below
-            the true one.
-        growth: G >= 1, by how much d may grow in a step, 1.02 for a warm-up of its own;
-            `None` for no cap. Whether it is `None` is structural.
-        accumulator_dtype: Of s; by default the parameters' own, float32 for half
-            precision.
+        d0: d₀ > 0, the initial d, in the parameters' unit. It should be far below the
+            true distance.
+        growth: G >= 1, the largest factor by which d grows in a step, such as 1.02,
+            which acts as a warm-up; `None` for no cap. Whether it is `None` is
+            structural.
+        accumulator_dtype: The dtype of s; by default that of the parameters, or float32
+            for half precision.
 
     Raises:
         ValueError: At `update`, if `params` is missing.
 
-    A gradient that is not finite, or of norm 1e15 or more, is skipped and counted. As
-    long as all gradients are 0, nothing moves.
+    A gradient that is not finite, or of norm 1e15 or more, is skipped and counted.
+    Nothing moves before the first gradient that is not 0.
     """
     checks.number("b", b, at_least=0, below=1)
     checks.number("d0", d0, above=0)
     if growth is not None:
         checks.number("growth", growth, at_least=1)
-    held = seat(learning_rate)
+    base_rate = seat(learning_rate)
 
     def move(g, sums, origin, w, rate, part):
         sums = sums + rate * g
@@ -106,12 +106,12 @@ def dadapt_sgd(
             first_norm=real(0.0),
             sums=accumulators(params, dtype=accumulator_dtype),
             origin=snapshots.empty(params),
-            rate=held.init(),
+            rate=base_rate.init(),
         )
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, "dadapt_sgd")
-        alpha, rate = held.read(state.rate, **extra_args)
+        params = checks.required_params(params, "dadapt_sgd")
+        alpha, rate = base_rate.read(state.rate, **extra_args)
         usable = is_usable(updates)
         counts = usable & (alpha > 0) & has_begun(updates, state.first_norm)
         first = state.step == 0

@@ -1,10 +1,10 @@
-"""LAMB: AdamW whose step is, in each leaf, a part of the length of the weights.
+"""LAMB: AdamW with the step of each leaf scaled to the norm of its weights.
 
     u = m̂ / (√(v̂ + ε₀) + ε) + λ w      with m̂ and v̂ as in Adam
     w ← w − α ‖w‖ / ‖u‖ u              leaf by leaf, with the L2 norm
 
-So α is the part of its length by which a leaf moves at a step, whatever its size and
-that of its gradients, which is what large batches need.
+So each leaf moves by the fraction α of its norm, whatever the size of its gradients.
+It was designed for large batches.
 
 Source: You, Li, Reddi, Hseu, Kumar, Bhojanapalli, Song, Demmel, Keutzer & Hsieh (2020),
 "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", ICLR, Alg. 2
@@ -47,11 +47,11 @@ def scale_by_lamb(
     *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Return AdamW's direction, in each leaf as long as the weights; needs `params`.
+    """Return AdamW's direction with the norm of the weights, by leaf; needs `params`.
 
-    A leaf whose weights, or whose direction, are all 0 takes the direction as it is, or
-    it would never move; so does one with a norm that is not finite. One without any
-    finite gradient does not move.
+    A leaf's direction is not scaled if its norm or that of the weights is 0 or not
+    finite; otherwise weights of 0 would never move. A leaf without any finite gradient
+    does not move.
 
     Args:
         b1: See `scale_by_adam`.
@@ -59,7 +59,7 @@ def scale_by_lamb(
         eps: See `scale_by_adam`.
         eps_root: See `scale_by_adam`.
         weight_decay: λ >= 0, or a function of the step. The decay is a part of u.
-        mask: Which leaves decay: booleans like the parameters, or a function of them.
+        mask: Leaves that decay: booleans like the parameters, or a function of them.
         accumulator_dtype: See `scale_by_adam`.
     """
     adam = scale_by_adam(b1, b2, eps, eps_root, accumulator_dtype=accumulator_dtype)
@@ -68,7 +68,7 @@ def scale_by_lamb(
     def update(updates, state, params=None, **extra_args):
         directions, state = direction.update(updates, state, params, **extra_args)
         directions = jax.tree.map(
-            _as_long, directions, params, updates, is_leaf=is_placeholder
+            _with_norm_of, directions, params, updates, is_leaf=is_placeholder
         )
         return directions, state
 
@@ -92,8 +92,8 @@ def lamb(
     The defaults are those of Optax; Keras has eps=1e-7.
 
     Args:
-        learning_rate: α, anything that `adaptax.descend` takes, as a part of the
-            length of each leaf.
+        learning_rate: α, anything that `adaptax.descend` takes, as a fraction of the
+            norm of each leaf.
     """
     direction = scale_by_lamb(
         b1,
@@ -107,11 +107,11 @@ def lamb(
     return optax.chain(direction, descend(learning_rate))
 
 
-def _as_long(update: Any, param: Any, gradient: Any) -> Any:
-    """Scale an update to the length of a parameter, if both lengths are usable.
+def _with_norm_of(update: Any, param: Any, gradient: Any) -> Any:
+    """Scale an update to the norm of a parameter, if both are positive and finite.
 
-    It is 0 where no element of the gradient is: the momentum alone, scaled, would not
-    shrink.
+    It is 0 where no element of the gradient is usable: a momentum without gradients,
+    scaled, would not shrink.
     """
     if not is_trained(update) or not is_trained(param):
         return update

@@ -5,8 +5,9 @@
     w ← w − α (u + λ w)
 
 Source: Chen et al. (2023), "Symbolic Discovery of Optimization Algorithms", NeurIPS,
-Alg. 2. Every step is α long in every coordinate, so α should be 3 to 10 times smaller,
-and λ as much larger, than for AdamW. λ is 1e-3 by default, as in Optax.
+Alg. 2. Every step has the size α in every coordinate, so α should be 3 to 10 times
+smaller than for AdamW, and λ larger by the same factor. λ is 1e-3 by default, as in
+Optax.
 """
 
 from typing import Any, NamedTuple
@@ -36,22 +37,22 @@ class LionState(NamedTuple):
 def scale_by_lion(
     b1: Scalar = 0.9, b2: Scalar = 0.99, *, accumulator_dtype: Any = None
 ) -> optax.GradientTransformation:
-    """Return the sign of the gradient interpolated with its average; 0 where that is 0.
+    """Return the sign of the gradient interpolated with its average; 0 at 0.
 
     A coordinate whose gradient is not finite does not move.
 
     Args:
         b1: β₁, the weight of the average in the direction, 0 <= β₁ < 1.
         b2: β₂, the averaging factor, 0 <= β₂ < 1.
-        accumulator_dtype: Of m; by default the parameters' own, float32 for half
-            precision.
+        accumulator_dtype: The dtype of m; by default that of the parameters, or float32
+            for half precision.
     """
     checks.averaging_factor("b1", b1)
     checks.averaging_factor("b2", b2)
 
-    def sign(g, mean, given, b1):
-        # The sign of a momentum alone would not shrink with it.
-        return (jnp.where(usable(given), unit(b1 * mean + (1 - b1) * g), 0),)
+    def sign(g, mean, raw, b1):
+        # Without a usable gradient the momentum shrinks, but its sign would not.
+        return (jnp.where(usable(raw), unit(b1 * mean + (1 - b1) * g), 0),)
 
     def average(g, mean, b2):
         return g, mean + (1 - b2) * (g - mean)
@@ -62,19 +63,19 @@ def scale_by_lion(
     def update(updates, state, params=None):
         del params
         (signs,) = by_coordinate(sign, updates, reads=(state.mean, updates), b1=b1)
-        # The new mean overwrites the one that the signs are made of: XLA:CPU would copy
-        # it. To store the signs first, in bytes, takes a third of the time of a step.
+        # The signs are computed from the old mean, which XLA:CPU would copy before it
+        # is overwritten. Storing them first, as bytes, takes a third of a step's time.
         narrow = jax.tree.map(_in_bytes, signs, state.mean, is_leaf=is_placeholder)
         narrow, mean = once((narrow, state.mean))
         _, mean = by_coordinate(average, updates, mean, b2=b2)
         updates = jax.tree.map(_widened, signs, narrow, mean, is_leaf=is_placeholder)
         return updates, LionState(mean)
 
-    def taken(theirs):
+    def converted(theirs):
         return LionState(theirs.mu)
 
-    takes = {"ScaleByLionState": taken}
-    return guarded(optax.GradientTransformation(init, update), takes=takes)
+    conversions = {"ScaleByLionState": converted}
+    return guarded(optax.GradientTransformation(init, update), conversions=conversions)
 
 
 @translating
@@ -89,14 +90,14 @@ def lion(
 ) -> optax.GradientTransformationExtraArgs:
     """Lion with decoupled weight decay; see `scale_by_lion` for the other arguments.
 
-    The weights decay by 1e-3 times the rate by default, as in Optax; not in Keras.
+    The default weight decay is 1e-3, as in Optax; Keras has none.
 
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'
             unit.
         weight_decay: λ >= 0, per unit of learning rate, or a function of the step.
             Needs `params` at every update.
-        mask: Which leaves decay: booleans like the parameters, or a function of them.
+        mask: Leaves that decay: booleans like the parameters, or a function of them.
     """
     direction = scale_by_lion(b1, b2, accumulator_dtype=accumulator_dtype)
     return optax.chain(

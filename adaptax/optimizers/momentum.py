@@ -3,9 +3,9 @@
     v ← b v + (1 − d) g
     w ← w − α v                          or, by Nesterov,   w ← w − α (b v + (1 − d) g)
 
-The dampening d is b unless it is given, so v is an average and α means the same with
-and without momentum. With d = 0 it is the undamped form of PyTorch and Optax, whose
-steps are 1/(1 − b) times as long.
+The dampening d is b by default, so v is an average, and α means the same with and
+without momentum. d = 0 is the undamped form of PyTorch and Optax, with steps that are
+1/(1 − b) times as long.
 
 Source: Polyak (1964), "Some methods of speeding up the convergence of iteration
 methods"; Nesterov (1983); Sutskever et al. (2013), "On the importance of initialization
@@ -42,14 +42,14 @@ def scale_by_momentum(
     nesterov: bool = False,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
-    """Replace each gradient by the moving average of the gradients seen so far.
+    """Replace each gradient by the moving average of the gradients so far.
 
     Args:
         b: Momentum, 0 <= b < 1.
         dampening: d <= 1. `None`: b, the exponential average. 0: the undamped sum.
         nesterov: Look one step ahead. Structural.
-        accumulator_dtype: Of v; by default the parameters' own, float32 for half
-            precision.
+        accumulator_dtype: The dtype of v; by default that of the parameters, or float32
+            for half precision.
     """
     checks.averaging_factor("b", b)
     dampening = b if dampening is None else dampening
@@ -70,12 +70,12 @@ def scale_by_momentum(
         )
         return updates, MomentumState(velocity)
 
-    def taken(theirs):  # an undamped sum
+    def converted(theirs):  # an undamped sum
         weight = 1 - jnp.asarray(dampening)
         return MomentumState(jax.tree.map(lambda v: times(v, weight), theirs.trace))
 
-    takes = {"TraceState": taken}
-    return guarded(optax.GradientTransformation(init, update), takes=takes)
+    conversions = {"TraceState": converted}
+    return guarded(optax.GradientTransformation(init, update), conversions=conversions)
 
 
 @translating
@@ -90,8 +90,8 @@ def momentum(
     """Momentum, ready to use; see `scale_by_momentum` for the other arguments.
 
     Steps follow an average: at the same rate they are 1 − b times as long as those of
-    `optax.sgd(learning_rate, b)`, PyTorch and Keras, a tenth for b = 0.9. `dampening=0`
-    gives theirs.
+    `optax.sgd(learning_rate, b)`, PyTorch and Keras, a tenth for b = 0.9. For their
+    steps, use `dampening=0`.
 
     Args:
         learning_rate: α, anything that `adaptax.descend` takes.

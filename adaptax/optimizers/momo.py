@@ -1,18 +1,18 @@
-"""MoMo: momentum with the step that would bring a model of the loss to its bound.
+"""MoMo: momentum with the step at which a model of the loss reaches its bound.
 
     d ← d + ω (g − d),   f ← f + ω (ℓ − f),   k ← k + ω (⟨g, x⟩ − k)
     τ = min(α, [(1 + α λ) (f − f* − k) + ⟨d, x⟩]₊ / ‖d‖²)
     x ← (x − τ d) / (1 + α λ)
 
-ℓ is the loss of the batch, and ω = 1 − β, but 1 at the first step; with bias correction
-ω = (1 − β) / (1 − βᵗ). The averages make a linear model of the loss, and τ d leads to
-where it meets the bound f*, but no further than α d.
+ℓ is the loss of the batch. ω = 1 − β, but 1 at the first step; with bias correction
+ω = (1 − β) / (1 − βᵗ). The averages form a linear model of the loss, and the step τ d
+leads to the point where it equals the bound f*, but no further than α d.
 
 Source: Schaipp, Ohana, Eickenberg, Defazio & Gower (2024), "MoMo: Momentum Models for
-Adaptive Learning Rates", ICML (arXiv 2305.07583), with both averagings of the authors'
-code, momo-opt 0.1.0: for the bias correction they keep the biased averages and divide
-by ρ = 1 − βᵗ where they are used, which is the same step by step. `optax.contrib.momo`
-does not divide τ d by 1 + α λ, and there one NaN of a loss ends all training.
+Adaptive Learning Rates", ICML (arXiv 2305.07583), with both kinds of averages in the
+authors' code, momo-opt 0.1.0. It keeps the biased averages and divides them by
+ρ = 1 − βᵗ where they are used; the steps are the same. `optax.contrib.momo` does not
+divide τ d by 1 + α λ, and one NaN loss stops all training.
 """
 
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ from adaptax._core.words import translating
 
 
 class MomoState(NamedTuple):
-    """The state of `momo`: `model` has its scalars, and `mean` is d."""
+    """The state of `momo`: `model` contains its scalars, and `mean` is d."""
 
     model: TruncatedModel
     mean: optax.Updates
@@ -59,25 +59,25 @@ def momo(
         learning_rate: α, anything that `adaptax.descend` takes: the largest rate, in
             the parameters' unit.
         b: β, the averaging factor, 0 <= β < 1.
-        lower_bound: f*, a bound below the loss, 0 for most; with `use_fstar` f₀, the
-            least that the bound may be.
+        lower_bound: f*, a lower bound of the loss, 0 for most losses; with `use_fstar`,
+            f₀, the smallest bound to estimate.
         weight_decay: λ >= 0, per unit of learning rate, or a function of the step.
-        mask: Which leaves decay: booleans like the parameters, or a function of them.
-        bias_correction: Whether the averages are of all the steps so far, rather than
-            started at the first values. Structural.
-        use_fstar: Whether to estimate the bound on the way, see
+        mask: Leaves that decay: booleans like the parameters, or a function of them.
+        bias_correction: Whether the averages are bias-corrected, rather than started at
+            the first values. Structural.
+        use_fstar: Whether to estimate the bound during training, see
             `adaptax._core.truncated_model`. Structural.
-        accumulator_dtype: Of d; by default the parameters' own, float32 for half
-            precision.
+        accumulator_dtype: The dtype of d; by default that of the parameters, or float32
+            for half precision.
 
     Raises:
         TypeError: At `update`, if `value` is missing.
         ValueError: At `update`, if `params` is missing.
 
-    Where the model is at its bound or below, τ is 0. Where d is 0 nothing moves, nor do
-    the weights decay. A loss or a gradient that is not finite, a loss that is absurd
-    beside those before it, or a gradient of norm 1e15 or more is skipped and counted:
-    nothing moves.
+    Where the model is at its bound or below, τ is 0. Where d is 0, nothing moves and
+    the weights do not decay. A step is skipped and counted if the loss or the gradient
+    is not finite, if the loss is absurd beside earlier ones, or if the gradient's norm
+    is 1e15 or more.
 
     >>> optimizer = momo()
     >>> updates, state = optimizer.update(2.0, optimizer.init(3.0), 3.0, value=1.0)
@@ -86,13 +86,13 @@ def momo(
     """
     checks.number("b", b, at_least=0, below=1)
     checks.number("lower_bound", lower_bound)
-    decays, held = decaying(weight_decay, mask), seat(learning_rate)
+    decays, base_rate = decaying(weight_decay, mask), seat(learning_rate)
 
-    def newest(step):
+    def newest_weight(step):
         if bias_correction:
             return average_weight(b, step)
-        later = 1 - jnp.asarray(b).astype(jnp.result_type(float))
-        return jnp.where(step == 1, 1, later)
+        constant = 1 - jnp.asarray(b).astype(jnp.result_type(float))
+        return jnp.where(step == 1, 1, constant)
 
     def average(g, mean, weight):
         return g, mean + weight * (g - mean)
@@ -104,15 +104,15 @@ def momo(
 
     def init(params):
         mean = accumulators(params, dtype=accumulator_dtype)
-        return MomoState(truncated_model.initial(lower_bound, held.init()), mean)
+        return MomoState(truncated_model.initial(lower_bound, base_rate.init()), mean)
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, "momo")
+        params = checks.required_params(params, "momo")
         value = truncated_model.read_loss(extra_args)
-        alpha, rate = held.read(state.model.rate, **extra_args)
+        alpha, rate = base_rate.read(state.model.rate, **extra_args)
         verdict, known = judged(state.model.usual, value)
         usable = is_usable(updates) & verdict.plausible
-        weight = newest(counters.increment(state.model.step))
+        weight = newest_weight(counters.increment(state.model.step))
         _, mean = by_coordinate(
             average, updates, state.mean, where=usable, weight=weight
         )

@@ -1,17 +1,17 @@
-"""MoMo-Adam: Adam with the step that would bring a model of the loss to its bound.
+"""MoMo-Adam: Adam with the step at which a model of the loss reaches its bound.
 
-    m̂, v̂ as in Adam,   D = √v̂ + ε,   f and k averages like m̂, of ℓ and ⟨g, x⟩
+    m̂, v̂ as in Adam,   D = √v̂ + ε;   f and k average ℓ and ⟨g, x⟩ as m̂ averages g
     τ = min(α, [(1 + α λ) (f − f* − k) + ⟨m̂, x⟩]₊ / Σ m̂²/D)
     x ← (x − τ m̂ / D) / (1 + α λ)
 
-ℓ is the loss of the batch. The averages make a linear model of the loss, and τ m̂ / D
-leads to where it meets the bound f*, but no further than Adam would go.
+ℓ is the loss of the batch. The averages form a linear model of the loss, and the step
+τ m̂ / D leads to the point where it equals the bound f*, but no further than Adam does.
 
 Source: Schaipp, Ohana, Eickenberg, Defazio & Gower (2024), "MoMo: Momentum Models for
 Adaptive Learning Rates", ICML (arXiv 2305.07583). The authors' code, momo-opt 0.1.0,
-keeps the biased averages and divides by ρ = 1 − β₁ᵗ where they are used, which is the
-same step by step. `optax.contrib.momo_adam` does not divide τ m̂ / D by 1 + α λ, and
-there one NaN of a loss ends all training.
+keeps the biased averages and divides them by ρ = 1 − β₁ᵗ where they are used; the steps
+are the same. `optax.contrib.momo_adam` does not divide τ m̂ / D by 1 + α λ, and one NaN
+loss stops all training.
 """
 
 from typing import Any, NamedTuple
@@ -41,7 +41,7 @@ from adaptax._core.words import translating
 
 
 class MomoAdamState(NamedTuple):
-    """The state: `model` has its scalars, `mean` is m̂ and `mean_sq` v̂."""
+    """`model` contains the scalars, `mean` is m̂ and `mean_sq` v̂."""
 
     model: TruncatedModel
     mean: optax.Updates
@@ -67,31 +67,31 @@ def momo_adam(
         learning_rate: α, anything that `adaptax.descend` takes: the largest rate, in
             the parameters' unit.
         b1: β₁, the averaging factor of gradients and losses, 0 <= β₁ < 1.
-        b2: β₂, that of squared gradients, 0 <= β₂ < 1.
-        eps: ε >= 0, added to the divisor. Where the whole divisor is 0, so is the step.
-        lower_bound: f*, a bound below the loss, 0 for most; with `use_fstar` f₀, the
-            least that the bound may be.
+        b2: β₂, the averaging factor of squared gradients, 0 <= β₂ < 1.
+        eps: ε >= 0, added to the divisor. Where the divisor is 0, so is the step.
+        lower_bound: f*, a lower bound of the loss, 0 for most losses; with `use_fstar`,
+            f₀, the smallest bound to estimate.
         weight_decay: λ >= 0, per unit of learning rate, or a function of the step.
-        mask: Which leaves decay: booleans like the parameters, or a function of them.
-        use_fstar: Whether to estimate the bound on the way, see
+        mask: Leaves that decay: booleans like the parameters, or a function of them.
+        use_fstar: Whether to estimate the bound during training, see
             `adaptax._core.truncated_model`. Structural.
-        accumulator_dtype: Of the averages; by default the parameters' own, float32 for
-            half precision.
+        accumulator_dtype: The dtype of the averages; by default that of the parameters,
+            or float32 for half precision.
 
     Raises:
         TypeError: At `update`, if `value` is missing.
         ValueError: At `update`, if `params` is missing.
 
-    Where the model is at its bound or below, τ is 0. Where m̂ is 0 nothing moves, nor do
-    the weights decay. A loss or a gradient that is not finite, a loss that is absurd
-    beside those before it, or a gradient of norm 1e15 or more is skipped and counted:
-    nothing moves.
+    Where the model is at its bound or below, τ is 0. Where m̂ is 0, nothing moves and
+    the weights do not decay. A step is skipped and counted if the loss or the gradient
+    is not finite, if the loss is absurd beside earlier ones, or if the gradient's norm
+    is 1e15 or more.
     """
     checks.averaging_factor("b1", b1)
     checks.averaging_factor("b2", b2)
     checks.number("eps", eps, at_least=0)
     checks.number("lower_bound", lower_bound)
-    decays, held = decaying(weight_decay, mask), seat(learning_rate)
+    decays, base_rate = decaying(weight_decay, mask), seat(learning_rate)
 
     def average(g, mean, mean_sq, w1, w2):
         return g, mean + w1 * (g - mean), mean_sq + w2 * (abs_sq(g) - mean_sq)
@@ -103,14 +103,14 @@ def momo_adam(
         return (-(step_size * direction + decayed * w) / (1 + decayed),)
 
     def init(params):
-        model = truncated_model.initial(lower_bound, held.init())
+        model = truncated_model.initial(lower_bound, base_rate.init())
         mean = accumulators(params, dtype=accumulator_dtype)
         return MomoAdamState(model, mean, magnitudes(params, dtype=accumulator_dtype))
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, "momo_adam")
+        params = checks.required_params(params, "momo_adam")
         value = truncated_model.read_loss(extra_args)
-        alpha, rate = held.read(state.model.rate, **extra_args)
+        alpha, rate = base_rate.read(state.model.rate, **extra_args)
         verdict, known = judged(state.model.usual, value)
         usable = is_usable(updates) & verdict.plausible
         step = counters.increment(state.model.step)

@@ -1,18 +1,18 @@
-"""Muon: steps whose matrices are turned orthogonal, with AdamW for all else.
+"""Muon: orthogonalized steps for matrices, and AdamW for all other leaves.
 
     M ← β M + (1 − β) G,      U = one step ahead of M, as in NAdam
     O = U / (‖U‖ + ε), and five times  O ← a O + (b S + c S²) O   with S = O Oᴴ
     W ← W − α (√max(1, n/m) O + λ W)
 
-The iteration is Newton and Schulz's, with a = 3.4445, b = −4.7750 and c = 2.0315: it
-takes the singular values of U, if above 1/300 of ‖U‖, to between 0.68 and 1.21, so that
-a step of an m × n matrix goes about equally far in all directions. Leaves that are no
-matrices take the step of AdamW, at the same rate times `other_scale`.
+This is the Newton-Schulz iteration, with a = 3.4445, b = −4.7750 and c = 2.0315. It
+brings the singular values of U, if above ‖U‖/300, to between 0.68 and 1.21, so that a
+step of an m × n matrix is about equally long in all directions. Leaves that are not
+matrices take AdamW's step, at the rate times `other_scale`.
 
 Source: Jordan, Jin, Boza, You, Cesista, Newhouse & Bernstein (2024), "Muon: An
 optimizer for hidden layers in neural networks"; Liu et al. (2025), "Muon is Scalable
 for LLM Training", for `consistent_rms`. Embeddings and the last layer are best left to
-AdamW: name the others by `matrices`. In Optax, AdamW looks a step ahead as well.
+AdamW: select the others by `matrices`. Optax uses NAdamW instead of AdamW.
 """
 
 import math
@@ -55,10 +55,10 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class MuonState(NamedTuple):
-    """`mean` is M for the matrices, without bias; `adam` the state of all other leaves.
+    """`mean` is M of the matrices, bias-corrected, and `adam` the state of the others.
 
-    `step` counts the updates, from 0, and `skipped` those at which a matrix kept its
-    state and did not move, for a gradient that was not finite.
+    `step` counts the updates, from 0. `skipped` counts those at which a matrix had a
+    gradient that was not finite, kept its state and did not move.
     """
 
     step: jax.Array
@@ -82,33 +82,32 @@ def scale_by_muon(
     matrix_dtype: Any = None,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
-    """Turn the averaged gradient of each matrix orthogonal; be Adam elsewhere.
+    """Orthogonalize the averaged gradient of each matrix; apply Adam to other leaves.
 
-    A matrix with an element of the gradient that is not finite is left as it is whole.
+    If an element of a matrix's gradient is not finite, the whole matrix stays as it is.
 
     Args:
         b: β, the averaging factor of the matrices' gradients, 0 <= β < 1.
-        b1: Adam's β₁, for the leaves that are no matrices.
-        b2: Adam's β₂, likewise.
-        eps: ε >= 0, added to the norm of a matrix, and Adam's own. Where the whole
-            divisor is 0, so is the update.
+        b1: Adam's β₁, for the leaves that are not matrices.
+        b2: Adam's β₂, for the same leaves.
+        eps: ε >= 0, added to the norm of a matrix, and Adam's ε. Where the divisor is
+            0, so is the update.
         eps_root: Adam's ε₀.
         consistent_rms: ρ > 0: the update of a matrix is scaled by ρ √max(m, n), and so
-            has the root mean square ρ; with 0.2, a rate for AdamW suits it. `None`: by
-            √max(1, n/m).
-        other_scale: What Adam's direction is multiplied by, >= 0.
-        matrices: Which leaves are matrices: booleans like the parameters, or a function
-            of them; by default those with two axes. One with more, such as the kernel
-            of a convolution, is taken as a matrix of its last axis by all others.
-            Structural.
-        steps: How often the iteration is repeated, >= 1. Structural.
+            has the root mean square ρ; with 0.2, a rate for AdamW is suitable. `None`:
+            it is scaled by √max(1, n/m).
+        other_scale: The factor of Adam's direction, >= 0.
+        matrices: The leaves that are matrices: booleans like the parameters, or a
+            function of them; by default those with two axes. In a leaf with more, such
+            as a convolution's kernel, all axes but the last are joined. Structural.
+        steps: The number of iterations, >= 1. Structural.
         matrix_dtype: The dtype of the iteration, such as `jnp.bfloat16` on an
             accelerator; by default float32, or float64 for such leaves.
-        accumulator_dtype: Of the averages; by default the parameters' own, float32 for
-            half precision.
+        accumulator_dtype: The dtype of the averages; by default that of the parameters,
+            or float32 for half precision.
 
     Raises:
-        ValueError: At `init`, if `matrices` names a leaf of fewer than two axes.
+        ValueError: At `init`, if `matrices` selects a leaf with fewer than two axes.
     """
     checks.averaging_factor("b", b)
     checks.number("eps", eps, at_least=0)
@@ -146,34 +145,34 @@ def scale_by_muon(
         mean = jax.tree.map(
             _chosen_mean, whole, mean, state.mean, is_leaf=is_placeholder
         )
-        turned = jax.tree.map(turn, directions, ours, whole)
+        orthogonal = jax.tree.map(orthogonalize, directions, ours, whole)
         others, adam_state = adam.update(others, state.adam)
         (others,) = by_coordinate(scaled, others, scale=other_scale)
         updates = jax.tree.map(
             lambda is_ours, our, other: our if is_ours else other,
             chosen,
-            turned,
+            orthogonal,
             others,
         )
         skipped = counters.increment(state.skipped, where=~_all(whole))
         return updates, MuonState(step, skipped, mean, adam_state)
 
-    def turn(direction, update, is_whole):
+    def orthogonalize(direction, update, is_whole):
         rows, columns = _shape(direction)
 
-        def orthogonal(direction, eps):
+        def iterate(direction, eps):
             matrix = direction.reshape(rows, columns)
             return _orthogonal(matrix, eps, steps, matrix_dtype).reshape(
                 direction.shape
             )
 
-        turned = by_compiler(orthogonal, direction, eps)
+        orthogonal = by_compiler(iterate, direction, eps)
         if consistent_rms is None:
             scale = jnp.asarray(max(1, columns / max(rows, 1)) ** 0.5)
         else:
             scale = jnp.asarray(consistent_rms) * max(rows, columns) ** 0.5
-        turned = times(turned.astype(direction.dtype), scale)
-        return narrowed(jnp.where(is_whole, turned, 0), dtype_of(update))
+        orthogonal = times(orthogonal.astype(direction.dtype), scale)
+        return narrowed(jnp.where(is_whole, orthogonal, 0), dtype_of(update))
 
     return guarded(optax.GradientTransformation(init, update), whole=True)
 
@@ -198,17 +197,16 @@ def muon(
 ) -> optax.GradientTransformationExtraArgs:
     """Muon with decoupled weight decay; see `scale_by_muon` for the other arguments.
 
-    Leaves that are no matrices take AdamW's step. In `optax.contrib.muon` they take
-    NAdamW's; PyTorch's Muon refuses them, and decays weights by 0.1 by default, not 0.
-
-    A matrix that is left as it is still decays.
+    Leaves that are not matrices take AdamW's step. In `optax.contrib.muon` they take
+    NAdamW's; PyTorch's Muon refuses them, and its default weight decay is 0.1, not 0.
+    A matrix that is skipped still decays.
 
     Args:
-        learning_rate: α, anything that `adaptax.descend` takes; for matrices it is
-            about the change of their singular values.
+        learning_rate: α, anything that `adaptax.descend` takes; for matrices, about the
+            size of the step's singular values.
         weight_decay: λ >= 0, per unit of learning rate, or a function of the step, for
             all leaves. Needs `params` at every update.
-        mask: Which leaves decay: booleans like the parameters, or a function of them.
+        mask: Leaves that decay: booleans like the parameters, or a function of them.
     """
     direction = scale_by_muon(
         b=b,
@@ -229,7 +227,7 @@ def muon(
 
 
 def _chosen(matrices: Any, params: optax.Params) -> Any:
-    """Make a tree of booleans, one for each leaf: whether it is taken as a matrix."""
+    """Return a tree of booleans: whether each leaf is treated as a matrix."""
 
     def axes(leaf):
         return len(getattr(leaf, "shape", ()))
@@ -243,7 +241,7 @@ def _chosen(matrices: Any, params: optax.Params) -> Any:
         require(
             not chosen or axes(leaf) >= 2,
             f"{where} has {axes(leaf)} axes, and a matrix needs two. "
-            "Leave it to Adam: matrices should be false for it.",
+            "Set matrices to False for it, to train it with Adam.",
         )
         return chosen
 
@@ -252,7 +250,7 @@ def _chosen(matrices: Any, params: optax.Params) -> Any:
 
 
 def _where(chosen: Any, tree: Any, kind: bool) -> Any:
-    """Keep the leaves of one kind, with an `optax.MaskedNode` for each other."""
+    """Keep the leaves of one kind, and mask the others."""
     return jax.tree.map(
         lambda is_ours, leaf: leaf if is_ours == kind else optax.MaskedNode(),
         chosen,
@@ -277,12 +275,12 @@ def _all(flags: Any) -> jax.Array:
 
 
 def _shape(array: jax.Array) -> tuple[int, int]:
-    """Return the rows and columns of an array whose last axis is the columns."""
+    """Return the numbers of rows and columns; the last axis is the columns."""
     return math.prod(array.shape[:-1]), array.shape[-1]
 
 
 def _orthogonal(matrix: jax.Array, eps: Scalar, steps: int, dtype: Any) -> jax.Array:
-    """Bring the singular values close to 1 by the iteration of Newton and Schulz."""
+    """Bring the singular values close to 1 by the Newton-Schulz iteration."""
     a, b, c = _COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
     x = _transposed(matrix) if tall else matrix
@@ -296,5 +294,5 @@ def _orthogonal(matrix: jax.Array, eps: Scalar, steps: int, dtype: Any) -> jax.A
 
 
 def _transposed(matrix: jax.Array) -> jax.Array:
-    """Return the transpose, of a complex matrix with the numbers conjugated."""
+    """Return the transpose, or the conjugate transpose of a complex matrix."""
     return matrix.T.conj() if is_complex(matrix) else matrix.T

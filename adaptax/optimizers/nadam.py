@@ -1,14 +1,14 @@
-"""NAdam: Adam whose average is one step ahead, as Nesterov's momentum is.
+"""NAdam: Adam with Nesterov momentum.
 
     m ← β₁ m + (1 − β₁) g,      v ← β₂ v + (1 − β₂) g²
     m̂ = β₁ m / (1 − β₁ᵗ⁺¹) + (1 − β₁) g / (1 − β₁ᵗ),      v̂ = v / (1 − β₂ᵗ)
     w ← w − α m̂ / (√(v̂ + ε₀) + ε)
 
-It is `adam(nesterov=True)`, under the name by which it is looked for.
+It is `adam(nesterov=True)` under its usual name.
 
 Source: Dozat (2016), "Incorporating Nesterov Momentum into Adam", ICLR workshop, with
-the constant momentum of Optax. PyTorch has his schedule of it, which rises to β₁ as
-β₁ (1 − 0.5 · 0.96^(t/250)): half of β₁ at first, all but 1 % of it after 24 000 steps.
+the constant momentum of Optax. PyTorch has Dozat's schedule of the momentum,
+β₁ (1 − 0.5 · 0.96^(t/250)), which rises from β₁/2 to 99 % of β₁ after 24 000 steps.
 """
 
 from typing import Any
@@ -56,8 +56,8 @@ def nadam(
 ) -> optax.GradientTransformationExtraArgs:
     """NAdam, ready to use; see `scale_by_adam` for the other arguments.
 
-    The momentum is constant, as in Optax; in PyTorch and Keras it rises to b1 with the
-    steps. Keras has eps=1e-7.
+    The momentum is constant, as in Optax; in PyTorch and Keras it rises to b1. Keras
+    has eps=1e-7.
 
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'

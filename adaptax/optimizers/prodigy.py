@@ -2,25 +2,26 @@
 
     γ = α d c,   c = √(1 − β₂ᵗ) / (1 − β₁ᵗ), or 1 without bias correction
     r ← β₃ r + (d/d₀) γ ⟨g, x₀ − x⟩
-    s ← β₃ s + (d/d₀) γ g                          (safeguarded: d in the place of γ)
+    s ← β₃ s + (d/d₀) γ g                          (safeguarded: d instead of γ)
     m ← β₁ m + (1 − β₁) d g
     v ← β₂ v + (1 − β₂) d² g²
     d̂ = κ r / ‖s‖₁
     x ← x − γ (m / (√v + d' ε) + λ x),   d' = max(d, d̂), then d ← d'
 
-d grows from d₀ towards the distance from x₀ to the solution, in the largest coordinate,
-and never shrinks. With a growth cap G, d' = min(max of all d̂ so far, G d); the first
-time that d leaves d₀ it may leap.
+d grows from d₀ towards the distance from x₀ to the solution, measured in the largest
+coordinate, and never shrinks. With a growth cap G, d' = min(max of all d̂ so far, G d),
+except that d may leave d₀ by a larger factor.
 
 Source: Mishchenko & Defazio (2024), "Prodigy: An Expeditiously Adaptive Parameter-Free
 Learner", ICML (arXiv 2306.06101), its Adam version, with the options of the authors'
-code, prodigyopt 1.1.2. That corrects the bias only on demand, and so begins with longer
-steps; here the correction is the default, and in `optax.contrib.prodigy` there is no
-way without. In Optax a zero first gradient, and in both one NaN, ends all training.
+code, prodigyopt 1.1.2. By default that does not correct the bias, and so begins with
+longer steps; here it does, and `optax.contrib.prodigy` always does. A zero first
+gradient in Optax, and one NaN in both, stops all training.
 
-Sums start at the first step whose gradient is not 0. As in the authors' code, a step at
-rate α = 0 is none. In half precision the first steps, d₀ long, change only parameters
-near 0, and d grows from what those tell; where none is near 0, d₀ must be larger.
+The first step that counts is the first whose gradient is not 0. As in the authors'
+code, a step with α = 0 does not count. In half precision the first steps, of size d₀,
+change only parameters near 0, and d is estimated from those; where none is near 0, d₀
+must be larger.
 """
 
 from typing import Any, NamedTuple
@@ -59,10 +60,10 @@ class ProdigyState(NamedTuple):
     """The state of `prodigy`.
 
     `step` counts the steps taken and `skipped` the gradients that were not finite.
-    `learning_rate` is d c as applied at the last step, which α in `rate` multiplies.
+    `learning_rate` is d c of the last step, and `rate` the state of its factor α.
     `distance` is d of the next step, `largest` the largest d̂ so far, `numerator` r and
-    `denominator` ‖s‖₁. `sums` is s, `mean` m, `mean_sq` v and `origin` x₀: shaped like
-    the parameters (s and x₀ sliced), x₀ in their own dtypes.
+    `denominator` ‖s‖₁. `sums` is s, `mean` m, `mean_sq` v and `origin` x₀, shaped like
+    the parameters (s and x₀ sliced); x₀ has their own dtypes.
     """
 
     step: jax.Array
@@ -100,40 +101,39 @@ def prodigy(
 ) -> optax.GradientTransformationExtraArgs:
     """Adam at a rate that it infers; needs `params`.
 
-    The averages are corrected for their bias by default, as `optax.contrib.prodigy`
-    does always and the authors' code only on demand.
-
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, without a unit: 1, or a
             schedule whose peak is 1.
         b1: β₁, the averaging factor of the gradient, 0 <= β₁ < 1.
-        b2: β₂, that of its square, 0 <= β₂ < 1.
-        b3: β₃, that of the sums r and s, 0 <= β₃ < 1; √β₂ if `None`, which is
-            structural.
-        eps: ε >= 0, added to the divisor. Where the whole divisor is 0, so is the step.
-        d0: d₀ > 0, the first distance, in the parameters' unit. It should be far below
-            the true one.
-        d_coef: κ > 0, which scales the estimates: the knob to turn, from 0.5 to 2.
+        b2: β₂, the averaging factor of its square, 0 <= β₂ < 1.
+        b3: β₃, the decay of the sums r and s, 0 <= β₃ < 1; √β₂ if `None`. Whether it is
+            `None` is structural.
+        eps: ε >= 0, added to the divisor. Where the divisor is 0, so is the step.
+        d0: d₀ > 0, the initial d, in the parameters' unit. It should be far below the
+            true distance.
+        d_coef: κ > 0, which scales the estimates. If one argument is to be tuned, tune
+            this one, from 0.5 to 2.
         weight_decay: λ >= 0, decoupled, per unit of γ, or a function of the step.
-        growth: G >= 1, by how much d may grow in a step, 1.02 for a warm-up of its own;
-            `None` for no cap. Whether it is `None` is structural.
-        freeze_after: The number of steps after which d stays as it is; `None` for
-            never. Whether it is `None` is structural.
-        mask: Which leaves decay: booleans like the parameters, or a function of them.
-        bias_correction: Whether to take the bias out of m and v, as Optax does; the
-            authors' code does not, unless asked to. Structural.
-        safeguard_warmup: Whether to keep α out of s, so that d does not leap in a long
+        growth: G >= 1, the largest factor by which d grows in a step, such as 1.02,
+            which acts as a warm-up; `None` for no cap. Whether it is `None` is
+            structural.
+        freeze_after: The number of steps after which d is constant; `None` for never.
+            Whether it is `None` is structural.
+        mask: Leaves that decay: booleans like the parameters, or a function of them.
+        bias_correction: Whether to correct the bias of m and v, as Optax always does;
+            the authors' code does not by default. Structural.
+        safeguard_warmup: Whether to keep α out of s, so that d does not jump in a long
             warm-up. Structural.
-        slice_p: Estimate d from one entry in so many of each leaf: 11 saves most of the
-            memory for x₀ and s. Structural.
-        accumulator_dtype: Of s, m and v; by default the parameters' own, float32 for
-            half precision.
+        slice_p: Estimate d from every `slice_p`-th entry of each leaf: 11 saves most of
+            the memory for x₀ and s. Structural.
+        accumulator_dtype: The dtype of s, m and v; by default that of the parameters,
+            or float32 for half precision.
 
     Raises:
         ValueError: At `update`, if `params` is missing.
 
-    A gradient that is not finite, or of norm 1e15 or more, is skipped and counted. As
-    long as all gradients are 0, nothing moves.
+    A gradient that is not finite, or of norm 1e15 or more, is skipped and counted.
+    Nothing moves before the first gradient that is not 0.
 
     >>> import optax
     >>> optimizer = prodigy(d0=0.1)
@@ -153,18 +153,18 @@ def prodigy(
     if freeze_after is not None:
         checks.count("freeze_after", freeze_after)
     checks.length("slice_p", slice_p)
-    decays, held = decaying(weight_decay, mask), seat(learning_rate)
+    decays, base_rate = decaying(weight_decay, mask), seat(learning_rate)
 
     def correction(step):
         return adam_correction(b1, b2, step) if bias_correction else real(1.0)
 
-    def lost():  # 1 − β₃, rounded once
+    def sum_weight():  # 1 − β₃, rounded once
         if b3 is None:
             return precise(lambda xp, b2: 1 - xp.sqrt(b2), b2)
         return precise(lambda xp, b3: 1 - b3, b3)
 
-    def add_up(g, sums, lost, weight):
-        return g, sums + weight * g - lost * sums
+    def add_up(g, sums, sum_weight, weight):
+        return g, sums + weight * g - sum_weight * sums
 
     def move(g, mean, mean_sq, w, mask, w1, w2, d, rate, eps, decay):
         mean = mean + w1 * (d * g - mean)
@@ -176,8 +176,8 @@ def prodigy(
         largest = jnp.maximum(state.largest, estimate)
         distance = largest
         if growth is not None:
-            leapt = jnp.maximum(state.distance, estimate)
-            before = jnp.where(state.distance == real(d0), leapt, state.distance)
+            first = jnp.maximum(state.distance, estimate)
+            before = jnp.where(state.distance == real(d0), first, state.distance)
             distance = jnp.minimum(largest, before * real(growth))
         if freeze_after is not None:
             frozen = state.step >= jnp.asarray(freeze_after).astype(jnp.int32)
@@ -200,12 +200,12 @@ def prodigy(
             mean=zeros(),
             mean_sq=magnitudes(params, dtype=accumulator_dtype),
             origin=_sliced(snapshots.empty(params), slice_p),
-            rate=held.init(),
+            rate=base_rate.init(),
         )
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, "prodigy")
-        alpha, rate = held.read(state.rate, **extra_args)
+        params = checks.required_params(params, "prodigy")
+        alpha, rate = base_rate.read(state.rate, **extra_args)
         usable, step = is_usable(updates), counters.increment(state.step)
         d, factor = state.distance, state.distance * correction(step)
         weight = d / real(d0) * (d if safeguard_warmup else factor * alpha)
@@ -215,7 +215,7 @@ def prodigy(
             gradients,
             state.sums,
             where=usable & (alpha > 0),
-            lost=lost(),
+            sum_weight=sum_weight(),
             weight=weight,
         )
         here = _sliced(params, slice_p)
@@ -228,7 +228,7 @@ def prodigy(
             later=_gained,
         )
         gained *= d / real(d0) * factor * alpha
-        numerator = state.numerator + gained - lost() * state.numerator
+        numerator = state.numerator + gained - sum_weight() * state.numerator
         denominator = absolute_sum(sums)
         counts = usable & (alpha > 0) & (denominator > 0) & jnp.isfinite(numerator)
         distance, largest = grown(state, real(d_coef) * divide(numerator, denominator))
@@ -277,7 +277,7 @@ def _gained(moves, gradients) -> jax.Array:
 
 
 def _sliced(tree: Any, every: int) -> Any:
-    """Take one element in so many of each trained leaf, flattened unless it is each."""
+    """Return trained leaves flattened, with every n-th element; all as is for n = 1."""
     if every == 1:
         return tree
 

@@ -1,12 +1,12 @@
-"""RAdam: Adam that waits until its root mean square can be trusted.
+"""RAdam: Adam that starts when its root mean square is reliable.
 
     ρ∞ = 2 / (1 − β₂) − 1,      ρ = ρ∞ − 2 t β₂ᵗ / (1 − β₂ᵗ)
     r = √( (ρ − 4) (ρ − 2) ρ∞ / ((ρ∞ − 4) (ρ∞ − 2) ρ) )
     w ← w − α r m̂ / (√(v̂ + ε₀) + ε)     where ρ >= 5, with m̂ and v̂ as in Adam
     w ← w − α m̂                         before
 
-ρ is the number of gradients that v̂ averages over, in effect: 1, 2, … at first. So it
-warms up by itself: the steps start at r near 0 and reach those of Adam.
+ρ is the effective number of gradients in v̂: 1, 2, … at first. The factor r acts as a
+warm-up: from near 0 it rises to 1, Adam's step.
 
 Source: Liu, Jiang, He, Chen, Liu, Gao & Han (2020), "On the Variance of the Adaptive
 Learning Rate and Beyond", ICLR, Alg. 2. There the threshold is 4; it is 5 by default as
@@ -39,7 +39,10 @@ from adaptax._core.words import translating
 
 
 class RadamState(NamedTuple):
-    """m and v, bias-corrected; `step` counts the updates so far."""
+    """`mean` is m̂ and `mean_sq` v̂; `step` counts the updates, from 0.
+
+    Both are shaped like the parameters, in the accumulator's dtype.
+    """
 
     step: jax.Array
     mean: optax.Updates
@@ -56,14 +59,14 @@ def scale_by_radam(
     *,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformation:
-    """Return Adam's direction times r, or the averaged gradient alone at first.
+    """Return Adam's direction times r; at first, the averaged gradient.
 
     Args:
         b1: See `scale_by_adam`.
         b2: See `scale_by_adam`.
         eps: See `scale_by_adam`.
         eps_root: See `scale_by_adam`.
-        threshold: The ρ from which on v̂ is used, >= 4.
+        threshold: The smallest ρ at which v̂ is used, >= 4.
         accumulator_dtype: See `scale_by_adam`.
     """
     checks.averaging_factor("b1", b1)
@@ -102,13 +105,13 @@ def scale_by_radam(
         )
         return updates, RadamState(step, mean, mean_sq)
 
-    def taken(theirs):
+    def converted(theirs):
         mean = without_bias(theirs.mu, b1, theirs.count)
         mean_sq = without_bias(theirs.nu, b2, theirs.count)
         return RadamState(theirs.count, mean, mean_sq)
 
-    takes = {"ScaleByAdamState": taken}
-    return guarded(optax.GradientTransformation(init, update), takes=takes)
+    conversions = {"ScaleByAdamState": converted}
+    return guarded(optax.GradientTransformation(init, update), conversions=conversions)
 
 
 @translating

@@ -4,13 +4,13 @@
     m ← β m + (1 − β) g            (m = g without momentum)
     w ← w − α m / (√(s + ε₀) + ε)
 
-Centered, s − ḡ² stands for s, with ḡ ← ρ ḡ + (1 − ρ) g. Debiased, s, m and ḡ are
-divided by 1 − ρᵗ, 1 − βᵗ and 1 − ρᵗ; with β = ρ that is Adam with b1 = b2 = ρ.
+If centered, s is replaced by s − ḡ², with ḡ ← ρ ḡ + (1 − ρ) g. If debiased, s, m and ḡ
+are divided by 1 − ρᵗ, 1 − βᵗ and 1 − ρᵗ; with β = ρ that is Adam with b1 = b2 = ρ.
 
 Source: Tieleman & Hinton (2012), Coursera lecture 6.5; Graves (2013), "Generating
 Sequences With Recurrent Neural Networks", eq. 38-45 (centered). Optax and PyTorch apply
-momentum after the division and undamped: chain `scale_by_rmsprop()` with
-`scale_by_momentum(dampening=0)` for that. PyTorch has its ε outside the root.
+an undamped momentum after the division: for that, chain `scale_by_rmsprop()` with
+`scale_by_momentum(dampening=0)`. PyTorch has its ε outside the root.
 """
 
 from typing import Any, NamedTuple
@@ -37,10 +37,10 @@ from adaptax._core.words import translating
 
 
 class RmspropState(NamedTuple):
-    """`mean_sq` is s, `velocity` m and `mean` ḡ (`()` where not asked for).
+    """`mean_sq` is s, `velocity` m and `mean` ḡ (`()` where not used).
 
-    All are shaped like the parameters, in the accumulator's dtype, and already divided
-    by their bias where `debias` is set; `step` counts the updates, from 0.
+    All are shaped like the parameters, in the accumulator's dtype, and bias-corrected
+    if `debias` is set; `step` counts the updates, from 0.
     """
 
     step: jax.Array
@@ -64,14 +64,14 @@ def scale_by_rmsprop(
 
     Args:
         decay: ρ, 0 <= ρ < 1.
-        momentum: β, 0 <= β < 1; `None` for none (then no average is kept).
+        momentum: β, 0 <= β < 1; `None` for none, without an average in the state.
         centered: Divide by the standard deviation instead. Structural.
-        debias: Divide the averages by their bias. Structural.
+        debias: Correct the bias of the averages. Structural.
         eps: ε >= 0, added outside the root; by default 0.
-        eps_root: ε₀ >= 0, added inside the root; by default 1e-8, or 0 where `eps` is
-            given. Where the whole divisor is 0, so is the update.
-        accumulator_dtype: Of the averages; by default the parameters' own, float32 for
-            half precision.
+        eps_root: ε₀ >= 0, added inside the root; by default 1e-8, or 0 if `eps` is
+            given. Where the divisor is 0, so is the update.
+        accumulator_dtype: The dtype of the averages; by default that of the parameters,
+            or float32 for half precision.
     """
     eps_root = (1e-8 if eps is None else 0.0) if eps_root is None else eps_root
     eps = 0.0 if eps is None else eps
@@ -122,7 +122,7 @@ def scale_by_rmsprop(
         mean = kept[-1] if centered else ()
         return updates, RmspropState(step, mean_sq, velocity, mean)
 
-    def taken(theirs):
+    def converted(theirs):
         step = theirs.count if debias else counters.zero()
         averages = [theirs.nu, theirs.mu] if centered else [theirs.nu]
         if debias:
@@ -130,8 +130,8 @@ def scale_by_rmsprop(
         return RmspropState(step, averages[0], (), averages[1] if centered else ())
 
     name = f"ScaleBy{'RStdDev' if centered else 'Rms'}{'WithCount' * debias}State"
-    takes = {name: taken} if momentum is None else {}
-    return guarded(optax.GradientTransformation(init, update), takes=takes)
+    conversions = {name: converted} if momentum is None else {}
+    return guarded(optax.GradientTransformation(init, update), conversions=conversions)
 
 
 @translating
@@ -148,9 +148,9 @@ def rmsprop(
 ) -> optax.GradientTransformationExtraArgs:
     """RMSprop, ready to use; see `scale_by_rmsprop` for the other arguments.
 
-    The averages have ρ = 0.9 and 1e-8 inside the root, as in Optax; Keras has 1e-7,
-    PyTorch ρ = 0.99 and 1e-8 outside. `momentum` is an average in front of the
-    division; in all three it is a sum, behind it.
+    The defaults are ρ = 0.9, and 1e-8 inside the root, as in Optax; Keras has 1e-7, and
+    PyTorch ρ = 0.99, and 1e-8 outside. `momentum` averages the gradients before the
+    division; in all three libraries it sums the quotients.
 
     Args:
         learning_rate: α, anything that `adaptax.descend` takes, in the parameters'

@@ -1,20 +1,20 @@
-"""Schedule-free Adam at Polyak's rate: of no schedule, but a bound of the loss.
+"""Schedule-free Adam at Polyak's rate, which needs a bound of the loss, no schedule.
 
     y_t = (1 − β) z_t + β x_t                           where the gradient is taken
-    D_t = diag(√v̂_t + ε),   v̂: the mean of g² so far, weighed by β₂
+    D_t = diag(√v̂_t + ε),   v̂: the bias-corrected average of g² with β₂
     γ_t = α [ℓ(y_t) − ℓ* + β ⟨g, z_t − x_t⟩]₊ / max(Σ g² / D_t, M)
     z_{t+1} = z_t − γ_t g / D_t
     x_{t+1} = x_t + (z_{t+1} − x_t) / t                 where the model is evaluated
 
-The numerator is how far the loss, linear around y, is above its bound at z. The
-parameters that are trained are y; `eval_params` gives x, at any time.
+The numerator is the gap between the loss at z, extrapolated linearly from y, and the
+bound. The trained parameters are y; `eval_params` returns x at any time.
 
 Source: Oikonomou, Buchholz, Pun, Gower & Loizou (2025), "Taking the Road Less Scheduled
 with Adaptive Polyak Steps" (arXiv 2511.07767, whose first version has another title),
 the safeguarded step for Adam; Defazio et al. (2024), "The Road Less Scheduled" (arXiv
 2405.15682), for the averages. The equations were compared with a transcription of the
-paper in zij's catalogue of optimizers, not with the paper itself. α is ours, and a loss
-or gradient that is not finite is skipped and counted. Optax has no such method.
+paper in zij's catalogue of optimizers, not with the paper itself. α is our addition. A
+loss or gradient that is not finite is skipped and counted. Optax has no such method.
 """
 
 from typing import Any, NamedTuple
@@ -54,11 +54,11 @@ from adaptax._core.words import translating
 class ScheduleFreePolyakState(NamedTuple):
     """The state of `schedule_free_polyak`.
 
-    `step` counts the steps and `skipped` the losses and gradients that were not finite,
-    or losses absurd by what is `usual`, see `adaptax._core.plausibility`.
-    `learning_rate` is γ / α of the last step, which α in `rate` multiplies; 1 before
-    the first. `fast` is z, `average` is x and `mean_sq` is v̂, shaped like the
-    parameters, float32 for half precision.
+    `step` counts the steps. `skipped` counts the losses and gradients that were not
+    finite, and the losses that were absurd beside the `usual` ones (see
+    `adaptax._core.plausibility`). `learning_rate` is γ/α of the last step, initially 1,
+    and `rate` the state of α. `fast` is z, `average` x and `mean_sq` v̂, shaped like the
+    parameters, in float32 for half precision.
     """
 
     step: jax.Array
@@ -89,17 +89,16 @@ def schedule_free_polyak(
     """Schedule-free Adam that infers its rate; needs `params`, and the loss as `value`.
 
     Args:
-        learning_rate: α, a factor of the rate that is inferred, anything that
-            `adaptax.descend` takes. Less than 1 suits noisy losses.
-        b1: β in [0, 1], how near the average the gradients are taken.
+        learning_rate: α, a factor of the inferred rate, anything that
+            `adaptax.descend` takes. For noisy losses take less than 1.
+        b1: β in [0, 1]. At 1 the gradients are taken at the average x, at 0 at z.
         b2: β₂, the averaging factor of the squared gradient, 0 <= β₂ < 1.
-        eps: ε >= 0, added outside the root. Where the whole divisor is 0, so is the
-            update.
-        lower_bound: ℓ*, a bound below the loss, in its unit. At or below it nothing
-            moves but the average.
+        eps: ε >= 0, added outside the root. Where the divisor is 0, so is the update.
+        lower_bound: ℓ*, a lower bound of the loss, in its unit. At or below it, only
+            the average moves.
         least_norm_sq: M > 0, which keeps the rate finite where the gradient vanishes.
-        accumulator_dtype: Of z, x and v̂; by default the parameters' own, float32 for
-            half precision.
+        accumulator_dtype: The dtype of z, x and v̂; by default that of the parameters,
+            or float32 for half precision.
 
     Raises:
         TypeError: At `update`, if `value` is missing.
@@ -118,7 +117,7 @@ def schedule_free_polyak(
     checks.number("eps", eps, at_least=0)
     checks.number("lower_bound", lower_bound)
     checks.number("least_norm_sq", least_norm_sq, above=0)
-    held = seat(learning_rate)
+    base_rate = seat(learning_rate)
 
     def measure(g, mean_sq, weight):
         return g, mean_sq + weight * (abs_sq(g) - mean_sq)
@@ -136,14 +135,14 @@ def schedule_free_polyak(
             fast=accumulators(params, dtype=accumulator_dtype),
             average=accumulators(params, dtype=accumulator_dtype),
             mean_sq=magnitudes(params, dtype=accumulator_dtype),
-            rate=held.init(),
+            rate=base_rate.init(),
             usual=usual(),
         )
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, "schedule_free_polyak", ", value=loss")
+        params = checks.required_params(params, "schedule_free_polyak", ", value=loss")
         value = read_loss(extra_args)
-        alpha, rate = held.read(state.rate, **extra_args)
+        alpha, rate = base_rate.read(state.rate, **extra_args)
         verdict, known = judged(state.usual, value)
         usable = is_usable(updates) & verdict.plausible
         step = counters.increment(state.step, where=usable)

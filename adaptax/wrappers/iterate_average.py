@@ -70,8 +70,8 @@ def iterate_average(
             a `decay`.
         decay: b in [0, 1), of an exponential average without bias instead; `None` for
             the polynomial one. Whether it is `None` is structural.
-        accumulator_dtype: Of the average; by default the parameters' own, float32 for
-            half precision.
+        accumulator_dtype: The dtype of the average; by default that of the parameters,
+            or float32 for half precision.
 
     Raises:
         ValueError: At `update`, if `params` is missing.
@@ -99,7 +99,7 @@ def iterate_average(
         return u, mean + weight * jnp.where(usable(w), w - mean, 0)
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, "iterate_average")
+        params = checks.required_params(params, "iterate_average")
         updates, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )

@@ -62,7 +62,7 @@ def monitor(
         return MonitorState(*measured, inner_state=inner.init(params))
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, "monitor")
+        params = checks.required_params(params, "monitor")
         gradient_norm = global_norm(updates)
         stalled = counters.increment(state.stalled, where=_none_usable(updates))
         updates, inner_state = inner.update(

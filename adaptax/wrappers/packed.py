@@ -106,7 +106,7 @@ def packed(
 
     def init(params):
         instead = "unpack_state(state, params), with the optimizer inside"
-        checks.actual_params(params, "packed", instead)
+        checks.refuse_placeholder(params, "packed", instead)
         if not elementwise:
             require_regroupable(inner)
         layout = layout_of(params, largest)

@@ -102,7 +102,7 @@ def quantized(
 
     def init(params):
         instead = "unquantize_state(state), with the optimizer inside"
-        checks.actual_params(params, "quantized", instead)
+        checks.refuse_placeholder(params, "quantized", instead)
         shapes = {
             path: jnp.shape(leaf)
             for path, leaf in jax.tree.leaves_with_path(params)

@@ -144,7 +144,7 @@ def reject_increase(
         )
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, "reject_increase", also=", value=...")
+        params = checks.required_params(params, "reject_increase", more=", value=...")
         value = jnp.asarray(read_metric(extra_args, "value"))
         (plausible, anew), known = judged(state.usual, value)
         first, value = state.accepted == 0, jnp.where(plausible, value, 0)
@@ -157,7 +157,7 @@ def reject_increase(
         saved_params = snapshots.take(
             accepted & ~state.returning, params, state.saved_params
         )
-        back = snapshots.way_back(updates, params, saved_params)
+        back = snapshots.updates_to(saved_params, params, updates)
         back = snapshots.zeros_unless(~first, back)
         stepped, inner_state = inner.update(
             snapshots.zeros_unless(accepted, updates),

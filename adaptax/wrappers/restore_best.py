@@ -108,7 +108,7 @@ def restore_best(
         )
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, "restore_best", also=", value=...")
+        params = checks.required_params(params, "restore_best", more=", value=...")
         stepped, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )
@@ -129,7 +129,7 @@ def restore_best(
         cut = told & (best < UNSEEN) & (method.learning_rate < state.scale)
         leaving = cut | (state.returning & ~snapshots.is_reached(params, saved))
 
-        back = snapshots.way_back(updates, params, saved)
+        back = snapshots.updates_to(saved, params, updates)
         rest = snapshots.zeros_unless(state.returning, back)
         stepped = scale_updates(stepped, method.learning_rate)
         if restart:

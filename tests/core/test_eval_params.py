@@ -131,7 +131,8 @@ def test_two_averages_of_one_leaf_side_by_side_are_refused():
     chain = optax.chain(averaging(), adaptax.iterate_average(optax.identity()))
     params, state = run(chain, gradients(1))
     with pytest.raises(
-        ValueError, match=r"side by side ask to evaluate params\['matrix'"
+        ValueError,
+        match=r"side by side both have evaluation parameters for params\['matrix'",
     ):
         adaptax.eval_params(state, params)
 

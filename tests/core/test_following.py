@@ -136,7 +136,7 @@ def test_observe_refuses_to_choose_between_two_controllers_of_one_kind(entry):
         {"generator": alone, "discriminator": alone},
         (alone, optax.MaskedState(alone)),
     ):
-        with pytest.raises(ValueError, match=r"2 controllers that could be.*by name"):
+        with pytest.raises(ValueError, match=r"2 controllers that could be.*a name"):
             one.observe(several, 1.0)
 
 

@@ -246,9 +246,7 @@ def test_a_line_search_sees_the_parameters_that_are_frozen():
 
 def test_a_container_of_another_type_is_named():
     updates = {**TREE, "deep": tuple(TREE["deep"])}
-    with pytest.raises(
-        ValueError, match=r"at \['deep'\], a tuple in the place of a list"
-    ):
+    with pytest.raises(ValueError, match=r"at \['deep'\], a tuple instead of a list"):
         guards.require_like(updates, TREE)
 
 

@@ -193,7 +193,7 @@ def test_a_function_that_gives_no_real_scalar_is_refused_by_name():
         (lambda step: jnp.ones(2)): ValueError,
         (lambda step: 1j): TypeError,
     }.items():
-        with pytest.raises(error, match="weight_decay must give a"):
+        with pytest.raises(error, match="weight_decay must return a"):
             updates_of(adaptax.adamw(0.1, weight_decay=function))
 
 

@@ -134,5 +134,5 @@ def test_seeds_of_a_range_are_those_that_it_counts():
 
 
 def test_no_product_of_sizes_overflows():
-    with pytest.raises(ValueError, match="num_steps=1000000000 need some"):
+    with pytest.raises(ValueError, match="num_steps=1000000000 need about"):
         swept(SWEEP)(num_steps=np.int32(10**9))

@@ -174,7 +174,7 @@ def test_after_ordinary_steps_the_way_back_is_exact_or_off_by_a_rounding(dtype):
     start = jnp.asarray(random.normal(size=2000)).astype(dtype)
     steps = jnp.asarray(random.normal(size=2000) * 0.1).astype(dtype)
     moved = optax.apply_updates(start, steps)
-    back = optax.apply_updates(moved, snapshots.way_back(steps, moved, start))
+    back = optax.apply_updates(moved, snapshots.updates_to(start, moved, steps))
     exact = np.float32(back) == np.float32(start)
     off = np.abs(np.float32(back) - np.float32(start))
     assert exact.mean() > 0.975
