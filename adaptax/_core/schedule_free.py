@@ -1,10 +1,10 @@
-"""Schedule-free averaging: what the wrapper and the optimizers of that name share.
+"""Schedule-free averaging, shared by the wrapper and the optimizers of that name.
 
     y_t = (1 − β) z_t + β x_t                 where the gradient is taken
     z_{t+1} = z_t + γ_t u_t                   u: the inner optimizer's update at y_t
     x_{t+1} = x_t + c_t (z_{t+1} − x_t)       where the model is evaluated
 
-`adaptax.wrappers.schedule_free` has the source, and says what is kept.
+See `adaptax.wrappers.schedule_free` for the weights c_t and the source.
 """
 
 from typing import Any, NamedTuple
@@ -25,9 +25,9 @@ from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
 class ScheduleFreeState(NamedTuple):
     """The state of `schedule_free`.
 
-    `step` counts the updates, from 0; `max_rate` is the largest γ so far, and
-    `weight_sum` is Σw / w_t at the last step. `fast` is z and `average` is x, shaped
-    like the parameters, float32 for half precision.
+    `step` counts the updates, from 0. `max_rate` is the largest γ so far, and
+    `weight_sum` is Σw / w_t at the last step. `fast` is z and `average` x, shaped like
+    the parameters, in float32 for half precision.
     """
 
     step: jax.Array
@@ -52,7 +52,7 @@ def schedule_free_at(
     *,
     accumulator_dtype: Any,
 ) -> optax.GradientTransformationExtraArgs:
-    """Make `adaptax.schedule_free` of the seat of its rate; see there."""
+    """Make a schedule-free optimizer; see `adaptax.schedule_free`."""
     checks.number("b1", b1, at_least=0, at_most=1)
     checks.number("weight_power", weight_power, at_least=0)
     checks.number("step_power", step_power, at_least=0)
@@ -75,7 +75,7 @@ def schedule_free_at(
         )
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.given_params(params, "schedule_free")
+        params = checks.required_params(params, "schedule_free")
         stepped, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )
@@ -84,7 +84,7 @@ def schedule_free_at(
             counters.increment(state.step),
             jnp.maximum(gamma, state.max_rate),
         )
-        weight_sum = 1 + _shrunken(state, step, max_rate)
+        weight_sum = 1 + rescaled_sum(state, step, max_rate)
         first = state.step == 0
         updates, fast, average = by_coordinate(
             rule,
@@ -106,8 +106,8 @@ def schedule_free_at(
             inner_state=inner_state,
         )
 
-    def _shrunken(state, step, max_rate):
-        """Return the sum so far as a multiple of the new weight, at any scale."""
+    def rescaled_sum(state, step, max_rate):
+        """Return the previous Σw divided by the new weight, without overflow."""
         real = jnp.result_type(float)
         step, before, rate, old_rate, total = (
             x.astype(real)
@@ -123,7 +123,7 @@ def schedule_free_at(
 def downhill(
     direction: optax.GradientTransformation, weight_decay: WeightDecay, mask: Mask
 ) -> optax.GradientTransformationExtraArgs:
-    """Turn a direction around, with the weights decaying."""
+    """Add weight decay to a direction, and negate it."""
     return optax.chain(
         with_weight_decay(direction, weight_decay, mask), optax.stateless(negate)
     )

@@ -1,14 +1,14 @@
-"""Schedule-free AdamW: averaging in the place of a schedule, and of Adam's momentum.
+"""Schedule-free AdamW: averaging instead of a schedule and of Adam's momentum.
 
     v ← β₂ v + (1 − β₂) g²
     z ← z − γ (g / (√v̂ + ε) + λ y),    x ← x + c (z − x),    y ← (1 − β) z + β x
 
-The gradient g is taken at y, the parameters that are trained; `eval_params` gives x,
-where the model is evaluated. `schedule_free` has the weights c of that average.
+The gradient g is taken at y, the trained parameters; `eval_params` returns x, where the
+model is evaluated. For the weights c of the average see `schedule_free`.
 
 Source: Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024), "The Road Less
 Scheduled", NeurIPS (arXiv 2405.15682), Alg. 1. `optax.contrib.schedule_free_adamw`
-keeps z alone and solves for x.
+stores only z, and solves for x.
 """
 
 from typing import Any, NamedTuple
@@ -56,18 +56,17 @@ def schedule_free_adamw(
     """AdamW, schedule-free; see `schedule_free`.
 
     Args:
-        learning_rate: γ, anything that `adaptax.descend` takes. The authors take
-            0.0025 for AdamW.
-        b1: β in [0, 1], how near the average the gradients are taken.
+        learning_rate: γ, anything that `adaptax.descend` takes. The authors recommend
+            0.0025.
+        b1: β in [0, 1]. At 1 the gradients are taken at the average x, at 0 at z.
         b2: β₂, the averaging factor of the squared gradient, 0 <= β₂ < 1.
-        eps: ε >= 0, added outside the root. Where the whole divisor is 0, so is the
-            update.
+        eps: ε >= 0, added outside the root. Where the divisor is 0, so is the update.
         weight_decay: λ >= 0, or a function of the step: u = −(g / (√v̂ + ε) + λ y).
-        weight_power: p >= 0. The larger, the less the steps of a warm-up count.
-        step_power: r >= 0. The larger, the more the last steps count.
-        mask: Which leaves decay: booleans like the parameters, or a function of them.
-        accumulator_dtype: Of z, x and v̂; by default the parameters' own, float32 for
-            half precision.
+        weight_power: p >= 0. The larger, the less the steps of a warm-up weigh.
+        step_power: r >= 0. The larger, the more the last steps weigh.
+        mask: Leaves that decay: booleans like the parameters, or a function of them.
+        accumulator_dtype: The dtype of z, x and v̂; by default that of the parameters,
+            or float32 for half precision.
     """
     return schedule_free_at(
         downhill(_scale_by_mean_square(b2, eps, accumulator_dtype), weight_decay, mask),
@@ -80,7 +79,7 @@ def schedule_free_adamw(
 
 
 def _scale_by_mean_square(b2, eps, accumulator_dtype):
-    """Adam's direction without its momentum."""
+    """Divide the gradient by its root mean square: Adam's direction with β₁ = 0."""
     checks.averaging_factor("b2", b2)
     checks.number("eps", eps, at_least=0)
 

@@ -1,4 +1,4 @@
-"""Schedule-free RAdam: `schedule_free_adamw` that warms up by itself.
+"""Schedule-free RAdam: `schedule_free_adamw` with RAdam's warm-up.
 
     γ_t = η √[(ρ_t − 4)(ρ_t − 2) ρ∞ / ((ρ∞ − 4)(ρ∞ − 2) ρ_t)]   where ρ_t > 4,
     γ_t = 0   otherwise,   ρ∞ = 2/(1 − β₂) − 1,   ρ_t = ρ∞ − 2t β₂ᵗ/(1 − β₂ᵗ)
@@ -36,19 +36,19 @@ def schedule_free_radam(
     mask: Mask = None,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """RAdam, schedule-free: `schedule_free_adamw` that warms up by itself.
+    """RAdam, schedule-free; see `schedule_free`.
 
     Args:
         learning_rate: η, anything that `adaptax.descend` takes.
-        b1: β in [0, 1], how near the average the gradients are taken.
+        b1: β in [0, 1]. At 1 the gradients are taken at the average x, at 0 at z.
         b2: β₂, 0 <= β₂ < 1. Up to 3/5, ρ_t never exceeds 4, and nothing moves.
         eps: ε >= 0, added outside the root.
         weight_decay: λ >= 0, or a function of the step: u = −(g / (√v̂ + ε) + λ y).
-        weight_power: p >= 0. The larger, the less the steps of a warm-up count.
-        step_power: r >= 0. The larger, the more the last steps count.
-        mask: Which leaves decay: booleans like the parameters, or a function of them.
-        accumulator_dtype: Of z, x and v̂; by default the parameters' own, float32 for
-            half precision.
+        weight_power: p >= 0. The larger, the less the steps of a warm-up weigh.
+        step_power: r >= 0. The larger, the more the last steps weigh.
+        mask: Leaves that decay: booleans like the parameters, or a function of them.
+        accumulator_dtype: The dtype of z, x and v̂; by default that of the parameters,
+            or float32 for half precision.
     """
     checks.averaging_factor("b2", b2)
     rectified = optax.chain(

@@ -1,13 +1,13 @@
-"""Schedule-free gradient descent: averaging in the place of a schedule.
+"""Schedule-free gradient descent: averaging instead of a schedule.
 
     z ← z − γ (g + λ y),    x ← x + c (z − x),    y ← (1 − β) z + β x
 
-The gradient g is taken at y, the parameters that are trained; `eval_params` gives x,
-where the model is evaluated. `schedule_free` has the weights c of that average.
+The gradient g is taken at y, the trained parameters; `eval_params` returns x, where the
+model is evaluated. For the weights c of the average see `schedule_free`.
 
 Source: Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024), "The Road Less
 Scheduled", NeurIPS (arXiv 2405.15682), Alg. 1. `optax.contrib.schedule_free_sgd`
-keeps z alone and solves for x.
+stores only z, and solves for x.
 """
 
 from typing import Any
@@ -37,13 +37,13 @@ def schedule_free_sgd(
     Args:
         learning_rate: γ, anything that `adaptax.descend` takes, in the parameters'
             unit; larger than with a schedule.
-        b1: β in [0, 1], how near the average the gradients are taken.
+        b1: β in [0, 1]. At 1 the gradients are taken at the average x, at 0 at z.
         weight_decay: λ >= 0, or a function of the step: u = −(g + λ y).
-        weight_power: p >= 0. The larger, the less the steps of a warm-up count.
-        step_power: r >= 0. The larger, the more the last steps count.
-        mask: Which leaves decay: booleans like the parameters, or a function of them.
-        accumulator_dtype: Of z and x; by default the parameters' own, float32 for half
-            precision.
+        weight_power: p >= 0. The larger, the less the steps of a warm-up weigh.
+        step_power: r >= 0. The larger, the more the last steps weigh.
+        mask: Leaves that decay: booleans like the parameters, or a function of them.
+        accumulator_dtype: The dtype of z and x; by default that of the parameters, or
+            float32 for half precision.
     """
     return schedule_free_at(
         downhill(optax.identity(), weight_decay, mask),

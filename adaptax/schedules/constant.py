@@ -1,9 +1,9 @@
-"""Constant: one rate for all steps, and what a number in a seat becomes.
+"""Constant: the same rate at every step.
 
     η_t = η₀
 
-Source: Widrow & Hoff (1960), "Adaptive Switching Circuits", IRE WESCON 4. Seats make it
-of numbers, so that it is defined in `adaptax._core.rates`.
+Source: Widrow & Hoff (1960), "Adaptive Switching Circuits", IRE WESCON 4. It is defined
+in `adaptax._core.rates`, which converts a number given as a learning rate to it.
 """
 
 from adaptax._core.rates import constant as constant

@@ -1,18 +1,18 @@
-"""Schedule-free learning: averaging in the place of a schedule that must know the end.
+"""Schedule-free learning: averaging instead of a schedule, without a known end.
 
     y_t = (1 − β) z_t + β x_t                 where the gradient is taken
     z_{t+1} = z_t + γ_t u_t                   u: the inner optimizer's update at y_t
     x_{t+1} = x_t + c_t (z_{t+1} − x_t)       where the model is evaluated
     c_t = w_t / Σ_{s≤t} w_s,   w_t = tʳ (max_{s≤t} γ_s)ᵖ,   t = 1, 2, …
 
-The parameters that are trained are y; `eval_params` gives x, at any time. β stands for
-momentum, so the inner optimizer needs none: Adam without it divides by √v̂ alone. The
-rate is to stay constant after a warm-up; the weights follow it.
+The trained parameters are y; `eval_params` returns x at any time. β replaces momentum,
+so the inner optimizer needs none: Adam without it divides g by √v̂ + ε. Keep the rate
+constant after a warm-up; the weights follow the rate.
 
 Source: Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024), "The Road Less
 Scheduled", NeurIPS (arXiv 2405.15682), Alg. 1. The authors' package and
-`optax.contrib.schedule_free` keep z alone and solve for x; here x is kept as well, so
-that parameters in half precision do not lose it, and β = 0 is allowed.
+`optax.contrib.schedule_free` store only z and solve for x. Here x is stored as well, so
+that it keeps its precision beside parameters in half precision, and β = 0 is allowed.
 """
 
 from typing import Any
@@ -36,25 +36,24 @@ def schedule_free(
     step_power: Scalar = 0.0,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Average the points of an optimizer, and take gradients near the average.
+    """Average the iterates of an optimizer, and take gradients near the average.
 
     The `learning_rate` multiplies the updates of `inner`, which therefore has a rate of
     1: `schedule_free(optax.sgd(1.0), 0.1)`. In `optax.contrib.schedule_free` it only
-    weighs the average, and stands in `inner` as well.
+    weights the average, and `inner` needs it as well.
 
     An element of an inner update that is not finite counts as 0.
 
     Args:
         inner: The optimizer, best without momentum. Its own rate, if it has one,
-            multiplies γ, and the weights know nothing of it: warm up by
-            `learning_rate`.
+            multiplies γ but does not enter the weights: warm up by `learning_rate`.
         learning_rate: γ, anything that `adaptax.descend` takes; `None` for 1.
             Whether it is `None` is structural.
-        b1: β in [0, 1], how near the average the gradients are taken.
-        weight_power: p >= 0. The larger, the less the steps of a warm-up count.
-        step_power: r >= 0. The larger, the more the last steps count.
-        accumulator_dtype: Of z and x; by default the parameters' own, float32 for half
-            precision.
+        b1: β in [0, 1]. At 1 the gradients are taken at the average x, at 0 at z.
+        weight_power: p >= 0. The larger, the less the steps of a warm-up weigh.
+        step_power: r >= 0. The larger, the more the last steps weigh.
+        accumulator_dtype: The dtype of z and x; by default that of the parameters, or
+            float32 for half precision.
 
     Raises:
         ValueError: At `update`, if `params` is missing.
