@@ -21,7 +21,7 @@ from adaptax.tuning import (
     SearchResult,
     SweepResult,
 )
-from adaptax.tuning.storage.records import leaf_named
+from adaptax.tuning.storage.named_arrays import leaf_named
 from adaptax.tuning.trials.trials import require_arrays
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adaptax._core import checks, counters, evaluations
+from adaptax._core import checks, counters, metrics
 from adaptax._core.checks import Scalar
-from adaptax._core.evaluations import Average, Mode, Window, bounded
 from adaptax._core.following import Controller, follow
+from adaptax._core.metrics import Average, Mode, Window, bounded
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
 
@@ -103,8 +103,8 @@ def bold_driver(
         del params
         return BoldDriverState(
             learning_rate=real(1.0),
-            window=evaluations.window(),
-            average=evaluations.average(),
+            window=metrics.window(),
+            average=metrics.average(),
             direction=counters.zero(),
             raises=counters.zero(),
             cuts=counters.zero(),
@@ -113,7 +113,7 @@ def bold_driver(
     def advance(state, metric, updates, params):
         del updates, params
         metric = metric if mode == "min" else -metric
-        filling, mean, full = evaluations.enter(state.window, metric, window)
+        filling, mean, full = metrics.enter(state.window, metric, window)
         return jax.tree.map(
             lambda new, old: jnp.where(full, new, old),
             evaluate(state, mean),
@@ -121,7 +121,7 @@ def bold_driver(
         )._replace(window=filling)
 
     def evaluate(state, mean):
-        before, now = state.average, evaluations.averaged(state.average, mean, decay)
+        before, now = state.average, metrics.averaged(state.average, mean, decay)
         margin = (real(tolerance) - 1) * jnp.abs(before.mean)
         comparable = before.seen > 0
         fell = comparable & (now.mean < before.mean)

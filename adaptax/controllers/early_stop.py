@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adaptax._core import checks, counters, evaluations
+from adaptax._core import checks, counters, metrics
 from adaptax._core.checks import Scalar, require
-from adaptax._core.evaluations import UNSEEN, Mode, Window, improves, whole
 from adaptax._core.following import Controller, follow
+from adaptax._core.metrics import UNSEEN, Mode, Window, improves, whole
 from adaptax._core.scalars import real
 from adaptax._core.states import optimizer_state, without_variables
 from adaptax._core.words import translating
@@ -130,13 +130,13 @@ def early_stop(
             evaluated=counters.zero(),
             bad=counters.zero(),
             lost=counters.zero(),
-            window=evaluations.window(),
+            window=metrics.window(),
         )
 
     def advance(state, metric, updates, params):
         del updates, params
         metric = metric if mode == "min" else -metric
-        filling, mean, full = evaluations.enter(state.window, metric, window)
+        filling, mean, full = metrics.enter(state.window, metric, window)
         known = state._replace(window=filling, lost=counters.zero())
         evaluated = _chosen(full, evaluate(known, mean), known)
         return _chosen(state.converged, state, evaluated)

@@ -25,9 +25,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adaptax._core import checks, counters, evaluations
+from adaptax._core import checks, counters, metrics
 from adaptax._core.checks import Scalar
-from adaptax._core.evaluations import (
+from adaptax._core.following import Controller, follow
+from adaptax._core.metrics import (
     UNSEEN,
     Mode,
     Recent,
@@ -35,7 +36,6 @@ from adaptax._core.evaluations import (
     improves,
     whole,
 )
-from adaptax._core.following import Controller, follow
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
 
@@ -138,7 +138,7 @@ def greedy(
             cooling=counters.zero(),
             warming=counters.zero(),
             left=whole(reset),
-            recent=evaluations.recent(window),
+            recent=metrics.recent(window),
             direction=counters.zero(),
             raises=counters.zero(),
             cuts=counters.zero(),
@@ -148,8 +148,8 @@ def greedy(
     def advance(state, metric, updates, params):
         del updates
         metric = metric if mode == "min" else -metric
-        recent = evaluations.shifted(state.recent, metric)
-        state = moved(counted(state, evaluations.mean_of(recent)))
+        recent = metrics.shifted(state.recent, metric)
+        state = moved(counted(state, metrics.mean_of(recent)))
         state = state._replace(
             recent=recent,
             left=state.left

@@ -16,10 +16,10 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adaptax._core import checks, counters, evaluations
+from adaptax._core import checks, counters, metrics
 from adaptax._core.checks import Scalar, require
-from adaptax._core.evaluations import Average, bounded
 from adaptax._core.following import Controller, follow
+from adaptax._core.metrics import Average, bounded
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
 
@@ -92,14 +92,14 @@ def loss_ratio(
         return LossRatioState(
             learning_rate=real(1.0),
             first=real(0.0),
-            average=evaluations.average(),
+            average=metrics.average(),
             floored=counters.zero(),
         )
 
     def advance(state, metric, updates, params):
         del updates, params
         first = jnp.where(state.average.seen == 0, metric, state.first)
-        average = evaluations.averaged(state.average, metric, decay)
+        average = metrics.averaged(state.average, metric, decay)
         scale = jnp.clip(ratio(average.mean, first), real(min_scale), 1)
         return LossRatioState(
             learning_rate=scale,

@@ -20,9 +20,9 @@ import jax.numpy as jnp
 
 from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar
-from adaptax._core.evaluations import whole
 from adaptax._core.following import OBSERVED, Controller, ControllerState, started
 from adaptax._core.guards import guarded
+from adaptax._core.metrics import whole
 from adaptax._core.rates import LearningRate, Schedule, as_rate, scale_updates
 from adaptax._core.words import translating
 from adaptax.controllers.early_stop import convergences

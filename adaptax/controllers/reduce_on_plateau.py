@@ -39,9 +39,10 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adaptax._core import checks, counters, evaluations
+from adaptax._core import checks, counters, metrics
 from adaptax._core.checks import Scalar, require
-from adaptax._core.evaluations import (
+from adaptax._core.following import Controller, follow
+from adaptax._core.metrics import (
     UNSEEN,
     Mode,
     Recent,
@@ -50,7 +51,6 @@ from adaptax._core.evaluations import (
     bounded,
     whole,
 )
-from adaptax._core.following import Controller, follow
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
 
@@ -161,15 +161,15 @@ def reduce_on_plateau(
             bad=counters.zero(),
             cooling=counters.zero(),
             cuts=counters.zero(),
-            window=evaluations.window(),
-            recent=None if trend is None else evaluations.recent(trend),
+            window=metrics.window(),
+            recent=None if trend is None else metrics.recent(trend),
             falling=jnp.zeros((), bool),
         )
 
     def advance(state, metric, updates, params):
         del updates, params
         metric = metric if mode == "min" else -metric
-        filling, mean, full = evaluations.enter(state.window, metric, window)
+        filling, mean, full = metrics.enter(state.window, metric, window)
         return jax.tree.map(
             lambda new, old: jnp.where(full, new, old), evaluate(state, mean), state
         )._replace(window=filling)
@@ -178,7 +178,7 @@ def reduce_on_plateau(
         improved = improves(mean, state.best)
         recent, falling = state.recent, state.falling
         if recent is not None:
-            recent = evaluations.shifted(recent, mean)
+            recent = metrics.shifted(recent, mean)
             falling = falls(recent)
         left = jnp.maximum(state.cooling - 1, 0)
         cooling = (left if convention == "keras" else state.cooling) > 0
@@ -199,7 +199,7 @@ def reduce_on_plateau(
 
     def improves(mean, best):
         if threshold_mode == "absolute" or convention == "adaptax":
-            return evaluations.improves(mean, best, threshold, threshold_mode)
+            return metrics.improves(mean, best, threshold, threshold_mode)
         upward = convention == "torch" and mode == "max"
         margin = real(threshold) * (-best if upward else best)
         return (best == UNSEEN) | (mean < bounded(best - margin))
@@ -215,7 +215,7 @@ def reduce_on_plateau(
         drop, error = _line(recent.values)
         size = real(1.0)
         if threshold_mode == "relative":
-            size = jnp.abs(evaluations.mean_of(recent))
+            size = jnp.abs(metrics.mean_of(recent))
         certain = drop > real(trend_errors) * error
         enough = (drop > 0) & (drop > real(threshold) * size)
         return certain & enough & (recent.filled == len(recent.values))

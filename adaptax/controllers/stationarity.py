@@ -34,9 +34,9 @@ import optax
 from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import accumulators, remember
-from adaptax._core.evaluations import whole
 from adaptax._core.following import Controller, follow, follow_gradients
 from adaptax._core.leaves import global_norm, inner_product
+from adaptax._core.metrics import whole
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
 from adaptax.controllers.student_t import upper_quantile

@@ -24,7 +24,7 @@ import optax
 from adaptax._core import checks, counters, snapshots
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import accumulators, remember, root
-from adaptax._core.inference import finite, infer
+from adaptax._core.estimating import estimate, finite
 from adaptax._core.leaves import global_norm, inner_product
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
@@ -130,7 +130,7 @@ def follow_curvature(
         )
         return after, finite(moved, changed, global_norm(updates))
 
-    return infer(who, init, advance)
+    return estimate(who, init, advance)
 
 
 def ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:

@@ -23,8 +23,8 @@ import optax
 from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide
+from adaptax._core.estimating import estimate, finite
 from adaptax._core.following import read_extra
-from adaptax._core.inference import finite, infer
 from adaptax._core.leaves import dtype_of, inner_product, is_placeholder, is_trained
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
@@ -92,7 +92,7 @@ def cdat(
         after = CdatState(rate, slope, curvature, state.skipped)
         return after, finite(slope, curvature, rate)
 
-    return infer("cdat", init, advance)
+    return estimate("cdat", init, advance)
 
 
 def _along(

@@ -24,7 +24,7 @@ import optax
 from adaptax._core import checks, counters, snapshots
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide, root
-from adaptax._core.inference import finite, infer
+from adaptax._core.estimating import estimate, finite
 from adaptax._core.leaves import global_norm
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
@@ -91,7 +91,7 @@ def dog(
         after = DogState(rate, distance, sum_sq, step, state.skipped, start)
         return after, finite(distance, sum_sq)
 
-    return infer("dog", init, advance)
+    return estimate("dog", init, advance)
 
 
 def distance_covered(state: Any, params: Any, reps_rel: Any) -> tuple[Any, jax.Array]:

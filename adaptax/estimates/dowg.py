@@ -20,7 +20,7 @@ import optax
 from adaptax._core import checks, counters, snapshots
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide, root
-from adaptax._core.inference import finite, infer
+from adaptax._core.estimating import estimate, finite
 from adaptax._core.leaves import global_norm
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
@@ -90,4 +90,4 @@ def dowg(*, reps_rel: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
         after = DowgState(rate, distance, weighted_sum, step, state.skipped, start)
         return after, finite(rate, weighted_sum)
 
-    return infer("dowg", init, advance)
+    return estimate("dowg", init, advance)

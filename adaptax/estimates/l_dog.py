@@ -18,7 +18,7 @@ import optax
 from adaptax._core import counters, snapshots
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide, root
-from adaptax._core.inference import finite, infer
+from adaptax._core.estimating import estimate, finite
 from adaptax._core.leaves import global_norm, is_placeholder, is_trained
 from adaptax._core.rates import scale_updates
 from adaptax._core.scalars import real
@@ -123,7 +123,7 @@ def l_dog(
             is_leaf=is_placeholder,
         )
 
-    return infer("l_dog", init, advance, scale)
+    return estimate("l_dog", init, advance, scale)
 
 
 def _guesses(params, distances, reps_rel):

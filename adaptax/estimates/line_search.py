@@ -22,7 +22,6 @@ import optax
 
 from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar
-from adaptax._core.evaluations import whole
 from adaptax._core.following import Controller, as_metric, follow_gradients
 from adaptax._core.leaves import (
     computing_dtype,
@@ -32,6 +31,7 @@ from adaptax._core.leaves import (
     is_trained,
     times,
 )
+from adaptax._core.metrics import whole
 from adaptax._core.scalars import real
 from adaptax._core.varying import axes_of, spread
 from adaptax._core.words import translating

@@ -36,12 +36,7 @@ from adaptax._core.coordinates import (
     magnitudes,
     root,
 )
-from adaptax._core.guards import guarded
-from adaptax._core.leaves import abs_sq, absolute_sum, inner_product
-from adaptax._core.rates import LearningRate, seat
-from adaptax._core.scalars import precise, real
-from adaptax._core.weight_decay import Mask, WeightDecay, decaying
-from adaptax._core.whole_steps import (
+from adaptax._core.global_guard import (
     adam_correction,
     chosen,
     grown,
@@ -49,6 +44,11 @@ from adaptax._core.whole_steps import (
     is_usable,
     preconditioned,
 )
+from adaptax._core.guards import guarded
+from adaptax._core.leaves import abs_sq, absolute_sum, inner_product
+from adaptax._core.rates import LearningRate, seat
+from adaptax._core.scalars import precise, real
+from adaptax._core.weight_decay import Mask, WeightDecay, decaying
 from adaptax._core.words import translating
 
 

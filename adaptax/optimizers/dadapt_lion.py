@@ -27,6 +27,7 @@ import optax
 from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import accumulators, by_coordinate, divide, unit
+from adaptax._core.global_guard import chosen, grown, has_begun, is_usable
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import (
     absolute_sum,
@@ -38,7 +39,6 @@ from adaptax._core.leaves import (
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import precise, real
 from adaptax._core.weight_decay import Mask, WeightDecay, decaying
-from adaptax._core.whole_steps import chosen, grown, has_begun, is_usable
 from adaptax._core.words import translating
 
 

@@ -27,11 +27,11 @@ import optax
 from adaptax._core import checks, counters, snapshots
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import accumulators, by_coordinate, divide
+from adaptax._core.global_guard import chosen, grown, has_begun, is_usable
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import global_norm, inner_product
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import precise, real
-from adaptax._core.whole_steps import chosen, grown, has_begun, is_usable
 from adaptax._core.words import translating
 
 

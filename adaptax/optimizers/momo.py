@@ -23,6 +23,7 @@ import optax
 from adaptax._core import checks, counters, truncated_model
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import accumulators, average_weight, by_coordinate
+from adaptax._core.global_guard import is_usable
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import inner_product
 from adaptax._core.plausibility import judged
@@ -30,7 +31,6 @@ from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import real
 from adaptax._core.truncated_model import Split, TruncatedModel
 from adaptax._core.weight_decay import Mask, WeightDecay, decaying
-from adaptax._core.whole_steps import is_usable
 from adaptax._core.words import translating
 
 

@@ -29,6 +29,7 @@ from adaptax._core.coordinates import (
     magnitudes,
     root,
 )
+from adaptax._core.global_guard import is_usable, preconditioned
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import abs_sq, inner_product
 from adaptax._core.plausibility import judged
@@ -36,7 +37,6 @@ from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import real
 from adaptax._core.truncated_model import Split, TruncatedModel
 from adaptax._core.weight_decay import Mask, WeightDecay, decaying
-from adaptax._core.whole_steps import is_usable, preconditioned
 from adaptax._core.words import translating
 
 

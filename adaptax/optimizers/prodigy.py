@@ -40,6 +40,7 @@ from adaptax._core.coordinates import (
     magnitudes,
     root,
 )
+from adaptax._core.global_guard import adam_correction, chosen, is_usable
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import (
     abs_sq,
@@ -52,7 +53,6 @@ from adaptax._core.meshes import by_compiler
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import precise, real
 from adaptax._core.weight_decay import Mask, WeightDecay, decaying
-from adaptax._core.whole_steps import adam_correction, chosen, is_usable
 from adaptax._core.words import translating
 
 

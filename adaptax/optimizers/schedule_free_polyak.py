@@ -34,6 +34,7 @@ from adaptax._core.coordinates import (
     root,
 )
 from adaptax._core.eval_params import averaged
+from adaptax._core.global_guard import is_usable, preconditioned
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import (
     abs_sq,
@@ -47,7 +48,6 @@ from adaptax._core.plausibility import Usual, judged, usual
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import real
 from adaptax._core.truncated_model import read_loss
-from adaptax._core.whole_steps import is_usable, preconditioned
 from adaptax._core.words import translating
 
 

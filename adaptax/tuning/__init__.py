@@ -12,7 +12,7 @@ from adaptax.tuning.population import PopulationResult as PopulationResult
 from adaptax.tuning.population import (
     population_based_training as population_based_training,
 )
-from adaptax.tuning.running.execution import Plan as Plan
+from adaptax.tuning.running.plans import Plan as Plan
 from adaptax.tuning.search import SearchResult as SearchResult
 from adaptax.tuning.search import search_schedule as search_schedule
 from adaptax.tuning.stopping import StoppingResult as StoppingResult

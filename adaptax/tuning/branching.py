@@ -25,15 +25,15 @@ from jax.sharding import Mesh
 from adaptax import spaces
 from adaptax._core import checks
 from adaptax._core.rates import Schedule
-from adaptax.tuning.analysis.rate_tables import held
+from adaptax.tuning.analysis.found_schedules import piecewise_constant
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Outcome, Played, Round, curves, play
 from adaptax.tuning.running import divergence
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.inner_schedules import check_of_changes
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
-from adaptax.tuning.running.sessions import Session, stream
-from adaptax.tuning.storage.records import leaf_named
+from adaptax.tuning.running.tool_runs import ToolRun, stream
+from adaptax.tuning.storage.named_arrays import leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
 _STAGE_BYTES = 1000  # of the dicts and arrays of a stage
@@ -88,7 +88,7 @@ class BranchResult(ToolResult):
 
     def schedule(self, name: str = "learning_rate") -> Schedule:
         """Return a hyperparameter of the run as a schedule, constant for each stage."""
-        return held(leaf_named(self.best, name), self.stage_steps)
+        return piecewise_constant(leaf_named(self.best, name), self.stage_steps)
 
 
 def branch(
@@ -153,7 +153,7 @@ def branch(
         spaces.members(space, samples, stream(key, f"stage {stage}"))
         for stage in range(stages)
     ]
-    session = Session(
+    tool_run = ToolRun(
         "branching",
         trial,
         hparams[0],
@@ -170,22 +170,22 @@ def branch(
             "forecast": forecast,
         },
     )
-    with session:
-        if done := session.finished(BranchResult):
+    with tool_run:
+        if done := tool_run.finished(BranchResult):
             return done
         varied = differing(jax.tree.map(lambda *rows: np.stack(rows), *hparams))
-        inner = session.require_acting(hparams[0], varied, within_run=stages > 1)
+        inner = tool_run.require_acting(hparams[0], varied, within_run=stages > 1)
         last = (stages - 1) * stage_steps
         rule = _Branching(hparams, explore_steps, stage_steps, forecast)
         played = play(
-            session,
+            tool_run,
             rule,
             horizon=stages * explore_steps,
             together="branches",
             check=check_of_changes(inner, varied, last),
             keep_state=True,
         )
-        return session.finish(rule.result(played, session.about()))
+        return tool_run.finish(rule.result(played, tool_run.about()))
 
 
 def forecasts_of(losses: np.ndarray, horizon: int) -> np.ndarray:

@@ -28,7 +28,7 @@ from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Round, once, play
 from adaptax.tuning.running.inner_schedules import require_steady
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
-from adaptax.tuning.running.sessions import Session, as_seeds
+from adaptax.tuning.running.tool_runs import ToolRun, as_seeds
 from adaptax.tuning.trials.scheduled_trials import (
     constants_beside,
     require_rates,
@@ -108,11 +108,13 @@ class FinderResult(ToolResult):
         )
 
     @classmethod
-    def of_record(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
-        """Undo `record`."""
+    def from_contents(
+        cls, arrays: dict[str, np.ndarray], about: dict[str, Any]
+    ) -> Self:
+        """Undo `contents`."""
         ends = about["spread"].items()
         spread = {name: pair and tuple(pair) for name, pair in ends}
-        return super().of_record(arrays, {**about, "spread": spread})
+        return super().from_contents(arrays, {**about, "spread": spread})
 
 
 def find_learning_rate(
@@ -190,7 +192,7 @@ def find_learning_rate(
     middle = {"[0].step": num_steps // 2}  # the first rate may be lost in rounding
     first = {**constants_beside(name, hparams), name: rates[:1]}
     constants = jax.tree.map(lambda leaf: np.repeat(leaf, len(chosen), axis=0), first)
-    session = Session(
+    tool_run = ToolRun(
         "learning rate finder",
         _range_test(trial, name, rates),
         constants,
@@ -202,12 +204,12 @@ def find_learning_rate(
         total=len(chosen) * num_steps,
         about={"hparams": constants, "name": name, "rates": rates, "seeds": chosen},
     )
-    with session:
-        if done := session.finished(FinderResult):
+    with tool_run:
+        if done := tool_run.finished(FinderResult):
             return done
-        inner = session.require_acting(constants, [name], within_run=True, trial=trial)
+        inner = tool_run.require_acting(constants, [name], within_run=True, trial=trial)
         played = play(
-            session,
+            tool_run,
             once(Round(num_steps, None, constants, chosen, evaluate=False)),
             horizon=num_steps,
             together="seeds",
@@ -217,11 +219,11 @@ def find_learning_rate(
             best=lambda losses, _: f"loss {np.nanmin(losses, initial=np.inf):.4g}",
         )
         losses = played.history[0].losses
-        about = session.about(seeds=chosen.tolist(), name=name, mode=mode)
+        about = tool_run.about(seeds=chosen.tolist(), name=name, mode=mode)
         readings = [read(rates, curve, smoothing, divergence) for curve in losses]
         smoothed = np.stack([reading.smoothed for reading in readings])
         found = agreement(readings)
-        return session.finish(
+        return tool_run.finish(
             FinderResult(
                 rates,
                 losses,

@@ -26,7 +26,7 @@ from adaptax._core.checks import require
 from adaptax.tuning.rounds import Outcome, Round, Rule, origins, play
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.planning import Strategy
-from adaptax.tuning.running.sessions import Session
+from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.sweep import Configurations, SweepResult, configurations
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -150,7 +150,7 @@ def successive_halving(
     found = configurations(space, samples, seeds, num_steps, key)
     count, per_configuration = found.shape
     rungs = rungs_to(num_steps, count, eta, first_rung)
-    session = Session(
+    tool_run = ToolRun(
         "successive halving",
         trial,
         found.each,
@@ -168,11 +168,11 @@ def successive_halving(
         },
     )
     rule = halving(found, rungs, eta)
-    return race(session, HalvingResult, found, rule, rungs, int(rungs[0]))
+    return race(tool_run, HalvingResult, found, rule, rungs, int(rungs[0]))
 
 
 def race(
-    session: Session,
+    tool_run: ToolRun,
     kind: type[AnyHalving],
     runs: Configurations,
     rule: Rule,
@@ -182,21 +182,21 @@ def race(
     """Train configurations of which some end early, and return what was found.
 
     Args:
-        session: Of the tool.
+        tool_run: Of the tool.
         kind: Of the result.
         runs: All configurations.
         rule: Says which of them go on.
         rungs: Where it says so, in steps, ascending; the last is the end.
         horizon: See `play`.
     """
-    with session:
-        if done := session.finished(kind):
+    with tool_run:
+        if done := tool_run.finished(kind):
             return done
-        session.require_acting(runs.hparams, differing(runs.hparams))
+        tool_run.require_acting(runs.hparams, differing(runs.hparams))
         together = "configurations and seeds"
-        history = play(session, rule, horizon=horizon, together=together).history
-        about = session.about(seeds=runs.seeds.tolist(), num_steps=int(rungs[-1]))
-        return session.finish(kind.of_history(runs, history, rungs, about))
+        history = play(tool_run, rule, horizon=horizon, together=together).history
+        about = tool_run.about(seeds=runs.seeds.tolist(), num_steps=int(rungs[-1]))
+        return tool_run.finish(kind.of_history(runs, history, rungs, about))
 
 
 def halving(runs: Configurations, rungs: np.ndarray, eta: int) -> Rule:

@@ -23,14 +23,14 @@ from adaptax import spaces
 from adaptax._core import checks
 from adaptax._core.checks import require
 from adaptax._core.rates import Schedule
-from adaptax.tuning.analysis.rate_tables import held
+from adaptax.tuning.analysis.found_schedules import piecewise_constant
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Played, Round, Rule, play
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.inner_schedules import check_of_changes
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
-from adaptax.tuning.running.sessions import Session, stream
-from adaptax.tuning.storage.records import flatten_names, leaf_named
+from adaptax.tuning.running.tool_runs import ToolRun, stream
+from adaptax.tuning.storage.named_arrays import flatten_names, leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
 Exploit = Literal["truncation", "tournament"]
@@ -107,7 +107,7 @@ class PopulationResult(ToolResult):
         Returns:
             A schedule; after the last interval it stays where it is.
         """
-        return held(leaf_named(self.lived(member), name), self.interval)
+        return piecewise_constant(leaf_named(self.lived(member), name), self.interval)
 
     def curve(self, member: int | None = None) -> np.ndarray:
         """Return the losses of a run through all its ancestors, of shape (steps,)."""
@@ -203,7 +203,7 @@ def population_based_training(
         count * each,
     )
     hparams = spaces.members(space, samples, stream(key, "space"))
-    session = Session(
+    tool_run = ToolRun(
         "population based training",
         trial,
         hparams,
@@ -221,23 +221,23 @@ def population_based_training(
         },
     )
     rules = _Rules(space, exploit, fraction, factors, resample, stream(key, "rules"))
-    with session:
-        if done := session.finished(PopulationResult):
+    with tool_run:
+        if done := tool_run.finished(PopulationResult):
             return done
         changed = _changed(space, hparams) if num_steps > interval else []
         fixed = [name for name in differing(hparams) if name not in changed]
-        inner = session.require_acting(hparams, changed, within_run=True)
-        session.require_acting(hparams, fixed)
+        inner = tool_run.require_acting(hparams, changed, within_run=True)
+        tool_run.require_acting(hparams, fixed)
         last = (num_steps - 1) // interval * interval
         played = play(
-            session,
+            tool_run,
             rules.rule(hparams, num_steps, interval),
             horizon=num_steps,
             together="members",
             check=check_of_changes(inner, changed, last),
             keep_state=True,
         )
-        about = session.about(num_steps=num_steps)
+        about = tool_run.about(num_steps=num_steps)
         result = _result(played, interval, num_steps, about)
         if not np.isfinite(played.history[-1].scores).any():
             step = min(interval * len(played.history), num_steps)
@@ -246,7 +246,7 @@ def population_based_training(
                 "space; the error has the result of the intervals before.",
                 result,
             )
-        return session.finish(result)
+        return tool_run.finish(result)
 
 
 def _interval(steps: int, *given: Any) -> Round:

@@ -10,8 +10,8 @@ import numpy as np
 
 from adaptax._core.checks import require
 from adaptax.tuning.analysis import tables
-from adaptax.tuning.storage import records
-from adaptax.tuning.storage.records import (
+from adaptax.tuning.storage import result_files
+from adaptax.tuning.storage.named_arrays import (
     flatten_names,
     group,
     prefixed,
@@ -84,15 +84,17 @@ class ToolResult(Result):
     KIND: ClassVar[str]
     ROWS: ClassVar[str]
 
-    def record(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def contents(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the arrays, by name, and the facts that a file keeps."""
         facts = {name: getattr(self, name) for name in self._facts()}
         about = vars(self)["about"]
         return self.arrays(), {**facts, "about": about} if facts else about
 
     @classmethod
-    def of_record(cls, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> Self:
-        """Undo `record`; hyperparameters come back as nested dicts."""
+    def from_contents(
+        cls, arrays: dict[str, np.ndarray], about: dict[str, Any]
+    ) -> Self:
+        """Undo `contents`; hyperparameters come back as nested dicts."""
         facts = about if cls._facts() else {"about": about}
         return cls(**cls.fields_of(arrays), **facts)
 
@@ -138,7 +140,7 @@ class ToolResult(Result):
 
         A trial's state is left out.
         """
-        records.save_arrays(path, self.KIND, *self.record())
+        result_files.save_arrays(path, self.KIND, *self.contents())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
@@ -148,10 +150,10 @@ class ToolResult(Result):
             FileNotFoundError: If there is no such file.
             ValueError: If it is damaged, or something else.
         """
-        arrays, about = records.load_arrays(path, cls.KIND)
+        arrays, about = result_files.load_arrays(path, cls.KIND)
         _require_axes(arrays, cls.AXES, path)
         try:
-            return cls.of_record(arrays, about)
+            return cls.from_contents(arrays, about)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path} must be a whole {cls.KIND}, it lacks {error}."

@@ -18,10 +18,16 @@ import jax
 import numpy as np
 
 from adaptax.tuning.running import divergence
-from adaptax.tuning.running.execution import Population, to_arrays
-from adaptax.tuning.running.sessions import Session, fit_together
+from adaptax.tuning.running.execution import Population
+from adaptax.tuning.running.tool_runs import ToolRun, fit_together
 from adaptax.tuning.storage.checkpoints import Checkpoint
-from adaptax.tuning.storage.records import flatten_names, group, named_like, prefixed
+from adaptax.tuning.storage.named_arrays import (
+    flatten_names,
+    group,
+    named_like,
+    prefixed,
+    to_arrays,
+)
 
 
 class Round(NamedTuple):
@@ -111,7 +117,7 @@ def best_so_far(losses: np.ndarray, hparams: Any) -> str:
 
 
 def play(
-    session: Session,
+    tool_run: ToolRun,
     rule: Rule,
     *,
     horizon: int,
@@ -123,12 +129,12 @@ def play(
     """Train what a rule asks for, from the first round or from a checkpoint.
 
     Args:
-        session: Of the tool.
+        tool_run: Of the tool.
         rule: See the module's text. What it raises ends the run.
         horizon: How many steps the plan is chosen for.
         together: What the runs are called in the error where they do not fit into the
             memory together; by default, runs of a round that begin anew are trained in
-            waves.
+            chunks.
         check: Is called with the members before their first step, of a new run.
         best: `best(losses, hparams)` says the best so far, from the newest losses.
         keep_state: Whether the state of the best run is wanted.
@@ -136,7 +142,7 @@ def play(
     Raises:
         ValueError: If the runs do not fit into the memory.
     """
-    player = _Player(session, horizon, together, check, best, keep_state)
+    player = _Player(tool_run, horizon, together, check, best, keep_state)
     while (now := rule(player.history)) is not None:
         player.train(now)
     return Played(player.history, player.state)
@@ -175,20 +181,20 @@ class _Player:
 
     def __init__(
         self,
-        session: Session,
+        tool_run: ToolRun,
         horizon: int,
         together: str,
         check: Callable[[Population], None] | None,
         best: Callable[[np.ndarray, Any], str],
         keep_state: bool,
     ):
-        self._session, self._horizon, self._together = session, horizon, together
+        self._tool_run, self._horizon, self._together = tool_run, horizon, together
         self._check, self._best, self._keep_state = check, best, keep_state
         self.history: list[Outcome] = []
         self.state: Any = None
         self._population: Population | None = None
         self._before = 0  # the steps that all runs of the history have taken
-        self._resumed = session.resumed
+        self._resumed = tool_run.resumed
         if self._resumed is not None:
             self._load_history(self._resumed)
 
@@ -201,11 +207,11 @@ class _Player:
         self._scores = np.full(runs, np.inf, np.float32)
         self._metrics: dict[str, np.ndarray] = {}
         start = 0 if self._resumed is None else self._load_round(self._resumed)
-        size = wave = self._session.planned.wave
+        size = chunk = self._tool_run.planned.chunk
         if now.parents is not None:
             size = runs
             most = max(runs, len(self.history[-1].scores))
-            fit_together(self._together or "runs", most, wave)
+            fit_together(self._together or "runs", most, chunk)
         for first in range(start, runs, size):
             self._train_wave(now, np.arange(first, first + size))
         self._before += runs * now.steps
@@ -220,9 +226,9 @@ class _Player:
             self.state = self._population.state(int(np.argmin(self._scores)))
 
     def _plan(self, now: Round, runs: int) -> None:
-        planned = self._session.plan(now.hparams, now.seeds, self._horizon)
+        planned = self._tool_run.plan(now.hparams, now.seeds, self._horizon)
         if self._together:
-            fit_together(self._together, runs, planned.wave)
+            fit_together(self._together, runs, planned.chunk)
 
     def _train_wave(self, now: Round, places: np.ndarray) -> None:
         """Train the runs at some places; those beyond the last run are fillings."""
@@ -238,9 +244,9 @@ class _Player:
             columns = slice(taken - losses.shape[1], taken)
             self._losses[rows[real], columns] = losses[real]
             best = self._best(self._losses[:, columns], now.hparams)
-            self._session.report(alive * losses.shape[1], best)
+            self._tool_run.report(alive * losses.shape[1], best)
             start = int(places[0])
-            self._session.save(
+            self._tool_run.save(
                 self._before + start * now.steps + alive * taken,
                 partial(self._arrays, population),
                 {
@@ -253,7 +259,7 @@ class _Player:
         self._judge(now, rows, real)
 
     def _members(self, now: Round, rows: np.ndarray, real: np.ndarray) -> Population:
-        """Return the members of a wave before its first step, or to be restored."""
+        """Return the members of a chunk before its first step, or to be restored."""
         hparams = jax.tree.map(lambda leaf: leaf[rows], now.hparams)
         if now.parents is None:
             assert now.seeds is not None
@@ -277,8 +283,8 @@ class _Player:
         return population
 
     def _begun(self, hparams: Any, seeds: np.ndarray) -> Population:
-        plan = self._session.planned.plan
-        return Population(self._session.programs, plan, hparams, seeds)
+        plan = self._tool_run.planned.plan
+        return Population(self._tool_run.programs, plan, hparams, seeds)
 
     def _sizes(self, runs: int) -> list[int]:
         """Return how many runs there were in each round since these began."""
@@ -320,14 +326,14 @@ class _Player:
         kept = group(checkpoint.arrays, "history")
         for index in range(len({name.split("/")[0] for name in kept})):
             arrays = group(kept, str(index))
-            self.history.append(_outcome(arrays, self._session.hparams))
-        self._session.plan(None, None, 0)
-        self._session.report(checkpoint.step)
+            self.history.append(_outcome(arrays, self._tool_run.hparams))
+        self._tool_run.plan(None, None, 0)
+        self._tool_run.report(checkpoint.step)
         if best := group(checkpoint.arrays, "best"):
-            self.state = self._session.state_of(best)
+            self.state = self._tool_run.state_of(best)
 
     def _load_round(self, checkpoint: Checkpoint) -> int:
-        """Take over what there is of the round; return where its wave starts."""
+        """Take over what there is of the round; return where its chunk starts."""
         arrays = checkpoint.arrays
         self._losses, self._scores = arrays["losses"].copy(), arrays["scores"].copy()
         metrics = group(arrays, "metrics")

@@ -40,14 +40,14 @@ from adaptax.tuning.analysis.cosine_baselines import (
     cosine_grid,
     drawn_cosines,
 )
-from adaptax.tuning.analysis.rate_tables import interpolated
+from adaptax.tuning.analysis.found_schedules import log_linear
 from adaptax.tuning.evolution import Algorithm, Evolution, mirrored
 from adaptax.tuning.results import Result, ToolResult
 from adaptax.tuning.rounds import Outcome, Round, play
 from adaptax.tuning.running.execution import Population
 from adaptax.tuning.running.inner_schedules import InnerSchedules, require_steady
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
-from adaptax.tuning.running.sessions import Session, stream
+from adaptax.tuning.running.tool_runs import ToolRun, stream
 from adaptax.tuning.trials.scheduled_trials import (
     along,
     constants_beside,
@@ -107,7 +107,7 @@ class SearchResult(ToolResult):
     @property
     def schedule(self) -> Schedule:
         """The winner as a schedule."""
-        return interpolated(jnp.asarray(self.log_rates), self.losses.shape[1])
+        return log_linear(jnp.asarray(self.log_rates), self.losses.shape[1])
 
     @property
     def knot_steps(self) -> np.ndarray:
@@ -248,7 +248,7 @@ def search_schedule(
     )
     settings.require_room()
     constants = constants_beside(name, hparams)
-    session = Session(
+    tool_run = ToolRun(
         "schedule search",
         following_tables(trial, name),
         along(constants, np.zeros((1, num_steps), np.float32)),
@@ -264,21 +264,21 @@ def search_schedule(
             "evosax": evolution.version(),
         },
     )
-    with session:
-        if done := session.finished(SearchResult):
+    with tool_run:
+        if done := tool_run.finished(SearchResult):
             return done
         first = {**constants, name: np.array([low], np.float32)}
-        inner = session.require_acting(first, [name], within_run=True, trial=trial)
+        inner = tool_run.require_acting(first, [name], within_run=True, trial=trial)
         search = _Search(settings, constants, stream(key, "evolution"))
         played = play(
-            session,
+            tool_run,
             search,
             horizon=num_steps,
             check=partial(_require_steady, settings, constants, inner),
             best=lambda *_: search.best,
         )
-        about = session.about(**settings._asdict())
-        return session.finish(search.result(played.history, about))
+        about = tool_run.about(**settings._asdict())
+        return tool_run.finish(search.result(played.history, about))
 
 
 def _require_steady(
@@ -524,4 +524,4 @@ def _drawn(log_rates: np.ndarray, num_steps: int) -> np.ndarray:
 @partial(jax.jit, static_argnums=1)
 def _draw(log_rates, num_steps):
     steps = jnp.arange(num_steps)
-    return jax.vmap(lambda one: interpolated(one, num_steps)(steps))(log_rates)
+    return jax.vmap(lambda one: log_linear(one, num_steps)(steps))(log_rates)

@@ -24,7 +24,7 @@ from adaptax._core import checks
 from adaptax.tuning.halving import HalvingResult, go_on, race
 from adaptax.tuning.rounds import Outcome, Round, Rule, origins
 from adaptax.tuning.running.planning import Strategy
-from adaptax.tuning.running.sessions import Session
+from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.sweep import Configurations, configurations
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -86,7 +86,7 @@ def median_stopping(
     found = configurations(space, samples, seeds, num_steps, key)
     ends = np.append(np.arange(interval, num_steps, interval), num_steps)
     ends = ends.astype(np.int32)
-    session = Session(
+    tool_run = ToolRun(
         "median stopping",
         trial,
         found.each,
@@ -104,7 +104,7 @@ def median_stopping(
         },
     )
     rule = above_median(found, ends, grace_steps)
-    return race(session, StoppingResult, found, rule, ends, num_steps)
+    return race(tool_run, StoppingResult, found, rule, ends, num_steps)
 
 
 def above_median(runs: Configurations, ends: np.ndarray, grace_steps: int) -> Rule:

@@ -24,8 +24,8 @@ from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Round, once, play
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
-from adaptax.tuning.running.sessions import Session, as_seeds, stream
-from adaptax.tuning.storage.records import flatten_names, leaf_named
+from adaptax.tuning.running.tool_runs import ToolRun, as_seeds, stream
+from adaptax.tuning.storage.named_arrays import flatten_names, leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
 
@@ -187,7 +187,7 @@ def sweep(
     require_trial(trial)
     num_steps = checks.length("num_steps", num_steps)
     found = configurations(space, samples, seeds, num_steps, key)
-    session = Session(
+    tool_run = ToolRun(
         "sweep",
         trial,
         found.each,
@@ -199,12 +199,12 @@ def sweep(
         total=len(found.run_seeds) * num_steps,
         about={"hparams": found.hparams, "seeds": found.seeds, "num_steps": num_steps},
     )
-    with session:
-        if done := session.finished(SweepResult):
+    with tool_run:
+        if done := tool_run.finished(SweepResult):
             return done
-        session.require_acting(found.hparams, differing(found.hparams))
+        tool_run.require_acting(found.hparams, differing(found.hparams))
         runs = Round(num_steps, None, found.each, found.run_seeds)
-        (outcome,) = play(session, once(runs), horizon=num_steps).history
+        (outcome,) = play(tool_run, once(runs), horizon=num_steps).history
         result = SweepResult(
             found.hparams,
             outcome.losses.reshape(*found.shape, num_steps),
@@ -213,9 +213,9 @@ def sweep(
                 name: metric.reshape(found.shape)
                 for name, metric in outcome.metrics.items()
             },
-            session.about(seeds=found.seeds.tolist(), num_steps=num_steps),
+            tool_run.about(seeds=found.seeds.tolist(), num_steps=num_steps),
         )
-        return session.finish(result)
+        return tool_run.finish(result)
 
 
 class Configurations(NamedTuple):

@@ -26,8 +26,8 @@ from adaptax._core import checks
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide, root
 from adaptax._core.leaves import global_norm, inner_product
-from adaptax._core.paths import scale_path
 from adaptax._core.scalars import real
+from adaptax._core.scaled_paths import scale_path
 from adaptax._core.weight_decay import Mask, WeightDecay, decaying
 from adaptax._core.words import translating
 

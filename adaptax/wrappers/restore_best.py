@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import optax
 
 from adaptax._core import checks, counters, snapshots
-from adaptax._core.evaluations import UNSEEN
 from adaptax._core.following import Controller
 from adaptax._core.guards import guarded
+from adaptax._core.metrics import UNSEEN
 from adaptax._core.rates import scale_updates
 from adaptax._core.words import translating
 from adaptax.controllers.reduce_on_plateau import reduce_on_plateau

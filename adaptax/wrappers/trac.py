@@ -29,8 +29,8 @@ from adaptax._core import checks
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide, root
 from adaptax._core.leaves import inner_product
-from adaptax._core.paths import scale_path
 from adaptax._core.scalars import real
+from adaptax._core.scaled_paths import scale_path
 from adaptax._core.words import translating
 from adaptax.wrappers.mechanic import as_factors
 

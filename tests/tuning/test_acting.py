@@ -10,7 +10,7 @@ from flax import nnx
 import adaptax
 from adaptax.spaces import grid, log_uniform
 from adaptax.tuning.running.acting import differing, require_acting
-from adaptax.tuning.running.execution import Programs
+from adaptax.tuning.running.programs import Programs
 from tests.tuning.lines import line_trial
 
 RATE = "learning_rate"

@@ -19,8 +19,8 @@ import pytest
 from jax.experimental import multihost_utils
 from ports import reserved_port
 
-from adaptax.tuning.storage import archives
 from adaptax.tuning.storage import checkpoints as module
+from adaptax.tuning.storage import npz_files
 from adaptax.tuning.storage.checkpoints import Checkpoints
 
 HANGS = 1200  # seconds, on any machine
@@ -232,7 +232,7 @@ def test_facts_that_json_changes_are_still_the_same_run(folder):
 
 def test_another_layout_is_refused(folder, monkeypatch):
     with monkeypatch.context() as changed:
-        changed.setattr(archives, "SCHEMA", 2)
+        changed.setattr(npz_files, "SCHEMA", 2)
         save(folder, 1)
     with pytest.raises(ValueError, match=r"layout 2, and this version.* reads 1"):
         latest(folder)
@@ -372,13 +372,13 @@ def test_the_lock_ends_with_close_and_an_exception(folder):
 
 def test_a_save_is_due_when_it_costs_5_percent_of_the_time(folder, monkeypatch):
     clock = [100.0]
-    fill_whole = module.fill_whole
+    fill_atomically = module.fill_atomically
 
     def slow(*arguments):
         clock[0] += 2
-        return fill_whole(*arguments)
+        return fill_atomically(*arguments)
 
-    monkeypatch.setattr(module, "fill_whole", slow)
+    monkeypatch.setattr(module, "fill_atomically", slow)
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     with Checkpoints(folder, ABOUT) as checkpoints:
         assert checkpoints.due()

@@ -16,8 +16,9 @@ import pytest
 
 import adaptax
 from adaptax.spaces import log_grid, log_uniform
-from adaptax.tuning.running.execution import Programs, to_arrays
-from adaptax.tuning.storage import digests, records
+from adaptax.tuning.running.programs import Programs
+from adaptax.tuning.storage import digests, result_files
+from adaptax.tuning.storage.named_arrays import to_arrays
 
 DATA = np.linspace(1, 2, 24, dtype=np.float32).reshape(8, 3)
 OPTIONS = {"strategy": "map", "progress": False}
@@ -123,7 +124,7 @@ def test_a_finished_folder_gives_its_result_at_once_and_compiles_nothing(ran):
         jax.monitoring.unregister_event_duration_listener(listen)
     assert type(again) is type(first)
     assert (again.about["compilations"], again.about["resumed"]) == (0, True)
-    chex.assert_trees_all_equal(again.record()[0], first.record()[0])
+    chex.assert_trees_all_equal(again.contents()[0], first.contents()[0])
     for name in {"hparams", "state"} & vars(first).keys():
         there, here = getattr(first, name), getattr(again, name)
         assert jax.tree.structure(here) == jax.tree.structure(there)
@@ -132,7 +133,7 @@ def test_a_finished_folder_gives_its_result_at_once_and_compiles_nothing(ran):
 
 def test_a_record_with_a_missing_or_a_shorter_array_is_refused_by_name(ran, tmp_path):
     _, result = ran
-    arrays, about = result.record()
+    arrays, about = result.contents()
     path, kind = tmp_path / "result.npz", type(result)
     result.save(path)
     kind.load(path)
@@ -140,21 +141,21 @@ def test_a_record_with_a_missing_or_a_shorter_array_is_refused_by_name(ran, tmp_
         if name.endswith("/"):
             continue
         others = {key: array for key, array in arrays.items() if key != name}
-        records.save_arrays(path, kind.KIND, others, about)
+        result_files.save_arrays(path, kind.KIND, others, about)
         with pytest.raises(ValueError, match=f"has no array {name!r}"):
             kind.load(path)
         deeper = {**arrays, name: np.asarray(arrays[name])[None]}
-        records.save_arrays(path, kind.KIND, deeper, about)
+        result_files.save_arrays(path, kind.KIND, deeper, about)
         with pytest.raises(ValueError, match=f"{name!r} in .* must have the axes"):
             kind.load(path)
     shorter = {**arrays, "losses": arrays["losses"][..., :-1]}
     if kind is adaptax.FinderResult:
-        records.save_arrays(path, kind.KIND, shorter, about)
+        result_files.save_arrays(path, kind.KIND, shorter, about)
         with pytest.raises(ValueError, match=r"'losses' in .* along the axis 'steps'"):
             kind.load(path)
     if "scores" in arrays:
         fewer = {**arrays, "scores": arrays["scores"][:-1]}
-        records.save_arrays(path, kind.KIND, fewer, about)
+        result_files.save_arrays(path, kind.KIND, fewer, about)
         with pytest.raises(ValueError, match="along the axis"):
             kind.load(path)
 

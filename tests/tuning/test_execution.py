@@ -11,21 +11,17 @@ from lines import X, Y, line_trial
 
 import adaptax
 from adaptax.tuning.running.divergence import PATIENCE
-from adaptax.tuning.running.execution import (
-    BUFFER,
-    Plan,
-    Population,
-    Programs,
-    from_arrays,
-    to_arrays,
-)
+from adaptax.tuning.running.execution import Population
+from adaptax.tuning.running.plans import Plan
+from adaptax.tuning.running.programs import BUFFER, Programs
+from adaptax.tuning.storage.named_arrays import from_arrays, to_arrays
 from adaptax.tuning.trials.trials import Trial
 
 KEY = jax.random.key(5)
 HPARAMS = {"learning_rate": np.float32([0.01, 0.2, 0.1, 0.05, 0.3])}
 SEEDS = np.array([0, 1, 2, 3, 1])
 STEPS = 12
-PLANS = [Plan(width, lanes) for width in (1, 2, 3, 5) for lanes in (1, 2)]
+PLANS = [Plan(width, workers) for width in (1, 2, 3, 5) for workers in (1, 2)]
 FEW_PLANS = [Plan(1, 1), Plan(5, 1), Plan(2, 2)]
 # The loss of the last rate is not finite from the second step on.
 WITH_ONE_LOST = {"learning_rate": np.float32([0.01, 0.2, 1e30, 0.05, 0.3])}
@@ -137,7 +133,7 @@ def test_one_compilation_serves_any_number_of_steps_and_all_that_happens_between
     restored.hparams = members.hparams
     restored.restore(members.saved(), members.step)
     trained(restored, 2)
-    names = [compilation.name for compilation in programs.compilations]
+    names = [compilation.program.name for compilation in programs.compilations]
     assert names.count("train") == 1
     assert names.count("begin") == 1
 
@@ -351,12 +347,12 @@ def test_each_device_has_its_share_of_the_members(spread_programs):
 class Recorded(Programs):
     """Programs that keep what was compiled."""
 
-    latest: dict[str, Any]
+    compiled: dict[str, Any]
 
-    def get(self, name, width, *arguments):
-        program = super().get(name, width, *arguments)
-        self.__dict__.setdefault("latest", {})[name] = program
-        return program
+    def get(self, program, width, *arguments):
+        compiled = super().get(program, width, *arguments)
+        self.__dict__.setdefault("compiled", {})[program.name] = compiled
+        return compiled
 
 
 @pytest.mark.parametrize("plan", [Plan(1, 1), Plan(16, 1), Plan(1, 8)], ids=str)
@@ -369,15 +365,15 @@ def test_the_data_are_once_in_memory_for_all_members(plan):
         data,
         4,
     )
-    mesh = Mesh(np.array(jax.devices()), ("m",)) if plan.lanes == 8 else None
+    mesh = Mesh(np.array(jax.devices()), ("m",)) if plan.workers == 8 else None
     programs = Recorded(big, KEY, mesh)
     members = Population(programs, plan, np.full(16, 0.1, np.float32), np.arange(16))
     members.advance(1)
-    sizes = programs.latest["train"].memory_analysis()
+    sizes = programs.compiled["train"].memory_analysis()
     assert data.nbytes <= sizes.argument_size_in_bytes < 1.1 * data.nbytes
     assert sizes.temp_size_in_bytes < 0.1 * data.nbytes
     states = sum(array.nbytes for array in members.saved().values())
-    assert sizes.alias_size_in_bytes >= states // plan.lanes  # given away
+    assert sizes.alias_size_in_bytes >= states // plan.workers  # given away
 
 
 # Trials of other kinds.
@@ -409,8 +405,8 @@ def test_a_plan_says_how_it_runs():
 @pytest.mark.parametrize("plan", [Plan(1, 2), Plan(3, 1), Plan(8, 4)], ids=str)
 def test_a_fitted_plan_has_room_for_all_and_no_empty_lane(plan, members):
     fitted = plan.fitted(members, None)
-    room = fitted.lanes * fitted.lane_length(members)
-    assert members <= room < members + fitted.lanes * fitted.width
-    assert fitted.lanes <= members
+    room = fitted.workers * fitted.worker_length(members)
+    assert members <= room < members + fitted.workers * fitted.width
+    assert fitted.workers <= members
     assert fitted.width <= plan.width
-    assert fitted.lane_length(members) % fitted.width == 0
+    assert fitted.worker_length(members) % fitted.width == 0

@@ -10,7 +10,9 @@ import pytest
 from flax import linen, nnx
 
 import adaptax
-from adaptax.tuning.running.execution import Plan, Population, Programs
+from adaptax.tuning.running.execution import Population
+from adaptax.tuning.running.plans import Plan
+from adaptax.tuning.running.programs import Programs
 
 KEY = jax.random.key(3)
 HPARAMS = {"learning_rate": np.float32(0.05)}

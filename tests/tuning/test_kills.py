@@ -14,7 +14,7 @@ import pytest
 from test_digests import OPTIONS, TOOLS, made
 
 from adaptax.tuning.running.execution import Population
-from adaptax.tuning.running.sessions import Session
+from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.storage.checkpoints import Checkpoints
 
 SCRIPT = Path(__file__).with_name("killed_tool.py")
@@ -111,7 +111,7 @@ def test_a_sigterm_lets_every_tool_save_and_end(tool, tmp_path, monkeypatch):
 
 def begun(folder):
     """Begin a run of no tool."""
-    return Session(
+    return ToolRun(
         "tool",
         made(),
         {"learning_rate": np.ones(1, np.float32)},
@@ -129,8 +129,8 @@ def test_an_error_saves_what_the_first_of_several_processes_holds(tmp_path):
     array = np.ones(2)
 
     def fail():
-        with begun(tmp_path) as session:
-            session._hold(5, {"x": array}, {})
+        with begun(tmp_path) as tool_run:
+            tool_run._hold(5, {"x": array}, {})
             array[:] = 2  # the next call writes into it
             raise KeyError("a collective")
 
@@ -146,13 +146,13 @@ def test_an_error_saves_what_the_first_of_several_processes_holds(tmp_path):
 
 def test_a_sigterm_after_the_last_save_ends_with_143_and_the_result(tmp_path):
     class Result:
-        def record(self):
+        def contents(self):
             return {"x": np.ones(2)}, {}
 
     def finished():
-        with begun(tmp_path) as session:
+        with begun(tmp_path) as tool_run:
             os.kill(os.getpid(), signal.SIGTERM)
-            session.finish(Result())
+            tool_run.finish(Result())
 
     with pytest.raises(SystemExit, match="143"):
         finished()

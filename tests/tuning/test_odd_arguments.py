@@ -86,7 +86,7 @@ SEARCHED = adaptax.SearchResult(
 )
 RESULTS = (SWEPT, HALVED, EVOLVED, BRANCHED, TESTED, SEARCHED)
 # Checked by `load`, internal, or the `hparams`.
-OF_OTHERS = ("of_record", "fields_of", "of_history", "constants")
+OF_OTHERS = ("from_contents", "fields_of", "of_history", "constants")
 
 RUN = {"progress": FLAG, "strategy": HUGE, "mesh": {"None"}, "key": {"0"}}
 RUN |= {"checkpoint": {"None", "'1'"}, "trial": NOTHING}

@@ -27,4 +27,4 @@ def test_a_run_goes_on_with_more_devices(tmp_path, monkeypatch):
     resumed = run(mesh=Mesh(np.array(jax.devices()[:3]), ("members",)))
     assert resumed.about["resumed"]
     assert resumed.about["plan"] == "one by one, 3 at once"
-    chex.assert_trees_all_close(resumed.record()[0], whole.record()[0], rtol=1e-5)
+    chex.assert_trees_all_close(resumed.contents()[0], whole.contents()[0], rtol=1e-5)

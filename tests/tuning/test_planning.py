@@ -12,14 +12,16 @@ from lines import line_trial
 
 import adaptax
 from adaptax.tuning.running import planning
-from adaptax.tuning.running.execution import BUFFER, Plan, Population, Programs
+from adaptax.tuning.running.execution import Population
 from adaptax.tuning.running.planning import (
     free_bytes,
     make_plan,
     members_that_fit,
     state_bytes,
-    usable_lanes,
+    usable_workers,
 )
+from adaptax.tuning.running.plans import Plan
+from adaptax.tuning.running.programs import BUFFER, Programs
 
 KEY = jax.random.key(0)
 MEMBERS = 20
@@ -41,7 +43,9 @@ def spread_programs():
 @pytest.fixture(autouse=True)
 def machine(monkeypatch):
     """Pretend to have two cores and much memory."""
-    monkeypatch.setattr(planning, "usable_lanes", lambda mesh: mesh.size if mesh else 2)
+    monkeypatch.setattr(
+        planning, "usable_workers", lambda mesh: mesh.size if mesh else 2
+    )
     monkeypatch.setattr(planning, "free_bytes", lambda: 2.0**40)
 
 
@@ -140,7 +144,7 @@ def test_the_seconds_are_those_of_a_step_of_a_member(programs, monkeypatch):
         (1.5, ValueError, "strategy must be"),
         (0, ValueError, "strategy must be >= 1 members, got 0"),
         (Plan(0, 1), ValueError, "width must be >= 1"),
-        (Plan(1, 0), ValueError, "lanes must be >= 1"),
+        (Plan(1, 0), ValueError, "workers must be >= 1"),
         (Plan(1.5, 1), TypeError, "width must be an integer"),
     ],
 )
@@ -165,15 +169,15 @@ def test_the_bytes_of_a_state_are_those_that_it_has(programs):
     assert state_bytes(programs, HPARAMS, SEEDS) == expected
 
 
-@pytest.mark.parametrize(("room", "wave"), [(19, 10), (7, 7), (6, 5), (1, 1)])
+@pytest.mark.parametrize(("room", "chunk"), [(19, 10), (7, 7), (6, 5), (1, 1)])
 def test_in_little_memory_members_go_in_waves_of_one_size(
-    programs, monkeypatch, room, wave
+    programs, monkeypatch, room, chunk
 ):
     one = 3 * state_bytes(programs, HPARAMS, SEEDS) + 4 * BUFFER
     monkeypatch.setattr(planning, "free_bytes", lambda: (room + 0.5) * one / 0.6)
     assert members_that_fit(programs, HPARAMS, SEEDS) == room
     found = plan(programs, "vmap")
-    assert (found.plan, found.wave) == (Plan(wave, 1), wave)
+    assert (found.plan, found.chunk) == (Plan(chunk, 1), chunk)
 
 
 def test_where_not_even_one_member_fits_the_sizes_are_named(monkeypatch):
@@ -196,14 +200,14 @@ def test_a_population_in_waves_is_trained_as_if_it_fitted(monkeypatch):
     whole = adaptax.sweep(line_trial(), space, **arguments)
     one = 3 * state_bytes(Programs(line_trial(), KEY), HPARAMS, SEEDS) + 4 * BUFFER
     monkeypatch.setattr(planning, "free_bytes", lambda: 3.5 * one / 0.6)
-    waves = adaptax.sweep(line_trial(), space, **arguments)
-    assert waves.about["plan"] == "3 side by side"
-    np.testing.assert_allclose(waves.losses, whole.losses, rtol=1e-4)
+    chunks = adaptax.sweep(line_trial(), space, **arguments)
+    assert chunks.about["plan"] == "3 side by side"
+    np.testing.assert_allclose(chunks.losses, whole.losses, rtol=1e-4)
 
 
 def test_the_machine_has_cores_and_memory():
-    assert 1 <= usable_lanes(None) <= 4096
-    assert usable_lanes(Mesh(np.array(jax.devices()), ("m",))) == 8
+    assert 1 <= usable_workers(None) <= 4096
+    assert usable_workers(Mesh(np.array(jax.devices()), ("m",))) == 8
     assert 2**24 < free_bytes() < 2**50
 
 

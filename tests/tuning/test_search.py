@@ -276,7 +276,7 @@ def test_waves_that_fit_the_memory_give_the_same(found, monkeypatch):
     check_same(run(), found, rtol=1e-4)
 
 
-# A wave takes 3 calls: the 4 generations 3 each, the cosines 12, the choice 9, and the
+# A chunk takes 3 calls: the 4 generations 3 each, the cosines 12, the choice 9, and the
 # verdict 3.
 @pytest.mark.parametrize("calls", [2, 8, 15, 28, 34])
 def test_an_interrupted_search_goes_on_to_the_same_bits(

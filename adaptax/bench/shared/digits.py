@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adaptax.tuning.storage.whole_files import write_whole
+from adaptax.tuning.storage.atomic_files import write_atomically
 
 
 class Digits(NamedTuple):
@@ -169,7 +169,7 @@ def download_digits(folder: str | Path, base_url: str = MIRROR) -> Path:
     bodies = [_fetch(base_url, original) for original in absent]
     folder.mkdir(parents=True, exist_ok=True)
     for original, body in zip(absent, bodies, strict=True):
-        write_whole(folder / f"{original.name}.gz", body)
+        write_atomically(folder / f"{original.name}.gz", body)
     return folder
 
 

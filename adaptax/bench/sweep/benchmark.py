@@ -44,8 +44,9 @@ from adaptax.bench.shared.training import loss_and_accuracy
 from adaptax.bench.shared.turns import Process, Seconds, answer, in_turns, times_as_long
 from adaptax.bench.sweep import compiling
 from adaptax.bench.sweep import torch as torch_sweep
-from adaptax.tuning.running.execution import Population, Programs
+from adaptax.tuning.running.execution import Population
 from adaptax.tuning.running.planning import make_plan
+from adaptax.tuning.running.programs import TRAIN, Programs
 
 EXAMPLES = 4096
 OURS = "adaptax"
@@ -247,7 +248,7 @@ def _ours(model: Model) -> Way:
     before = len(programs.compilations)
 
     def compilations():
-        trained = [one for one in programs.compilations[before:] if one.name == "train"]
+        trained = [c for c in programs.compilations[before:] if c.program is TRAIN]
         return 1 + len(trained)  # one of those that were tried
 
     return _timed(population.advance)._replace(

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from adaptax.tuning.storage.plain_json import differences, plain
-from adaptax.tuning.storage.whole_files import write_whole
+from adaptax.tuning.storage.atomic_files import write_atomically
+from adaptax.tuning.storage.strict_json import differences, plain
 
 
 class Journal:
@@ -34,7 +34,7 @@ class Journal:
         whole = path.read_bytes() if path.exists() else b""
         if b"\n" not in whole:  # not even the first line is whole
             first = json.dumps({"conditions": conditions}) + "\n"
-            write_whole(path, first.encode())
+            write_atomically(path, first.encode())
             return
         kept = self._read(whole, conditions)
         if kept < len(whole):

@@ -19,9 +19,9 @@ from jax.custom_batching import custom_vmap
 from jax.extend.core import jaxpr_as_fun
 
 from adaptax._core.checks import require
-from adaptax.tuning.running.execution import types_of
 from adaptax.tuning.running.inner_schedules import InnerSchedules, inner_schedules
-from adaptax.tuning.storage.records import flatten_names
+from adaptax.tuning.running.programs import types_of
+from adaptax.tuning.storage.named_arrays import flatten_names
 from adaptax.tuning.trials.trials import Shared, Trial
 
 

@@ -18,13 +18,9 @@ from jax.sharding import Mesh
 from adaptax._core import checks, memory
 from adaptax._core.checks import require
 from adaptax.tuning.running.acting import traced
-from adaptax.tuning.running.execution import (
-    BUFFER,
-    Plan,
-    Population,
-    Programs,
-    types_of,
-)
+from adaptax.tuning.running.execution import Population
+from adaptax.tuning.running.plans import Plan
+from adaptax.tuning.running.programs import BEGIN, BUFFER, Programs, types_of
 from adaptax.tuning.trials.trials import Shared
 
 LOSS_BYTES = 12
@@ -39,15 +35,15 @@ _COPIES = 3  # of the states: before a call, after it, and one being saved or re
 class Planned(NamedTuple):
     """A plan, and the seconds a step of a member took under each plan that was tried.
 
-    `wave` is how many members fit into the memory together.
+    `chunk` is how many members fit into the memory together.
     """
 
     plan: Plan
-    wave: int
+    chunk: int
     tried: dict[Plan, float]
 
 
-def usable_lanes(mesh: Mesh | None) -> int:
+def usable_workers(mesh: Mesh | None) -> int:
     """Count the loops that can run at once: a mesh's devices, or the processor's cores.
 
     Without a mesh, an accelerator runs one.
@@ -65,11 +61,11 @@ def require_strategy(strategy: Any, mesh: Mesh | None) -> None:
     """Raise `ValueError` or `TypeError` unless this is a strategy for the mesh."""
     if isinstance(strategy, Plan):
         checks.length("width", strategy.width)
-        checks.length("lanes", strategy.lanes)
+        checks.length("workers", strategy.workers)
         require(
-            mesh is None or strategy.lanes == mesh.size,
-            "a plan's lanes must be the devices of the mesh, "
-            f"{usable_lanes(mesh)}, got {strategy.lanes}.",
+            mesh is None or strategy.workers == mesh.size,
+            "a plan's workers must be the devices of the mesh, "
+            f"{usable_workers(mesh)}, got {strategy.workers}.",
         )
     elif isinstance(strategy, int) and not isinstance(strategy, bool):
         require(strategy >= 1, f"strategy must be >= 1 members, got {strategy}.")
@@ -100,28 +96,28 @@ def make_plan(
     """
     members, mesh = len(seeds), programs.mesh
     require_strategy(strategy, mesh)
-    lanes = usable_lanes(mesh)
+    workers = usable_workers(mesh)
     fit = int(_agreed(members_that_fit(programs, hparams, seeds)))
-    wave = min(members, fit)
-    wave = -(-members // -(-members // wave))  # waves of one size
-    share = -(-wave // lanes)
-    side_by_side = Plan(wave, 1) if mesh is None else Plan(share, lanes)
+    chunk = min(members, fit)
+    chunk = -(-members // -(-members // chunk))  # chunks of one size
+    share = -(-chunk // workers)
+    side_by_side = Plan(chunk, 1) if mesh is None else Plan(share, workers)
     if isinstance(strategy, Plan):
-        return Planned(strategy, wave, {})
+        return Planned(strategy, chunk, {})
     if isinstance(strategy, int):
-        return Planned(Plan(strategy, lanes), wave, {})
+        return Planned(Plan(strategy, workers), chunk, {})
     if strategy == "vmap":
-        return Planned(side_by_side, wave, {})
+        return Planned(side_by_side, chunk, {})
     if strategy == "map":
-        return Planned(Plan(1, lanes), wave, {})
+        return Planned(Plan(1, workers), chunk, {})
     widths = (1, 8, share) if jax.default_backend() == "cpu" else (share, 32, 1)
-    candidates = [Plan(min(width, share), lanes) for width in widths]
+    candidates = [Plan(min(width, share), workers) for width in widths]
     candidates += [side_by_side, Plan(1, 1)] if mesh is None else []
     candidates = list(dict.fromkeys(candidates))
-    hparams = jax.tree.map(lambda leaf: np.asarray(leaf)[:wave], hparams)
+    hparams = jax.tree.map(lambda leaf: np.asarray(leaf)[:chunk], hparams)
     work = num_steps * members
-    tried = _try(programs, candidates, hparams, np.asarray(seeds)[:wave], work)
-    return Planned(min(tried, key=lambda plan: tried[plan]), wave, tried)
+    tried = _try(programs, candidates, hparams, np.asarray(seeds)[:chunk], work)
+    return Planned(min(tried, key=lambda plan: tried[plan]), chunk, tried)
 
 
 def members_that_fit(programs: Programs, hparams: Any, seeds: Any) -> int:
@@ -153,7 +149,7 @@ def first_state(programs: Programs, hparams: Any, seeds: Any) -> Any:
     """
     hparams, seeds = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], (hparams, seeds))
     data = types_of(programs.trial.data)
-    begin = programs.function("begin", 1)
+    begin = programs.function(BEGIN, 1)
 
     def made(hparams):
         return jax.eval_shape(begin, hparams, seeds, programs.key_data, data)
@@ -197,7 +193,7 @@ def _try(
         if plan.width > 1 and population.scratch_bytes() > memory.SHARE * free_bytes():
             continue
         if plan.width == 1:  # a few tell for all
-            population.alive[4 * plan.lanes :] = False
+            population.alive[4 * plan.workers :] = False
         population.advance(1)
         tried[plan] = min(_seconds(population) for _ in range(3))
         spent = _agreed(time.perf_counter() - start)

@@ -10,7 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from adaptax._core.checks import require
-from adaptax.tuning.storage import plain_json
+from adaptax.tuning.storage import strict_json
 
 _LONGEST = 1000  # bytes of what the first process says
 
@@ -26,16 +26,16 @@ def require_alike(facts: dict[str, Any]) -> None:
     """
     if jax.process_count() == 1:
         return
-    text = plain_json.encode(facts).encode()
+    text = strict_json.encode(facts).encode()
     digests = _gathered(np.frombuffer(hashlib.sha256(text).digest(), np.uint8))
     if (digests == digests[0]).all():
         return
     lengths = _gathered(np.int32(len(text)))
     padded = np.frombuffer(text.ljust(int(lengths.max())), np.uint8)
-    first, *others = (plain_json.decode(bytes(row)) for row in _gathered(padded))
+    first, *others = (strict_json.decode(bytes(row)) for row in _gathered(padded))
     for index, there in enumerate(others, 1):
         sides = f"on process {index}", "on process 0"
-        differing = plain_json.brief_differences(there, first, sides)
+        differing = strict_json.brief_differences(there, first, sides)
         require(
             not differing,
             f"the processes were started with different runs: {'; '.join(differing)}. "

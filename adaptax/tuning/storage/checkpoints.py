@@ -26,10 +26,10 @@ from adaptax._core import checks
 from adaptax._core.checks import require
 from adaptax.tuning.running.pacing import Pace
 from adaptax.tuning.running.processes import failing_together, said_by_the_first
-from adaptax.tuning.storage import archives
-from adaptax.tuning.storage.folders import take
-from adaptax.tuning.storage.plain_json import brief_differences, plain
-from adaptax.tuning.storage.whole_files import fill_whole
+from adaptax.tuning.storage import npz_files
+from adaptax.tuning.storage.atomic_files import fill_atomically
+from adaptax.tuning.storage.folder_lock import lock
+from adaptax.tuning.storage.strict_json import brief_differences, plain
 
 _KIND = "checkpoint"
 _LAYOUT = 2  # 1 did not say of what program it is
@@ -77,7 +77,7 @@ class Checkpoints:
         self._lock = None
         with failing_together():
             if self._writes:
-                self._lock = take(self.folder)
+                self._lock = lock(self.folder)
 
     def latest(self) -> Checkpoint | None:
         """Read the newest checkpoint that is whole; warn of damaged ones.
@@ -143,11 +143,11 @@ class Checkpoints:
                 "notes": plain(notes, "notes"),
             }
             numbered = {str(i): array for i, array in enumerate(arrays.values())}
-            archives.write(file, _KIND, numbered, about)
+            npz_files.write(file, _KIND, numbered, about)
             return f"{int(step):012d}-{_digest(file)}.npz"
 
         try:
-            name = fill_whole(self.folder, fill).name
+            name = fill_atomically(self.folder, fill).name
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -208,7 +208,7 @@ class Checkpoints:
                 "processes share.",
             )
         with path.open("rb") as file:
-            numbered, about = archives.read(file, _KIND, path)
+            numbered, about = npz_files.read(file, _KIND, path)
         layout = about.get("layout", 1)
         require(
             layout == _LAYOUT,

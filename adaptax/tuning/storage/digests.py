@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax.tuning.running.execution import Programs, types_of
 from adaptax.tuning.running.planning import first_state
+from adaptax.tuning.running.programs import BEGIN, JUDGE, TRAIN, Programs, types_of
 
 _CHUNK = 2**24  # bytes
 _SHORT = 6  # values that are shown
@@ -89,16 +89,15 @@ def _lowered(programs: Programs, hparams: Any) -> tuple[Any, dict[str, str]]:
     seeds, step = np.zeros(1, np.uint32), np.int32(0)
     states = first_state(programs, one, seeds)
     needed = {
-        "begin": (one, seeds, programs.key_data, data),
-        "train": (one, states, np.ones(1, bool), data, step, step),
-        "judge": (one, states, data, step),
+        "init": (BEGIN, (one, seeds, programs.key_data, data)),
+        "advance": (TRAIN, (one, states, np.ones(1, bool), data, step, step)),
+        "evaluate": (JUDGE, (one, states, data, step)),
     }
-    names = {"init": "begin", "advance": "train"}
-    if programs.trial.evaluate is not None:
-        names["evaluate"] = "judge"
+    if programs.trial.evaluate is None:
+        del needed["evaluate"]
     return states[0], {
-        name: _text_digest(programs.function(kind, 1), needed[kind])
-        for name, kind in names.items()
+        name: _text_digest(programs.function(program, 1), arguments)
+        for name, (program, arguments) in needed.items()
     }
 
 

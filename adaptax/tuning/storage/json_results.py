@@ -1,4 +1,4 @@
-"""Records as one JSON text, for what reads no .npz: a browser, another language.
+"""Results as one JSON text, for what reads no .npz: a browser, another language.
 
     {"schema": 1, "kind": "sweep", "about": {…},
      "arrays": {"losses": {"dtype": "float32", "shape": [2, 3], "values": […]}}}
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from adaptax._core.checks import require
-from adaptax.tuning.storage import plain_json
-from adaptax.tuning.storage.archives import SCHEMA, require_layout
+from adaptax.tuning.storage import strict_json
+from adaptax.tuning.storage.npz_files import SCHEMA, require_layout
 
 _KINDS = "fVbiuU"  # of dtypes
 _WORDS = ("nan", "inf", "-inf")
@@ -23,7 +23,7 @@ _SHORT = 256  # characters, that a string may always have room for
 
 
 def encode(kind: str, arrays: Mapping[str, Any], about: dict[str, Any]) -> str:
-    """Write a record; see `records.save_arrays`.
+    """Write a result; see `result_files.save_arrays`.
 
     Raises:
         TypeError: If JSON has no such fact.
@@ -32,7 +32,7 @@ def encode(kind: str, arrays: Mapping[str, Any], about: dict[str, Any]) -> str:
     given = {name: np.asarray(array) for name, array in arrays.items()}
     stored = {name: _stored(name, array) for name, array in given.items()}
     header = {"schema": SCHEMA, "kind": kind, "about": about, "arrays": stored}
-    return plain_json.encode(header) + "\n"
+    return strict_json.encode(header) + "\n"
 
 
 def decode(
@@ -41,10 +41,10 @@ def decode(
     """Read what `encode` wrote: the arrays, and the facts about them.
 
     Raises:
-        ValueError: If it is damaged, no record, of another kind or another layout.
+        ValueError: If it is damaged, no result file, of another kind or another layout.
     """
     try:
-        record = plain_json.decode(text)
+        record = strict_json.decode(text)
         schema, found, about = record["schema"], record["kind"], record["about"]
         stored = record["arrays"]
     except (ValueError, KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Sessions: what every tool does around its programs: plan, show, save, resume."""
+"""Tool runs: what every tool does around its programs: plan, show, save, resume."""
 
 import dataclasses
 import threading
@@ -18,7 +18,6 @@ from adaptax._core.checks import require
 from adaptax._core.memory import count_of
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.running.acting import require_acting
-from adaptax.tuning.running.execution import Plan, Programs, from_arrays, to_arrays
 from adaptax.tuning.running.inner_schedules import InnerSchedules
 from adaptax.tuning.running.pacing import Pace
 from adaptax.tuning.running.planning import (
@@ -28,14 +27,23 @@ from adaptax.tuning.running.planning import (
     make_plan,
     require_room,
     require_strategy,
-    usable_lanes,
+    usable_workers,
 )
+from adaptax.tuning.running.plans import Plan
 from adaptax.tuning.running.processes import require_alike, said_by_each
+from adaptax.tuning.running.programs import TRAIN, Programs
 from adaptax.tuning.running.progress import Progress
 from adaptax.tuning.running.termination import EXIT_CODE, Termination
 from adaptax.tuning.storage import digests
 from adaptax.tuning.storage.checkpoints import Checkpoints, require_folder
-from adaptax.tuning.storage.records import flatten_names, group, named_like, prefixed
+from adaptax.tuning.storage.named_arrays import (
+    flatten_names,
+    from_arrays,
+    group,
+    named_like,
+    prefixed,
+    to_arrays,
+)
 from adaptax.tuning.trials.trials import Trial
 
 AnyResult = TypeVar("AnyResult", bound=ToolResult)
@@ -43,7 +51,7 @@ AnyResult = TypeVar("AnyResult", bound=ToolResult)
 _HELD_SECONDS = 3  # JAX notices the death of a process after 100 s, or as it is told to
 
 
-class Session:
+class ToolRun:
     """One run of a tool, from its first step or from where a checkpoint left it.
 
     A context manager. `resumed` is the checkpoint that it goes on from, or `None`;
@@ -122,7 +130,7 @@ class Session:
             self.checkpoints.close()
             raise
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> "ToolRun":
         """Begin to show how far it is."""
         self._termination.__enter__()
         self._progress.__enter__()
@@ -147,13 +155,13 @@ class Session:
     def plan(self, hparams: Any, seeds: Any, num_steps: int) -> Planned:
         """Choose a plan, or take the one that the checkpoint was made with.
 
-        Its number of lanes follows the devices or cores that there are now.
+        Its number of workers follows the devices or cores that there are now.
         """
         if self.resumed is not None:
-            (width, lanes), wave = (self.resumed.notes[n] for n in ("plan", "wave"))
-            usable = usable_lanes(self.programs.mesh)
-            lanes = min(lanes, usable) if self.programs.mesh is None else usable
-            self.planned = Planned(Plan(width, lanes), wave, {})
+            (width, workers), chunk = (self.resumed.notes[n] for n in ("plan", "chunk"))
+            usable = usable_workers(self.programs.mesh)
+            workers = min(workers, usable) if self.programs.mesh is None else usable
+            self.planned = Planned(Plan(width, workers), chunk, {})
         else:
             self.planned = make_plan(
                 self.programs, self._strategy, hparams, seeds, num_steps
@@ -211,7 +219,7 @@ class Session:
         ends = asked.any()
         if not (ends or due[0] or holds[0]):
             return
-        kept = {"plan": list(self.planned.plan), "wave": self.planned.wave}
+        kept = {"plan": list(self.planned.plan), "chunk": self.planned.chunk}
         arrays, notes = make(), {**kept, **notes}
         if self._holds is not None:
             self._hold(step, arrays, notes)
@@ -264,7 +272,7 @@ class Session:
             SystemExit: After saving, where a SIGTERM asked for it.
         """
         if self.checkpoints is not None:
-            arrays, facts = result.record()
+            arrays, facts = result.contents()
             arrays = prefixed("result", arrays)
             arrays |= prefixed("state", to_arrays(getattr(result, "state", None)))
             self.checkpoints.save(self._step + 1, arrays, {"finished": facts})
@@ -280,7 +288,9 @@ class Session:
         if self.resumed is None or "finished" not in self.resumed.notes:
             return None
         arrays = self.resumed.arrays
-        found = kind.of_record(group(arrays, "result"), self.resumed.notes["finished"])
+        found = kind.from_contents(
+            group(arrays, "result"), self.resumed.notes["finished"]
+        )
         self.report(self._total)
         about = {
             **vars(found)["about"],
@@ -305,7 +315,7 @@ class Session:
 
     def about(self, **facts: Any) -> dict[str, Any]:
         """Return what a result tells of its run."""
-        trained = [c for c in self.programs.compilations if c.name == "train"]
+        trained = [c for c in self.programs.compilations if c.program is TRAIN]
         return {
             **facts,
             "plan": str(self.planned.plan),

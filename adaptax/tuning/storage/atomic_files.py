@@ -15,17 +15,17 @@ TEMPORARIES = ".adaptax-*.part"
 """The names of the temporary files; a kill leaves one behind."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is there whole or, if this fails, as it was before."""
 
     def fill(file):
         file.write(content)
         return path.name
 
-    fill_whole(path.parent, fill)
+    fill_atomically(path.parent, fill)
 
 
-def fill_whole(folder: Path, fill: Callable[[BufferedRandom], str]) -> Path:
+def fill_atomically(folder: Path, fill: Callable[[BufferedRandom], str]) -> Path:
     """Write a file whose name may depend on its content.
 
     Args:

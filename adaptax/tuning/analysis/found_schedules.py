@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from adaptax._core.rates import Schedule, as_schedule
 
 
-def held(rates: Any, interval: int) -> Schedule:
+def piecewise_constant(rates: Any, interval: int) -> Schedule:
     """Hold each rate of a table for a number of steps, and the last one for ever.
 
     η(t) = rates[⌊t / interval⌋]
@@ -22,7 +22,7 @@ def held(rates: Any, interval: int) -> Schedule:
     return as_schedule(rate)
 
 
-def interpolated(log_rates: jax.Array, total_steps: int) -> Schedule:
+def log_linear(log_rates: jax.Array, total_steps: int) -> Schedule:
     """Draw straight lines in the logarithm of the rate between knots.
 
     log η(t) is linear between the knots, which are evenly spread from step 0 to

@@ -1,10 +1,10 @@
-"""Folders that one run has for itself, as long as it has them open."""
+"""A lock on a folder, so that only one run of a tool uses it at a time."""
 
 import errno
 from pathlib import Path
 from typing import BinaryIO
 
-from adaptax.tuning.storage.whole_files import TEMPORARIES
+from adaptax.tuning.storage.atomic_files import TEMPORARIES
 
 try:
     import fcntl
@@ -14,7 +14,7 @@ except ImportError:  # Windows
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
-def take(folder: Path) -> BinaryIO:
+def lock(folder: Path) -> BinaryIO:
     """Lock a folder, and clear it of what a kill left behind.
 
     Args:

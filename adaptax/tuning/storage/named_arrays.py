@@ -1,84 +1,12 @@
-"""Records: the result of a tool in one file, and its hyperparameters by name.
+"""Named arrays: the leaves of a pytree by their paths, as files keep them."""
 
-Beside its arrays, a record has a few facts. A file whose name ends in .json is one JSON
-text, see `json_records`; any other is an .npz, see `archives`, which NumPy alone reads:
-`numpy.load(path)["losses"]`.
-"""
-
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from adaptax._core import checks
 from adaptax._core.checks import require
-from adaptax.tuning.storage import archives, json_records
-from adaptax.tuning.storage.whole_files import fill_whole
-
-
-def save_arrays(
-    path: str | os.PathLike,
-    kind: str,
-    arrays: dict[str, np.ndarray],
-    about: dict[str, Any],
-) -> None:
-    """Write a record: whole, or not at all.
-
-    Args:
-        path: The file, to be replaced if it is there; its folder is made if need be.
-        kind: What the record is, such as "sweep".
-        arrays: By name, of numbers or strings.
-        about: Facts as JSON has them. Numbers that are not finite come back as the
-            strings "nan", "inf" and "-inf".
-
-    Raises:
-        OSError: If it cannot be written there.
-        TypeError: If JSON has no such fact.
-        ValueError: If an array is of objects, or a name cannot be kept.
-    """
-    target = Path(os.path.realpath(checks.path("path", path)))  # a link stays one
-
-    def fill(file):
-        if _is_json(path):
-            file.write(json_records.encode(kind, arrays, about).encode())
-        else:
-            archives.write(file, kind, arrays, about)
-        return target.name
-
-    with _naming(path, "written"):
-        fill_whole(target.parent, fill)
-
-
-def load_arrays(
-    path: str | os.PathLike, kind: str
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read what `save_arrays` wrote: the arrays, and the facts about them.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, no record, of another kind or another layout.
-    """
-    with _naming(checks.path("path", path), "read"), Path(path).open("rb") as file:
-        if _is_json(path):
-            return json_records.decode(file.read(), kind, os.fspath(path))
-        return archives.read(file, kind, os.fspath(path))
-
-
-@contextmanager
-def _naming(path: str | os.PathLike, done: str) -> Iterator[None]:
-    """Name the file in the errors of the system."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"path {os.fspath(path)!r} cannot be {done}: {error.strerror}. Give that "
-            "of a file in a folder that you may use.",
-        ) from error
 
 
 def flatten_names(tree: Any) -> dict[str, np.ndarray]:
@@ -135,14 +63,6 @@ def named_like(tree: Any, named: dict[str, Any]) -> Any:
     return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
 
-def _is_json(path: str | os.PathLike) -> bool:
-    return os.fspath(path).endswith(".json")
-
-
-def _both(name: str) -> str:
-    return f"{name!r} cannot be a leaf, or lie below one, and have others beside it."
-
-
 def leaf_named(tree: Any, name: Any) -> np.ndarray:
     """Return the leaf of a pytree that has a path, as `flatten_names` names it.
 
@@ -170,3 +90,45 @@ def group(named: dict[str, Any], prefix: str) -> dict[str, Any]:
         for name, value in named.items()
         if name.startswith(start)
     }
+
+
+def to_arrays(state: Any) -> dict[str, Any]:
+    """Return the arrays of a state by the names of their places; keys as their data."""
+
+    def plain(leaf):
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(leaf) if is_key else leaf
+
+    return {
+        jax.tree_util.keystr(path): plain(leaf)
+        for path, leaf in jax.tree.leaves_with_path(state)
+    }
+
+
+def from_arrays(like: Any, arrays: dict[str, Any]) -> Any:
+    """Undo `to_arrays`, for a state of the same structure and types as another.
+
+    Args:
+        like: A state, or its types alone.
+        arrays: What `to_arrays` gave.
+    """
+
+    def typed(path, like):
+        array = arrays[jax.tree_util.keystr(path)]
+        if not jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+            placed = isinstance(array, jax.Array)  # maybe over several processes
+            return array if placed else jax.device_put(array)  # compiles nothing
+        return jax.random.wrap_key_data(array, impl=_key_type(like))
+
+    return jax.tree.map_with_path(typed, like)
+
+
+def _key_type(like: Any) -> Any:
+    """Return the kind of keys, of an array or of its type alone."""
+    found = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
+    return found[0]
+
+
+def _both(name: str) -> str:
+    return f"{name!r} cannot be a leaf, or lie below one, and have others beside it."

@@ -17,7 +17,7 @@ from adaptax._core.guards import guarded
 from adaptax._core.rates import Rate, scale_updates
 
 
-def infer(
+def estimate(
     who: str,
     init: Callable[[Any], Any],
     advance: Callable[..., Any],

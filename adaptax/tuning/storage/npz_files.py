@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from adaptax._core.checks import require
-from adaptax.tuning.storage import plain_json
+from adaptax.tuning.storage import strict_json
 
 SCHEMA = 1
 """The number of the layout that is written; another one is not read."""
@@ -49,7 +49,7 @@ def write(
         file: Open for writing, in binary.
         kind: What the archive is, to be told from others.
         arrays: By name; a name is printable and has no backslash.
-        about: What to say about them, as JSON has it; see `plain_json.plain`.
+        about: What to say about them, as JSON has it; see `strict_json.plain`.
 
     Raises:
         ValueError: If an array is of objects or records, or a name cannot be kept.
@@ -62,7 +62,7 @@ def write(
         "about": about,
     }
     stored = {name: _storable(name, array) for name, array in given.items()}
-    stored[_ABOUT] = np.array(plain_json.encode(header))
+    stored[_ABOUT] = np.array(strict_json.encode(header))
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in stored.items():
             # Its own ZipInfo, for the date would be the clock's.
@@ -90,7 +90,7 @@ def read(
     with _explained(kind, source):
         archive = zipfile.ZipFile(file)
         members = _members(archive)
-        header = plain_json.decode(_array(archive, members.pop(_ABOUT)).item())
+        header = strict_json.decode(_array(archive, members.pop(_ABOUT)).item())
         schema, found = header["schema"], header["kind"]
     require_layout(schema, found, kind, source)
     with _explained(kind, source):

@@ -12,13 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adaptax.tuning.storage import archives, json_records
-from adaptax.tuning.storage.records import (
-    flatten_names,
-    load_arrays,
-    save_arrays,
-    unflatten_names,
-)
+from adaptax.tuning.storage import json_results, npz_files
+from adaptax.tuning.storage.named_arrays import flatten_names, unflatten_names
+from adaptax.tuning.storage.result_files import load_arrays, save_arrays
 
 ARRAYS = {
     "losses": np.array([[0.5, np.nan], [np.inf, -0.0]], np.float32),
@@ -169,7 +165,7 @@ def test_a_record_cut_short_anywhere_is_refused(path):
 
 def test_no_flipped_bit_changes_what_is_read():
     file = io.BytesIO()
-    archives.write(file, "sweep", ARRAYS, ABOUT)
+    npz_files.write(file, "sweep", ARRAYS, ABOUT)
     whole = file.getvalue()
     expected = [array.tobytes() for array in ARRAYS.values()]
     refused, draw = 0, random.Random(0)
@@ -177,7 +173,7 @@ def test_no_flipped_bit_changes_what_is_read():
         damaged = bytearray(whole)
         damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
         try:
-            arrays, about = archives.read(io.BytesIO(damaged), "sweep", "record")
+            arrays, about = npz_files.read(io.BytesIO(damaged), "sweep", "record")
         except ValueError:
             refused += 1
             continue
@@ -314,7 +310,7 @@ def test_an_array_in_json_that_is_not_what_it_declares_is_refused(array, complai
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match=complaint) as raised:
-            json_records.decode(text, "k", "file.json")
+            json_results.decode(text, "k", "file.json")
         assert tracemalloc.get_traced_memory()[1] < 10**7
     finally:
         tracemalloc.stop()
@@ -324,7 +320,7 @@ def test_an_array_in_json_that_is_not_what_it_declares_is_refused(array, complai
 def test_a_layout_that_is_no_number_is_refused():
     text = json.dumps({"schema": True, "kind": "k", "about": {}, "arrays": {}})
     with pytest.raises(ValueError, match="layout True"):
-        json_records.decode(text, "k", "file.json")
+        json_results.decode(text, "k", "file.json")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,83 @@
+"""Result files: what a tool found, in one file.
+
+A file holds arrays, and a few facts about them. If its name ends in .json, it is one
+JSON text, see `json_results`. Otherwise it is an .npz, see `npz_files`, which NumPy can
+read by itself: `numpy.load(path)["losses"]`.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adaptax._core import checks
+from adaptax.tuning.storage import json_results, npz_files
+from adaptax.tuning.storage.atomic_files import fill_atomically
+
+
+def save_arrays(
+    path: str | os.PathLike,
+    kind: str,
+    arrays: dict[str, np.ndarray],
+    about: dict[str, Any],
+) -> None:
+    """Write a result file: whole, or not at all.
+
+    Args:
+        path: The file, to be replaced if it is there; its folder is made if need be.
+        kind: What the file holds, such as "sweep".
+        arrays: By name, of numbers or strings.
+        about: Facts as JSON has them. Numbers that are not finite come back as the
+            strings "nan", "inf" and "-inf".
+
+    Raises:
+        OSError: If it cannot be written there.
+        TypeError: If JSON has no such fact.
+        ValueError: If an array is of objects, or a name cannot be kept.
+    """
+    target = Path(os.path.realpath(checks.path("path", path)))  # a link stays one
+
+    def fill(file):
+        if _is_json(path):
+            file.write(json_results.encode(kind, arrays, about).encode())
+        else:
+            npz_files.write(file, kind, arrays, about)
+        return target.name
+
+    with _naming(path, "written"):
+        fill_atomically(target.parent, fill)
+
+
+def load_arrays(
+    path: str | os.PathLike, kind: str
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read what `save_arrays` wrote: the arrays, and the facts about them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, no result file, of another kind or another layout.
+    """
+    with _naming(checks.path("path", path), "read"), Path(path).open("rb") as file:
+        if _is_json(path):
+            return json_results.decode(file.read(), kind, os.fspath(path))
+        return npz_files.read(file, kind, os.fspath(path))
+
+
+@contextmanager
+def _naming(path: str | os.PathLike, done: str) -> Iterator[None]:
+    """Name the file in the errors of the system."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"path {os.fspath(path)!r} cannot be {done}: {error.strerror}. Give that "
+            "of a file in a folder that you may use.",
+        ) from error
+
+
+def _is_json(path: str | os.PathLike) -> bool:
+    return os.fspath(path).endswith(".json")
