@@ -22,7 +22,7 @@ from adaptax.tuning import (
     SweepResult,
 )
 from adaptax.tuning.storage.named_arrays import leaf_named
-from adaptax.tuning.trials.trials import require_arrays
+from adaptax.tuning.trials.arguments import require_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -25,20 +25,21 @@ from jax.sharding import Mesh
 from adaptax import spaces
 from adaptax._core import checks
 from adaptax._core.rates import Schedule
+from adaptax.tuning.analysis.forecasts import forecasts_of
 from adaptax.tuning.analysis.found_schedules import piecewise_constant
+from adaptax.tuning.playing import Played, play
 from adaptax.tuning.results import ToolResult
-from adaptax.tuning.rounds import Outcome, Played, Round, curves, play
+from adaptax.tuning.rounds import Outcome, Round, curves
 from adaptax.tuning.running import divergence
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.inner_schedules import check_of_changes
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
-from adaptax.tuning.running.tool_runs import ToolRun, stream
+from adaptax.tuning.running.seeds import stream
+from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
 from adaptax.tuning.storage.named_arrays import leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
 _STAGE_BYTES = 1000  # of the dicts and arrays of a stage
-_MEANS = 20
-_SPEEDS = np.geomspace(1.0, 30.0, 40)
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,11 +158,7 @@ def branch(
         "branching",
         trial,
         hparams[0],
-        key=key,
-        mesh=mesh,
-        checkpoint=checkpoint,
-        strategy=strategy,
-        progress=progress,
+        RunOptions(key, strategy, mesh, checkpoint, progress),
         total=stages * (stage_steps + (count - 1) * explore_steps),
         about={
             "hparams": hparams,
@@ -186,53 +183,6 @@ def branch(
             keep_state=True,
         )
         return tool_run.finish(rule.result(played, tool_run.about()))
-
-
-def forecasts_of(losses: np.ndarray, horizon: int) -> np.ndarray:
-    """Forecast losses at a later step by fitting a e^{−bt} + c to each curve.
-
-    The curve is first reduced to the means of at most 20 stretches. For each of 40
-    speeds b, a and c follow by least squares. A decay slower than the curve is long
-    cannot be told from a straight line, and its end not from the curve: b times the
-    curve's length is at least 1. Where no a >= 0 fits better than a constant, the
-    forecast is the mean of the last stretch.
-
-    Args:
-        losses: (members, steps).
-        horizon: The step, from the curve's beginning, to forecast for; >= steps.
-
-    Returns:
-        (members,); losses that are not finite are left out, and where none is finite
-        the forecast is infinite.
-    """
-    steps = losses.shape[1]
-    parts = np.array_split(np.arange(steps), min(_MEANS, steps))
-    times = np.array([part.mean() for part in parts]) / steps
-    end = horizon / steps
-    return np.array([_forecast(curve, parts, times, end) for curve in losses])
-
-
-def _forecast(
-    curve: np.ndarray, parts: list[np.ndarray], times: np.ndarray, end: float
-) -> float:
-    finite = [curve[part][np.isfinite(curve[part])] for part in parts]
-    heard = np.array([len(losses) > 0 for losses in finite])
-    if not heard.any():
-        return np.inf
-    means = np.array([losses.mean() for losses in finite if len(losses)], np.float64)
-    times = times[heard]
-    last = float(means[-1])
-    if len(means) < 3:
-        return last
-    best, found = np.square(means - means.mean()).sum(), last
-    for speed in _SPEEDS:
-        shape = np.exp(-speed * times)
-        columns = np.stack([shape, np.ones_like(shape)], axis=1)
-        (height, floor), *_ = np.linalg.lstsq(columns, means, rcond=None)
-        error = np.square(columns @ (height, floor) - means).sum()
-        if height >= 0 and error < best:
-            best, found = error, float(floor + height * np.exp(-speed * end))
-    return found
 
 
 class _Branching:

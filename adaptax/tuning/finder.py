@@ -24,11 +24,13 @@ from jax.sharding import Mesh
 
 from adaptax._core import checks
 from adaptax.tuning.analysis.range_tests import agreement, read
+from adaptax.tuning.playing import play
 from adaptax.tuning.results import ToolResult
-from adaptax.tuning.rounds import Round, once, play
+from adaptax.tuning.rounds import Round, once
 from adaptax.tuning.running.inner_schedules import require_steady
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
-from adaptax.tuning.running.tool_runs import ToolRun, as_seeds
+from adaptax.tuning.running.seeds import as_seeds
+from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
 from adaptax.tuning.trials.scheduled_trials import (
     constants_beside,
     require_rates,
@@ -196,11 +198,7 @@ def find_learning_rate(
         "learning rate finder",
         _range_test(trial, name, rates),
         constants,
-        key=key,
-        mesh=mesh,
-        checkpoint=checkpoint,
-        strategy=strategy,
-        progress=progress,
+        RunOptions(key, strategy, mesh, checkpoint, progress),
         total=len(chosen) * num_steps,
         about={"hparams": constants, "name": name, "rates": rates, "seeds": chosen},
     )

@@ -23,10 +23,11 @@ from jax.sharding import Mesh
 
 from adaptax._core import checks
 from adaptax._core.checks import require
-from adaptax.tuning.rounds import Outcome, Round, Rule, origins, play
+from adaptax.tuning.playing import play
+from adaptax.tuning.rounds import Outcome, Round, Rule, origins
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.planning import Strategy
-from adaptax.tuning.running.tool_runs import ToolRun
+from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
 from adaptax.tuning.sweep import Configurations, SweepResult, configurations
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -154,11 +155,7 @@ def successive_halving(
         "successive halving",
         trial,
         found.each,
-        key=key,
-        mesh=mesh,
-        checkpoint=checkpoint,
-        strategy=strategy,
-        progress=progress,
+        RunOptions(key, strategy, mesh, checkpoint, progress),
         total=per_configuration * total_cost(rungs, count, eta),
         about={
             "hparams": found.hparams,

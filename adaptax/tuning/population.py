@@ -13,7 +13,7 @@ members reach the end of an interval together, as in synchronous variants.
 
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -24,16 +24,16 @@ from adaptax._core import checks
 from adaptax._core.checks import require
 from adaptax._core.rates import Schedule
 from adaptax.tuning.analysis.found_schedules import piecewise_constant
+from adaptax.tuning.playing import Played, play
+from adaptax.tuning.population_rule import Exploit, PopulationRule
 from adaptax.tuning.results import ToolResult
-from adaptax.tuning.rounds import Played, Round, Rule, play
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.inner_schedules import check_of_changes
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
-from adaptax.tuning.running.tool_runs import ToolRun, stream
+from adaptax.tuning.running.seeds import stream
+from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
 from adaptax.tuning.storage.named_arrays import flatten_names, leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
-
-Exploit = Literal["truncation", "tournament"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -207,11 +207,7 @@ def population_based_training(
         "population based training",
         trial,
         hparams,
-        key=key,
-        mesh=mesh,
-        checkpoint=checkpoint,
-        strategy=strategy,
-        progress=progress,
+        RunOptions(key, strategy, mesh, checkpoint, progress),
         total=count * num_steps,
         about={
             "hparams": hparams,
@@ -220,7 +216,9 @@ def population_based_training(
             "rules": repr((exploit, fraction, factors, resample)),
         },
     )
-    rules = _Rules(space, exploit, fraction, factors, resample, stream(key, "rules"))
+    rules = PopulationRule(
+        space, exploit, fraction, factors, resample, stream(key, "rules")
+    )
     with tool_run:
         if done := tool_run.finished(PopulationResult):
             return done
@@ -249,11 +247,6 @@ def population_based_training(
         return tool_run.finish(result)
 
 
-def _interval(steps: int, *given: Any) -> Round:
-    """Return a round whose runs are judged by all of its steps."""
-    return Round(steps, *given, part=steps, window=steps)
-
-
 def _changed(space: dict[str, Any], hparams: Any) -> list[str]:
     """Return the names of the hyperparameters that copies can have other values of."""
 
@@ -268,78 +261,6 @@ def _changed(space: dict[str, Any], hparams: Any) -> list[str]:
         for (name, values), entry in entries
         if spaces.is_axis(entry) and changes(entry, values)
     ]
-
-
-class _Rules(NamedTuple):
-    """How members copy each other and vary what they copied."""
-
-    space: Any
-    exploit: Exploit
-    fraction: float
-    factors: tuple[float, float]
-    resample: float
-    key: jax.Array
-
-    def rule(self, hparams: Any, num_steps: int, interval: int) -> Rule:
-        """Return the rule, for the first hyperparameters; a round is an interval."""
-        members = len(jax.tree.leaves(hparams)[0])
-
-        def rule(history):
-            steps = min(interval, num_steps - len(history) * interval)
-            if not history:
-                return _interval(steps, None, hparams, np.arange(members))
-            scores = history[-1].scores
-            if steps <= 0 or not np.isfinite(scores).any():
-                return None
-            parents = self.parents(scores, len(history))
-            copied = parents != np.arange(members)
-            kept = jax.tree.map(lambda leaf: leaf[parents], history[-1].hparams)
-            varied = self.explored(kept, copied, len(history))
-            return _interval(steps, parents, varied)
-
-        return rule
-
-    def parents(self, scores: np.ndarray, interval: int) -> np.ndarray:
-        """Choose from whom each member goes on; at least one score is finite."""
-        generator = self._generator(interval)
-        members, finite = np.arange(len(scores)), np.isfinite(scores)
-        if self.exploit == "tournament":
-            apart = generator.integers(1, max(2, len(scores)), len(scores))
-            others = (members + apart) % len(scores)
-            parents = np.where(scores[others] < scores, others, members)
-            best = members[finite]
-        else:
-            order = np.argsort(scores, kind="stable")
-            few = max(1, int(self.fraction * len(scores)))
-            best = order[:few][finite[order[:few]]]
-            parents = members.copy()
-            if len(scores) > 1:
-                parents[order[-few:]] = generator.choice(best, few)
-        lost = ~np.isfinite(scores[parents])
-        parents[lost] = generator.choice(best, int(lost.sum()))
-        return parents
-
-    def explored(self, hparams: Any, copied: np.ndarray, interval: int) -> Any:
-        """Vary the hyperparameters of the members that were copied."""
-        generator = self._generator(interval + 2**31)
-        axes = spaces.entries(self.space)
-        values, structure = jax.tree.flatten(hparams)
-        varied = []
-        for index, (axis, now) in enumerate(zip(axes, values, strict=True)):
-            factors = generator.choice(np.asarray(self.factors, np.float32), len(now))
-            anew = generator.random(len(now)) < self.resample
-            if not spaces.is_axis(axis):
-                varied.append(now)
-                continue
-            key = jax.random.fold_in(jax.random.fold_in(self.key, interval), index)
-            drawn = axis.draw(key, len(now))
-            moved = np.where(anew, drawn, axis.perturbed(now, factors, key))
-            varied.append(np.where(copied, moved, now).astype(now.dtype))
-        return jax.tree.unflatten(structure, varied)
-
-    def _generator(self, number: int) -> np.random.Generator:
-        words = np.asarray(jax.random.key_data(self.key)).tolist()
-        return np.random.default_rng([*words, number])
 
 
 def _result(

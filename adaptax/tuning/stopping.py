@@ -24,7 +24,7 @@ from adaptax._core import checks
 from adaptax.tuning.halving import HalvingResult, go_on, race
 from adaptax.tuning.rounds import Outcome, Round, Rule, origins
 from adaptax.tuning.running.planning import Strategy
-from adaptax.tuning.running.tool_runs import ToolRun
+from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
 from adaptax.tuning.sweep import Configurations, configurations
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -90,11 +90,7 @@ def median_stopping(
         "median stopping",
         trial,
         found.each,
-        key=key,
-        mesh=mesh,
-        checkpoint=checkpoint,
-        strategy=strategy,
-        progress=progress,
+        RunOptions(key, strategy, mesh, checkpoint, progress),
         total=len(found.run_seeds) * num_steps,
         about={
             "hparams": found.hparams,

@@ -20,11 +20,13 @@ from adaptax._core import checks
 from adaptax._core.checks import require
 from adaptax.tuning.analysis import tables
 from adaptax.tuning.analysis.bands import Band, band
+from adaptax.tuning.playing import play
 from adaptax.tuning.results import ToolResult
-from adaptax.tuning.rounds import Round, once, play
+from adaptax.tuning.rounds import Round, once
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
-from adaptax.tuning.running.tool_runs import ToolRun, as_seeds, stream
+from adaptax.tuning.running.seeds import as_seeds, stream
+from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
 from adaptax.tuning.storage.named_arrays import flatten_names, leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -191,11 +193,7 @@ def sweep(
         "sweep",
         trial,
         found.each,
-        key=key,
-        mesh=mesh,
-        checkpoint=checkpoint,
-        strategy=strategy,
-        progress=progress,
+        RunOptions(key, strategy, mesh, checkpoint, progress),
         total=len(found.run_seeds) * num_steps,
         about={"hparams": found.hparams, "seeds": found.seeds, "num_steps": num_steps},
     )

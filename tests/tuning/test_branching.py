@@ -9,7 +9,7 @@ from lines import line_trial
 
 import adaptax
 from adaptax import spaces
-from adaptax.tuning.branching import forecasts_of
+from adaptax.tuning.analysis.forecasts import forecasts_of
 
 RATES = spaces.grid([1e-4, 0.01, 0.1, 1e6])
 

@@ -14,7 +14,8 @@ import pytest
 from test_digests import OPTIONS, TOOLS, made
 
 from adaptax.tuning.running.execution import Population
-from adaptax.tuning.running.tool_runs import ToolRun
+from adaptax.tuning.running.rescue import Rescue
+from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
 from adaptax.tuning.storage.checkpoints import Checkpoints
 
 SCRIPT = Path(__file__).with_name("killed_tool.py")
@@ -115,11 +116,7 @@ def begun(folder):
         "tool",
         made(),
         {"learning_rate": np.ones(1, np.float32)},
-        key=0,
-        mesh=None,
-        checkpoint=folder,
-        strategy="map",
-        progress=False,
+        RunOptions(0, "map", None, folder, False),
         total=9,
         about={},
     )
@@ -130,7 +127,8 @@ def test_an_error_saves_what_the_first_of_several_processes_holds(tmp_path):
 
     def fail():
         with begun(tmp_path) as tool_run:
-            tool_run._hold(5, {"x": array}, {})
+            tool_run._rescue = Rescue(tool_run.checkpoints)
+            tool_run._rescue.keep(5, {"x": array}, {})
             array[:] = 2  # the next call writes into it
             raise KeyError("a collective")
 

@@ -10,7 +10,7 @@ from lines import X, Y, line_trial
 
 import adaptax
 from adaptax import spaces
-from adaptax.tuning.population import _Rules
+from adaptax.tuning.population_rule import PopulationRule
 
 SPACE = {"learning_rate": spaces.log_uniform(1e-4, 0.3)}
 MEMBERS, INTERVAL, STEPS = 6, 10, 45
@@ -43,7 +43,7 @@ def rules(**changes):
         "resample": 0.0,
         "key": jax.random.key(0),
     }
-    return _Rules(**{**given, **changes})
+    return PopulationRule(**{**given, **changes})
 
 
 def test_the_worst_copy_the_best_and_the_others_stay():

@@ -125,7 +125,7 @@ def test_a_small_size_has_room(case):
 
 
 def test_seeds_of_a_range_are_those_that_it_counts():
-    from adaptax.tuning.running.tool_runs import as_seeds
+    from adaptax.tuning.running.seeds import as_seeds
 
     for seeds in (range(3), range(7, 1, -2), range(2**32 - 2, 2**32)):
         np.testing.assert_array_equal(as_seeds(seeds), np.uint32(list(seeds)))

@@ -14,7 +14,7 @@ import adaptax
 from adaptax import plots, spaces
 from adaptax.tuning.analysis.cosine_baselines import cosine_grid, drawn_cosines
 from adaptax.tuning.running import planning
-from adaptax.tuning.search import _Search
+from adaptax.tuning.search_rule import ScheduleSearch
 
 STEPS, KNOTS = 24, 3
 STAGES = "cosines", "choice", "verdict"
@@ -56,14 +56,14 @@ def stages():
 
 @pytest.fixture(scope="module")
 def found(stages):
-    make, names = _Search._round, iter([*map(str, range(4)), *STAGES])
+    make, names = ScheduleSearch._round, iter([*map(str, range(4)), *STAGES])
 
     def spied(self, rates, seeds, keep=True):
         stages[next(names)] = rates, seeds
         return make(self, rates, seeds, keep)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(_Search, "_round", spied)
+        patched.setattr(ScheduleSearch, "_round", spied)
         return run()
 
 

@@ -1,1 +1,1 @@
-"""How runs are trained: programs, plans, populations and sessions."""
+"""How runs are trained: programs, plans, populations and runs of tools."""

@@ -1,12 +1,10 @@
 """Tool runs: what every tool does around its programs: plan, show, save, resume."""
 
 import dataclasses
-import threading
 import time
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from os import PathLike
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,17 +13,14 @@ from jax.sharding import Mesh
 
 from adaptax._core import checks
 from adaptax._core.checks import require
-from adaptax._core.memory import count_of
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.running.acting import require_acting
 from adaptax.tuning.running.inner_schedules import InnerSchedules
-from adaptax.tuning.running.pacing import Pace
 from adaptax.tuning.running.planning import (
     Planned,
     Strategy,
     first_state,
     make_plan,
-    require_room,
     require_strategy,
     usable_workers,
 )
@@ -33,9 +28,10 @@ from adaptax.tuning.running.plans import Plan
 from adaptax.tuning.running.processes import require_alike, said_by_each
 from adaptax.tuning.running.programs import TRAIN, Programs
 from adaptax.tuning.running.progress import Progress
+from adaptax.tuning.running.rescue import Rescue
 from adaptax.tuning.running.termination import EXIT_CODE, Termination
 from adaptax.tuning.storage import digests
-from adaptax.tuning.storage.checkpoints import Checkpoints, require_folder
+from adaptax.tuning.storage.checkpoints import Checkpoint, Checkpoints, require_folder
 from adaptax.tuning.storage.named_arrays import (
     flatten_names,
     from_arrays,
@@ -48,7 +44,15 @@ from adaptax.tuning.trials.trials import Trial
 
 AnyResult = TypeVar("AnyResult", bound=ToolResult)
 
-_HELD_SECONDS = 3  # JAX notices the death of a process after 100 s, or as it is told to
+
+class RunOptions(NamedTuple):
+    """How a tool is to run: the last arguments of every tool, see `sweep`."""
+
+    key: Any
+    strategy: Strategy
+    mesh: Mesh | None
+    checkpoint: str | PathLike[str] | None
+    progress: bool
 
 
 class ToolRun:
@@ -63,12 +67,8 @@ class ToolRun:
         tool: str,
         trial: Trial,
         hparams: Any,
+        options: RunOptions,
         *,
-        key: Any,
-        mesh: Mesh | None,
-        checkpoint: str | PathLike[str] | None,
-        strategy: Strategy,
-        progress: bool,
         total: int,
         about: dict[str, Any],
     ):
@@ -78,14 +78,11 @@ class ToolRun:
             tool: Its name, for people.
             trial: What the members run.
             hparams: Theirs, or those of some of them, with a leading axis.
-            key: A JAX key or a whole number.
-            mesh: The devices to spread the members over.
-            checkpoint: A folder, or `None` to save nothing.
-            strategy: See `make_plan`.
-            progress: Whether to show how far it is.
+            options: The arguments that all tools have.
             total: The steps of all members together.
             about: What decides the results, as arrays, numbers and text.
         """
+        key, strategy, mesh, checkpoint, progress = options
         key = checks.key("key", key)
         require_mesh(mesh)
         require_strategy(strategy, None)  # a run that goes on takes another plan
@@ -95,7 +92,9 @@ class ToolRun:
         self.programs = Programs(trial, key, mesh)
         self._strategy: Strategy = strategy
         self.started = time.perf_counter()
-        self.checkpoints, self.resumed = None, None
+        self.checkpoints: Checkpoints | None = None
+        self.resumed: Checkpoint | None = None
+        self._rescue: Rescue | None = None
         several = jax.process_count() > 1
         if several or checkpoint is not None:
             run = self._described(hparams, {"tool": tool, **about})
@@ -108,9 +107,6 @@ class ToolRun:
                 self._open(checkpoint, run)
         self._progress = Progress(progress, tool, total)
         self._termination = Termination(enabled=checkpoint is not None)
-        self._holds = Pace() if several else None
-        self._held: tuple[int, dict[str, np.ndarray], dict[str, Any]] | None = None
-        self._timer = threading.Timer(0, self._rescue)
         self.hparams, self._total, self._done = hparams, total, 0
         self._step = 0 if self.resumed is None else self.resumed.step
 
@@ -123,12 +119,14 @@ class ToolRun:
             raise
 
     def _open(self, folder: str | PathLike[str], run: dict[str, Any]) -> None:
-        self.checkpoints = Checkpoints(folder, run)
+        self.checkpoints = checkpoints = Checkpoints(folder, run)
         try:
-            self.resumed = self.checkpoints.latest()
+            self.resumed = checkpoints.latest()
         except BaseException:
-            self.checkpoints.close()
+            checkpoints.close()
             raise
+        if jax.process_count() > 1:
+            self._rescue = Rescue(checkpoints)
 
     def __enter__(self) -> "ToolRun":
         """Begin to show how far it is."""
@@ -137,17 +135,16 @@ class ToolRun:
         return self
 
     def __exit__(self, *reason: Any) -> None:
-        """Save what is held, if an error ends the run; give the folder back.
+        """Save what a rescue keeps, if an error ends the run; unlock the folder.
 
         Raises:
             SystemExit: Where a SIGTERM asked for it after the last save.
         """
         try:
             self._progress.__exit__(*reason)
-            self._timer.cancel()
+            if self._rescue is not None:
+                self._rescue.close(reason[1])
             if self.checkpoints is not None:
-                if reason[1] is not None and self._held is not None:
-                    self._rescue(reason[1])
                 self.checkpoints.close()
         finally:
             self._termination.__exit__(*reason)
@@ -213,57 +210,23 @@ class ToolRun:
         """
         if self.checkpoints is None:
             return
-        holds = self._holds is not None and self._holds.due()
+        keeps = self._rescue is not None and self._rescue.due()
         due = self.checkpoints.due()
-        asked, due, holds = said_by_each(self._termination.asked, due, holds).T
+        asked, due, keeps = said_by_each(self._termination.asked, due, keeps).T
         ends = asked.any()
-        if not (ends or due[0] or holds[0]):
+        if not (ends or due[0] or keeps[0]):
             return
         kept = {"plan": list(self.planned.plan), "chunk": self.planned.chunk}
         arrays, notes = make(), {**kept, **notes}
-        if self._holds is not None:
-            self._hold(step, arrays, notes)
-            self._holds.done()
+        if self._rescue is not None:
+            self._rescue.keep(step, arrays, notes)
         self._step = step
         if ends or due[0]:
             self.checkpoints.save(step, arrays, notes)
-            self._held = None
+            if self._rescue is not None:
+                self._rescue.drop()
         if ends:
             raise SystemExit(EXIT_CODE)
-
-    def _hold(
-        self, step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]
-    ) -> None:
-        """Keep what could be saved, in the process that would save it.
-
-        Where another process dies, this one gets an error or waits for it, until JAX
-        aborts it: so it is saved by a thread if nothing newer comes soon.
-        """
-        if jax.process_index() == 0:
-            copies = {name: np.array(array) for name, array in arrays.items()}
-            self._held = step, copies, notes
-            self._timer.cancel()
-            self._timer = threading.Timer(_HELD_SECONDS, self._rescue)
-            self._timer.daemon = True
-            self._timer.start()
-
-    def _rescue(self, error: BaseException | None = None) -> None:
-        """Save what is held; say so in the error that ends the run, if there is one."""
-        held, checkpoints = self._held, self.checkpoints
-        if held is None or checkpoints is None:
-            return
-        try:
-            checkpoints.rescue(*held)
-        except (OSError, ValueError) as failure:  # the next save of all raises it
-            told = f"The last state could not be saved: {failure}"
-        else:
-            told = (
-                f"{checkpoints.folder} has a checkpoint from before the error; the "
-                "same call goes on from it. If another process has ended, its log says "
-                "why."
-            )
-        if error is not None:
-            error.add_note(told)
 
     def finish(self, result: AnyResult) -> AnyResult:
         """Save the result, so that the next run has it at once; return it.
@@ -348,28 +311,3 @@ def fit_together(what: str, members: int, fitting: int) -> None:
         f"{members} {what} do not fit into the memory together, some {fitting} would. "
         "Take fewer, or spread them over more devices with mesh=.",
     )
-
-
-def stream(key: Any, name: str) -> jax.Array:
-    """Return the key for a use of its own, apart from those of the members."""
-    return jax.random.fold_in(checks.key("key", key), zlib.crc32(name.encode()))
-
-
-def as_seeds(seeds: int | Sequence[int]) -> np.ndarray:
-    """Return the seeds for their number, or as they are listed, equal ones too."""
-    if isinstance(seeds, int | np.integer):
-        seeds = range(checks.length("seeds", seeds))
-    if isinstance(seeds, np.ndarray | jax.Array):
-        require(seeds.ndim == 1, f"seeds must be 1-D, got shape {seeds.shape}.")
-        seeds = seeds.tolist()
-    if not isinstance(seeds, list | tuple | range):
-        raise TypeError(f"seeds must be a number or a list of them, got {seeds!r}.")
-    count = count_of(seeds)
-    require_room(f"{count} seeds", 12 * count)
-    require(count > 0, "seeds must be a number >= 1 or a list of them, got none.")
-    for seed in (seeds[0], seeds[-1]) if isinstance(seeds, range) else seeds:
-        checks.count("seeds", seed)
-        require(seed < 2**32, f"seeds must be < 2**32, got {seed}. Take smaller ones.")
-    if isinstance(seeds, range):
-        return np.arange(seeds.start, seeds.stop, seeds.step).astype(np.uint32)
-    return np.asarray(seeds, np.uint32)

@@ -14,13 +14,8 @@ import jax.numpy as jnp
 
 from adaptax._core import checks
 from adaptax._core.checks import require
-from adaptax.tuning.trials.trials import (
-    Batches,
-    Trial,
-    require_arguments,
-    require_callable,
-    trial,
-)
+from adaptax.tuning.trials.arguments import Batches, require_arguments, require_callable
+from adaptax.tuning.trials.trials import Trial, trial
 
 
 def nnx_trial(

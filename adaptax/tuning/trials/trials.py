@@ -9,8 +9,8 @@ for many hyperparameters and seeds in one program. `trial` makes one of plain fu
 `nnx_trial` of a Flax NNX model.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,17 @@ from adaptax._core import checks
 from adaptax._core.checks import require
 from adaptax._core.eval_params import eval_params
 from adaptax._core.leaves import steepest
+from adaptax.tuning.trials.arguments import (
+    Batches,
+    as_float32,
+    as_loss,
+    num_examples,
+    optimizer_of,
+    require_arguments,
+    require_callable,
+)
 from adaptax.tuning.trials.model_parts import arrays_of, fixed_of, joined, trained_of
 from adaptax.tuning.trials.shuffling import batch_indices
-
-Batches = Literal["separate", "shared"]
 
 
 class Shared(NamedTuple):
@@ -209,7 +216,7 @@ def trial(
         value, aux = found
         if has_state:
             model_state, aux = aux if has_aux else (aux, ())
-        return _as_loss(value), (model_state, jax.tree.map(_as_float32, aux))
+        return as_loss(value), (model_state, jax.tree.map(as_float32, aux))
 
     def init(hparams, key, shared=None):
         shared = shared or Shared(everything, jnp.int32(0))
@@ -222,7 +229,7 @@ def trial(
         )
         state = TrialState(
             params,
-            _optimizer(optimizer, hparams).init(trained),
+            optimizer_of(optimizer, hparams).init(trained),
             model_state,
             (),
             jax.random.fold_in(key, 1),
@@ -251,7 +258,7 @@ def trial(
             of_trained, has_aux=True
         )(trained)
         grads = steepest(grads)
-        updates, opt_state = _optimizer(optimizer, hparams).update(
+        updates, opt_state = optimizer_of(optimizer, hparams).update(
             grads,
             state.opt_state,
             trained,
@@ -288,107 +295,6 @@ def trial(
     return Trial(init, advance, judge if judged else None, everything)
 
 
-def require_arguments(
-    loss: Any,
-    optimizer: Any,
-    data: Any,
-    batch_size: Any,
-    evaluate: Any,
-    eval_data: Any,
-    batches: Any,
-) -> int | None:
-    """Check what `trial` and `nnx_trial` both take; return the size of a batch."""
-    require_callable("loss", loss)
-    require_callable("optimizer", optimizer)
-    require_arrays("data", data)
-    require_arrays("eval_data", eval_data)
-    size = num_examples(data)
-    if evaluate is not None:
-        require_callable("evaluate", evaluate)
-        require(
-            eval_data is not None,
-            "evaluate needs eval_data, got None. Pass the held-out data, or () for a "
-            "function that needs none.",
-        )
-    checks.one_of("batches", batches, Batches)
-    if batch_size is None:
-        return None
-    batch_size = checks.length("batch_size", batch_size)
-    require(
-        batch_size <= size,
-        f"batch_size must be <= the number of examples, got {batch_size} > {size}. "
-        "None takes them all.",
-    )
-    return batch_size
-
-
-def require_arrays(name: str, tree: Any) -> None:
-    """Check that all leaves of an argument are arrays or numbers.
-
-    Raises:
-        TypeError: If one is something else; the message has its place.
-    """
-    leaves = jax.tree.leaves_with_path(
-        tree,
-        is_leaf=lambda node: isinstance(node, Iterator),  # JAX warns of these
-    )
-    for path, leaf in leaves:
-        try:
-            jnp.result_type(leaf)
-        except TypeError as error:
-            raise TypeError(
-                f"{name}{jax.tree_util.keystr(path)} must be an array of numbers, got "
-                f"{getattr(leaf, 'dtype', type(leaf).__name__)}."
-            ) from error
-
-
-def num_examples(data: Any) -> int:
-    """Count the examples of a pytree of arrays, and check that all agree."""
-    sizes = {}
-    for path, leaf in jax.tree.leaves_with_path(data):
-        name = jax.tree_util.keystr(path)
-        require(
-            jnp.ndim(leaf) > 0,
-            f"data{name} must have a leading axis of examples, got a scalar.",
-        )
-        sizes[f"data{name}"] = leaf.shape[0]
-    require(
-        bool(sizes) and min(sizes.values()) > 0,
-        "data must have arrays with at least one example, got none.",
-    )
-    listed = ", ".join(f"{count} in {name}" for name, count in sizes.items())
-    require(
-        len(set(sizes.values())) == 1,
-        f"the arrays of data must have as many examples each, got {listed}.",
-    )
-    return next(iter(sizes.values()))
-
-
-def _optimizer(make: Callable[[Any], Any], hparams: Any) -> Any:
-    made = make(hparams)
-    if not isinstance(made, optax.GradientTransformation):
-        raise TypeError(
-            "optimizer must be a function of the hyperparameters that gives an Optax "
-            f"transformation, got {type(made).__name__}. Write optimizer=lambda "
-            'hparams: adaptax.adam(hparams["learning_rate"]).'
-        )
-    return optax.with_extra_args_support(made)
-
-
-def _as_loss(value: Any) -> jax.Array:
-    value = jnp.asarray(value)
-    require(
-        value.shape == () and jnp.issubdtype(value.dtype, jnp.floating),
-        f"loss must give a real scalar, got {value.dtype} of shape {value.shape}. "
-        "Take the mean over the batch.",
-    )
-    return value
-
-
-def _as_float32(value: Any) -> jax.Array:
-    return jnp.asarray(value).astype(jnp.float32)
-
-
 def require_trial(trial: Any) -> None:
     """Check that a tool was given a trial."""
     if not isinstance(trial, Trial):
@@ -396,9 +302,3 @@ def require_trial(trial: Any) -> None:
             f"trial must be a Trial, got {type(trial).__name__}. Make one with "
             "adaptax.trial(...) or adaptax.nnx_trial(...)."
         )
-
-
-def require_callable(name: str, value: Any) -> None:
-    """Check that an argument is a function."""
-    if not callable(value):
-        raise TypeError(f"{name} must be a function, got {value!r}.")

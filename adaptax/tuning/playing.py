@@ -1,0 +1,239 @@
+"""Playing: train, judge, show, save and resume what a rule asks for."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from adaptax.tuning.rounds import (
+    Outcome,
+    Round,
+    Rule,
+    best_so_far,
+    curves,
+    named,
+    outcome_of,
+    scored,
+)
+from adaptax.tuning.running.execution import Population
+from adaptax.tuning.running.tool_runs import ToolRun, fit_together
+from adaptax.tuning.storage.checkpoints import Checkpoint
+from adaptax.tuning.storage.named_arrays import group, prefixed, to_arrays
+
+
+class Played(NamedTuple):
+    """The outcomes of all rounds.
+
+    `state` is the trial's state of the run with the least score, at the end of the last
+    round with a finite one; `None` unless it was asked for.
+    """
+
+    history: list[Outcome]
+    state: Any
+
+
+def play(
+    tool_run: ToolRun,
+    rule: Rule,
+    *,
+    horizon: int,
+    together: str = "",
+    check: Callable[[Population], None] | None = None,
+    best: Callable[[np.ndarray, Any], str] = best_so_far,
+    keep_state: bool = False,
+) -> Played:
+    """Train what a rule asks for, from the first round or from a checkpoint.
+
+    Args:
+        tool_run: Of the tool.
+        rule: See the module's text. What it raises ends the run.
+        horizon: How many steps the plan is chosen for.
+        together: What the runs are called in the error where they do not fit into the
+            memory together; by default, runs of a round that begin anew are trained in
+            chunks.
+        check: Is called with the members before their first step, of a new run.
+        best: `best(losses, hparams)` says the best so far, from the newest losses.
+        keep_state: Whether the state of the best run is wanted.
+
+    Raises:
+        ValueError: If the runs do not fit into the memory.
+    """
+    player = _Player(tool_run, horizon, together, check, best, keep_state)
+    while (now := rule(player.history)) is not None:
+        player.train(now)
+    return Played(player.history, player.state)
+
+
+class _Player:
+    """What has been trained so far, on the host."""
+
+    def __init__(
+        self,
+        tool_run: ToolRun,
+        horizon: int,
+        together: str,
+        check: Callable[[Population], None] | None,
+        best: Callable[[np.ndarray, Any], str],
+        keep_state: bool,
+    ):
+        self._tool_run, self._horizon, self._together = tool_run, horizon, together
+        self._check, self._best, self._keep_state = check, best, keep_state
+        self.history: list[Outcome] = []
+        self.state: Any = None
+        self._population: Population | None = None
+        self._before = 0  # the steps that all runs of the history have taken
+        self._resumed = tool_run.resumed
+        if self._resumed is not None:
+            self._load_history(self._resumed)
+
+    def train(self, now: Round) -> None:
+        """Train and judge a round, and add its outcome to the history."""
+        runs = len(jax.tree.leaves(now.hparams)[0])
+        if not self.history and self._resumed is None:
+            self._plan(now, runs)
+        self._losses = np.full((runs, now.steps), np.nan, np.float32)
+        self._scores = np.full(runs, np.inf, np.float32)
+        self._metrics: dict[str, np.ndarray] = {}
+        start = 0 if self._resumed is None else self._load_round(self._resumed)
+        size = chunk = self._tool_run.planned.chunk
+        if now.parents is not None:
+            size = runs
+            most = max(runs, len(self.history[-1].scores))
+            fit_together(self._together or "runs", most, chunk)
+        for first in range(start, runs, size):
+            self._train_wave(now, np.arange(first, first + size))
+        self._before += runs * now.steps
+        losses, hparams = self._losses, now.hparams
+        if not now.keep:
+            losses, hparams = losses[:, :0], None
+        self.history.append(
+            Outcome(now.parents, hparams, losses, self._scores, self._metrics)
+        )
+        if self._keep_state and np.isfinite(self._scores).any():
+            assert self._population is not None
+            self.state = self._population.state(int(np.argmin(self._scores)))
+
+    def _plan(self, now: Round, runs: int) -> None:
+        planned = self._tool_run.plan(now.hparams, now.seeds, self._horizon)
+        if self._together:
+            fit_together(self._together, runs, planned.chunk)
+
+    def _train_wave(self, now: Round, places: np.ndarray) -> None:
+        """Train the runs at some places; those beyond the last run are fillings."""
+        runs, real = len(self._losses), places < len(self._losses)
+        rows, alive = np.minimum(places, runs - 1), int(real.sum())
+        population = self._population = self._members(now, rows, real)
+        begun = population.step
+        if self._resumed is not None:
+            begun = self._restore(population, self._resumed)
+            self._resumed = None
+        for losses in population.run(begun + now.steps - population.step):
+            taken = population.step - begun
+            columns = slice(taken - losses.shape[1], taken)
+            self._losses[rows[real], columns] = losses[real]
+            best = self._best(self._losses[:, columns], now.hparams)
+            self._tool_run.report(alive * losses.shape[1], best)
+            start = int(places[0])
+            self._tool_run.save(
+                self._before + start * now.steps + alive * taken,
+                partial(self._arrays, population),
+                {
+                    "before": self._before,
+                    "start": start,
+                    "taken": taken,
+                    "step": population.step,
+                },
+            )
+        self._judge(now, rows, real)
+
+    def _members(self, now: Round, rows: np.ndarray, real: np.ndarray) -> Population:
+        """Return the members of a chunk before its first step, or to be restored."""
+        hparams = jax.tree.map(lambda leaf: leaf[rows], now.hparams)
+        if now.parents is None:
+            assert now.seeds is not None
+            self._population = None  # what it holds is freed
+            population = self._begun(hparams, now.seeds[rows])
+            if self._check and not self.history and self._resumed is None:
+                self._check(population)
+            population.alive = real
+            return population
+        if self._population is None:
+            first, *others = self._sizes(len(rows))
+            some = np.arange(first) % len(rows)
+            filled = jax.tree.map(lambda leaf: leaf[some], hparams)
+            population = self._begun(filled, np.zeros(first, np.uint32))
+            for size in others:
+                population.resize(size)
+        else:
+            population = self._population
+            population.replace(now.parents)
+        population.hparams = hparams
+        return population
+
+    def _begun(self, hparams: Any, seeds: np.ndarray) -> Population:
+        plan = self._tool_run.planned.plan
+        return Population(self._tool_run.programs, plan, hparams, seeds)
+
+    def _sizes(self, runs: int) -> list[int]:
+        """Return how many runs there were in each round since these began."""
+        sizes = [runs]
+        for outcome in reversed(self.history):
+            sizes.insert(0, len(outcome.scores))
+            if outcome.parents is None:
+                break
+        return sizes
+
+    def _judge(self, now: Round, rows: np.ndarray, real: np.ndarray) -> None:
+        assert self._population is not None
+        losses = self._losses[rows]
+        if now.parents is not None:
+            before = curves(self.history)[now.parents]
+            losses = np.concatenate([before, losses], axis=1)
+        evaluated, metrics = self._population.judge() if now.evaluate else (None, {})
+        scores = scored(losses, now.part, now.window, evaluated)
+        self._scores[rows[real]] = scores[real]
+        for name, values in metrics.items():
+            empty = np.full(len(self._scores), np.nan, np.float32)
+            self._metrics.setdefault(name, empty)[rows[real]] = values[real]
+
+    def _arrays(self, population: Population) -> dict[str, np.ndarray]:
+        """Return what a checkpoint keeps."""
+        arrays = {
+            "losses": self._losses,
+            "scores": self._scores,
+            "alive": population.alive,
+            **prefixed("metrics", self._metrics),
+            **prefixed("states", population.saved()),
+            **prefixed("best", to_arrays(self.state)),
+        }
+        for index, outcome in enumerate(self.history):
+            arrays |= prefixed(f"history/{index}", named(outcome))
+        return arrays
+
+    def _load_history(self, checkpoint: Checkpoint) -> None:
+        kept = group(checkpoint.arrays, "history")
+        for index in range(len({name.split("/")[0] for name in kept})):
+            arrays = group(kept, str(index))
+            self.history.append(outcome_of(arrays, self._tool_run.hparams))
+        self._tool_run.plan(None, None, 0)
+        self._tool_run.report(checkpoint.step)
+        if best := group(checkpoint.arrays, "best"):
+            self.state = self._tool_run.state_of(best)
+
+    def _load_round(self, checkpoint: Checkpoint) -> int:
+        """Take over what there is of the round; return where its chunk starts."""
+        arrays = checkpoint.arrays
+        self._losses, self._scores = arrays["losses"].copy(), arrays["scores"].copy()
+        metrics = group(arrays, "metrics")
+        self._metrics = {name: found.copy() for name, found in metrics.items()}
+        self._before = checkpoint.notes["before"]
+        return checkpoint.notes["start"]
+
+    def _restore(self, population: Population, checkpoint: Checkpoint) -> int:
+        """Put the members back; return the step at which the round began."""
+        arrays, notes = checkpoint.arrays, checkpoint.notes
+        population.restore(group(arrays, "states"), notes["step"])
+        population.alive = arrays["alive"].copy()
+        return notes["step"] - notes["taken"]
