@@ -12,6 +12,10 @@ from adaptax.tuning.population import PopulationResult as PopulationResult
 from adaptax.tuning.population import (
     population_based_training as population_based_training,
 )
+from adaptax.tuning.rounds import Outcome as Outcome
+from adaptax.tuning.rounds import Round as Round
+from adaptax.tuning.rules import RuleResult as RuleResult
+from adaptax.tuning.rules import play_rule as play_rule
 from adaptax.tuning.running.plans import Plan as Plan
 from adaptax.tuning.search import SearchResult as SearchResult
 from adaptax.tuning.search import search_schedule as search_schedule

@@ -41,6 +41,12 @@ def made(optimizer=adaptax.adam, loss=squares, data=DATA, batch_size=4, **option
     )
 
 
+def once_or_twice(history):
+    rates = {"learning_rate": np.float32([0.01, 0.1])}
+    parents, seeds = (np.arange(2), None) if history else (None, np.arange(2))
+    return adaptax.tuning.Round(5, parents, rates, seeds) if len(history) < 2 else None
+
+
 TOOLS = {
     "finder": partial(adaptax.find_learning_rate, num_steps=10),
     "sweep": partial(adaptax.sweep, space=SPACE, num_steps=10),
@@ -54,6 +60,7 @@ TOOLS = {
         members=4,
     ),
     "branch": partial(adaptax.branch, space=SPACE, stages=2, stage_steps=5),
+    "rule": partial(adaptax.tuning.play_rule, rule=once_or_twice, num_steps=10),
     "search": partial(
         adaptax.search_schedule,
         num_steps=10,

@@ -117,6 +117,13 @@ TAKEN = {
     "sweep": SWEPT_RUN,
     "successive_halving": {**SWEPT_RUN, "eta": HUGE, "first_rung": {"None"}},
     "median_stopping": {**SWEPT_RUN, "interval": NOTHING, "grace_steps": HUGE | {"0"}},
+    "play_rule": {
+        **RUN,
+        "num_steps": NOTHING,
+        "rule": NOTHING,
+        "settings": {"None", "{}"},
+        "keep_state": FLAG,
+    },
     "population_based_training": {
         **RUN,
         "num_steps": NOTHING,
@@ -181,6 +188,7 @@ GIVEN = {
     "trial": TRIAL,
     "space": RANDOM,
     "samples": 2,
+    "rule": lambda history: tuning.Round(9, None, RATES, np.arange(2)),
     "interval": 5,
     "stages": 2,
     "stage_steps": 10,

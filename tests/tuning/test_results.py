@@ -41,6 +41,8 @@ def filled(kind, steps):
         "state": TrialState(jnp.ones(steps), (), (), (), jax.random.key(0), 0),
     }
     names = [field.name for field in dataclasses.fields(kind)]
+    if "rounds" in names:
+        values |= {"rounds": np.array([0, 0, 1]), "scores": scores[:, 0]}
     return kind(**{name: values.get(name, losses) for name in names})
 
 
@@ -51,6 +53,7 @@ def test_there_are_results_of_every_tool():
         "FinderResult",
         "HalvingResult",
         "PopulationResult",
+        "RuleResult",
         "SearchResult",
         "StoppingResult",
         "SweepResult",

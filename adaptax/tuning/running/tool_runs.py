@@ -267,8 +267,8 @@ class ToolRun:
         if "hparams" in fields:
             named = flatten_names(fields["hparams"])
             changes["hparams"] = named_like(self.hparams, named)
-        if "state" in fields:
-            changes["state"] = self.state_of(group(arrays, "state"))
+        if "state" in fields and (kept := group(arrays, "state")):
+            changes["state"] = self.state_of(kept)
         return dataclasses.replace(found, **changes)
 
     def state_of(self, arrays: dict[str, np.ndarray]) -> Any:
