@@ -1,4 +1,4 @@
-"""Schedule-free Adam at Polyak's rate, which needs a bound of the loss, no schedule.
+"""Schedule-free Polyak: Adam that needs a bound of the loss, and no schedule.
 
     y_t = (1 − β) z_t + β x_t                           where the gradient is taken
     D_t = diag(√v̂_t + ε),   v̂: the bias-corrected average of g² with β₂
