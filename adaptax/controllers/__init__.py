@@ -1,6 +1,6 @@
-"""How far, closed loop: rates that follow what training reports.
+"""Controllers: rates that follow what training reports.
 
-`follow` and `follow_gradients` make a controller of a rule of one's own.
+`follow` and `follow_gradients` make a controller of your own rule.
 """
 
 from adaptax._core.following import follow as follow

@@ -4,15 +4,15 @@
     f > f′ + (κ − 1) |f′|:       scale ← max(scale · decrease, min_scale)
     f′ ← f
 
-f is the evaluation, f′ the one before and κ the tolerance; between the two the scale
-stays. An evaluation is a single metric, or the mean over a window of them; with a
-`decay`, f is the exponential average of the evaluations.
+f is the evaluation, f′ the previous one and κ the tolerance. If neither condition
+holds, the scale stays. An evaluation is a single metric, or the mean over a window;
+with a `decay`, f is the exponential average of the evaluations.
 
 Source: Vogl, Mangis, Rigler, Zink & Alkon (1988), "Accelerating the convergence of the
 back-propagation method", Biological Cybernetics 59; Battiti (1989), "Accelerated
-backpropagation learning: two optimization methods", Complex Systems 3. The numbers by
-default are those of MATLAB's `traingdx`. Here the step that raised the loss is not
-undone, and the tolerance is written with |f′|, which is right for negative losses too.
+backpropagation learning: two optimization methods", Complex Systems 3. The defaults are
+those of MATLAB's `traingdx`. Here a step that raised the loss is not undone, and the
+tolerance uses |f′|, so that it also suits negative losses.
 """
 
 from typing import NamedTuple
@@ -31,15 +31,15 @@ from adaptax._core.words import translating
 class BoldDriverState(NamedTuple):
     """The state of `bold_driver`.
 
-    `learning_rate` is the scale applied; `window` is filling up to an evaluation, and
-    `average` is f; `direction` tells what the last evaluation did to the scale (1 a
-    rise, −1 a cut, 0 neither), and `raises` and `cuts` count them.
+    `learning_rate` is the scale applied, `window` the metrics of the next evaluation,
+    and `average` f. `last_change` is the effect of the last evaluation on the scale (1
+    for a rise, −1 for a cut, 0 for neither); `raises` and `cuts` count them.
     """
 
     learning_rate: jax.Array
     window: Window
     average: Average
-    direction: jax.Array
+    last_change: jax.Array
     raises: jax.Array
     cuts: jax.Array
 
@@ -58,29 +58,29 @@ def bold_driver(
     monitor: str | None = "value",
     name: str | None = None,
 ) -> Controller:
-    """Raise the rate a little while the loss falls, lower it much when the loss rises.
+    """Raise the rate slightly when the loss falls, cut it sharply when the loss rises.
 
-    The losses of single batches rise and fall by chance: give them a `window` of about
-    an epoch's steps, or a `decay` of 0.9 or more.
+    The losses of single batches fluctuate: use a `window` of about an epoch's steps, or
+    a `decay` of 0.9 or more.
 
     Args:
-        increase: What the scale is multiplied by when the loss fell, >= 1.
-        decrease: What it is multiplied by when the loss rose, 0 < decrease < 1.
-        tolerance: κ >= 1: a rise by up to the part κ − 1 of |f′| changes nothing.
-        decay: The factor of the exponential average, in [0, 1); 0 takes the evaluation
-            itself.
-        window: Metrics to an evaluation, >= 1.
-        min_scale: The smallest scale, in [0, 1]: a multiple of the rate beside it.
-        max_scale: The largest, >= 1.
+        increase: The factor of the scale when the loss falls, >= 1.
+        decrease: The factor of the scale when the loss rises, 0 < decrease < 1.
+        tolerance: κ >= 1: a rise of up to (κ − 1) |f′| has no effect.
+        decay: The factor of the exponential average, in [0, 1); with 0, f is the
+            evaluation itself.
+        window: Metrics per evaluation, >= 1.
+        min_scale: The smallest scale, in [0, 1]. It multiplies the other rates.
+        max_scale: The largest scale, >= 1.
         mode: "min" for a loss, "max" for an accuracy. Structural.
-        monitor: The extra argument of `update` to follow; `None` follows `observe`
-            only.
-        name: Tells two such controllers apart for `observe`.
+        monitor: The extra argument of `update` to follow; with `None`, only `observe`
+            passes metrics.
+        name: Distinguishes two such controllers for `observe`.
 
     Raises:
         TypeError: At `update`, if the extra argument is missing.
 
-    A metric that is not finite changes nothing but the counter `skipped`.
+    A metric that is not finite changes only the counter `skipped`.
 
     >>> driver = bold_driver(increase=1.5, decrease=0.5)
     >>> state, scales = driver.init(None), []
@@ -105,7 +105,7 @@ def bold_driver(
             learning_rate=real(1.0),
             window=metrics.window(),
             average=metrics.average(),
-            direction=counters.zero(),
+            last_change=counters.zero(),
             raises=counters.zero(),
             cuts=counters.zero(),
         )
@@ -132,7 +132,7 @@ def bold_driver(
         return state._replace(
             learning_rate=jnp.where(fell, higher, jnp.where(rose, lower, scale)),
             average=now,
-            direction=fell.astype(jnp.int32) - rose.astype(jnp.int32),
+            last_change=fell.astype(jnp.int32) - rose.astype(jnp.int32),
             raises=counters.increment(state.raises, where=fell),
             cuts=counters.increment(state.cuts, where=rose),
         )

@@ -1,11 +1,11 @@
-"""Early stop: tell when the metric no longer improves; the rate itself stays 1.
+"""Early stop: detect that the metric no longer improves; the rate itself stays 1.
 
     m < best − δ:    best ← m,   bad ← 0;      otherwise   bad ← bad + 1
     converged  =  bad > patience   or   m ≤ target   or   lost > max_lost
 
-m is the mean of the last `window` metrics, so one evaluation takes `window` of them;
-`lost` counts metrics in a row that were not finite. Once `converged` is true the state
-stays as it is, and the first reason that held is kept:
+An evaluation m is the mean of `window` metrics. `lost` counts consecutive metrics that
+were not finite. Once `converged` is true, the state does not change any more; `reason`
+is the first that applied:
 
     0 RUNNING,   1 NO_IMPROVEMENT,   2 TARGET_REACHED,   3 NOT_FINITE
 
@@ -29,7 +29,7 @@ from adaptax._core.words import translating
 
 
 class StopReason(enum.IntEnum):
-    """Why `early_stop` says that training has converged: the codes in its state."""
+    """The reasons of `early_stop` to stop: the codes in its state."""
 
     RUNNING = 0
     NO_IMPROVEMENT = 1
@@ -40,11 +40,11 @@ class StopReason(enum.IntEnum):
 class EarlyStopState(NamedTuple):
     """The state of `early_stop`, all scalars.
 
-    `learning_rate` is 1; `converged` tells whether to stop, and `reason` is why, a
-    `StopReason`. `best` is the best evaluation so far, as minimized (float32's largest
-    number before the first), `best_at` its number, from 1; `evaluated` counts the
-    evaluations, `bad` those in a row without improvement, `lost` the metrics in a row
-    that were not finite. `window` is filling up to an evaluation.
+    `learning_rate` is 1. `converged` is whether to stop, and `reason` a `StopReason`.
+    `best` is the best evaluation so far, as minimized (float32's largest number before
+    the first), and `best_at` its number, from 1. `evaluated` counts the evaluations,
+    `bad` the last ones without improvement, and `lost` the last metrics that were not
+    finite. `window` has the metrics of the next evaluation.
     """
 
     learning_rate: jax.Array
@@ -70,30 +70,30 @@ def early_stop(
     monitor: str | None = "value",
     name: str | None = None,
 ) -> Controller:
-    """Tell when more than `patience` evaluations in a row did not improve.
+    """Stop after more than `patience` consecutive evaluations without improvement.
 
-    By default 10 evaluations are waited for, in Keras and Flax none; and Keras stops
-    one evaluation earlier at the same `patience`.
+    Query the state with `converged`, inside a compiled loop or outside.
 
-    Ask with `converged`, inside a compiled loop or outside.
+    The default patience is 10; in Keras and Flax it is 0, and Keras stops one
+    evaluation earlier with the same `patience`.
 
     Args:
         patience: Evaluations without improvement to wait for, >= 0.
         min_delta: δ >= 0, the smallest improvement that counts.
-        window: Metrics to an evaluation, >= 1.
-        max_lost: Metrics in a row that may be not finite, >= 0: training that has
-            diverged ends too.
-        target: An evaluation that is good enough to stop at; `None` for no such.
+        window: Metrics per evaluation, >= 1.
+        max_lost: Consecutive metrics that may be not finite, >= 0; after more, training
+            has diverged and stops too.
+        target: An evaluation good enough to stop at; `None` for none.
         mode: "min" for a loss, "max" for an accuracy. Structural.
-        monitor: The extra argument of `update` to follow; `None` follows `observe`
-            only.
-        name: Tells two such controllers apart for `observe`.
+        monitor: The extra argument of `update` to follow; with `None`, only `observe`
+            passes metrics.
+        name: Distinguishes two such controllers for `observe`.
 
     Raises:
         TypeError: At `update`, if the extra argument is missing.
 
-    A metric that is not finite changes nothing but the counters `skipped` and `lost`,
-    and what follows from them.
+    A metric that is not finite changes only the counters `skipped` and `lost`, and may
+    stop training by the latter.
 
     >>> import jax, optax
     >>> import adaptax
@@ -137,8 +137,8 @@ def early_stop(
         del updates, params
         metric = metric if mode == "min" else -metric
         filling, mean, full = metrics.enter(state.window, metric, window)
-        known = state._replace(window=filling, lost=counters.zero())
-        evaluated = _chosen(full, evaluate(known, mean), known)
+        entered = state._replace(window=filling, lost=counters.zero())
+        evaluated = _chosen(full, evaluate(entered, mean), entered)
         return _chosen(state.converged, state, evaluated)
 
     def evaluate(state, mean):
@@ -168,31 +168,31 @@ def early_stop(
 
 
 def converged(opt_state: Any) -> jax.Array:
-    """Return whether some `early_stop` in an optimizer's state says to stop.
+    """Return whether any `early_stop` in an optimizer's state has converged.
 
     Args:
         opt_state: The state of an optimizer that contains one or more at any depth, or
-            a Flax `TrainState` or `nnx.Optimizer`. Where there are several, as in the
-            groups of `optax.partition`, the first to converge counts.
+            a Flax `TrainState` or `nnx.Optimizer`. Of several, as in the groups of
+            `optax.partition`, the first to converge counts.
 
     Returns:
-        A boolean scalar, for `jax.lax.while_loop` and `if` alike.
+        A boolean scalar, for `jax.lax.while_loop` or `if`.
 
     Raises:
-        ValueError: If there is none in it.
+        ValueError: If it contains none.
     """
     state = without_variables(optimizer_state(opt_state))
     found = convergences(state)
     require(
         bool(found),
-        "opt_state says nothing of convergence. Put adaptax.early_stop into the chain "
-        "that makes the optimizer.",
+        "opt_state contains no early_stop. Put adaptax.early_stop into the optimizer's "
+        "chain.",
     )
     return jnp.stack(found).any(axis=0)
 
 
 def convergences(state: Any) -> list[jax.Array]:
-    """List what every `early_stop` in a state says."""
+    """Return `converged` of every `early_stop` in a state."""
 
     def stops(node):
         return isinstance(node, EarlyStopState)
@@ -202,7 +202,7 @@ def convergences(state: Any) -> list[jax.Array]:
 
 
 def _stopped(state, condition, reason) -> EarlyStopState:
-    """Stop for a reason where a condition holds, and nothing stopped before."""
+    """Stop for a reason if a condition holds and it has not stopped before."""
     now = condition & ~state.converged
     return state._replace(
         converged=state.converged | now,

@@ -5,10 +5,10 @@
                      scale = (S̄ / P̄)^a = (1 + B_noise / B)^(−a)
     by="norm":       scale = (N̄ / ‖g_t‖)^a,   N̄ ← average of ‖g‖
 
-S̄ estimates |G|², the square of the gradient without noise, and P̄ − S̄ what a batch of B
-examples leaves of the variance, tr Σ / B; so the noise scale B_noise = tr Σ / |G|² is
-about B (P̄ − S̄) / S̄. With the norms of n micro-batch gradients gᵢ of mean g, one step is
-enough: S = (n ‖g‖² − mean ‖gᵢ‖²) / (n − 1) and P = ‖g‖².
+S̄ estimates |G|², the squared norm of the gradient without noise, and P̄ − S̄ the variance
+tr Σ / B of the gradient of B examples. The noise scale B_noise = tr Σ / |G|² is about
+B (P̄ − S̄) / S̄. The norms of n micro-batch gradients gᵢ with mean g give an estimate at
+each step: S = (n ‖g‖² − mean ‖gᵢ‖²) / (n − 1) and P = ‖g‖².
 
 Source: McCandlish, Kaplan, Amodei et al. (2018), "An Empirical Model of Large-Batch
 Training" (arXiv 1812.06162), whose rate for a batch of B is ε_max / (1 + B_noise / B).
@@ -42,9 +42,9 @@ By = Literal["variance", "norm"]
 class GradientNoiseState(NamedTuple):
     """The state of `gradient_variance` by the variance.
 
-    `learning_rate` is the scale applied; `signal` and `power` are S̄ and P̄, and `seen`
-    counts the gradients; `previous` is the gradient before, shaped like the
-    parameters, and float32 for half precision (without micro-batches; else `None`).
+    `learning_rate` is the scale applied, `signal` is S̄ and `power` P̄, and `seen` counts
+    the gradients. `previous` is the previous gradient, shaped like the parameters, in
+    float32 for half precision; `None` with micro-batches.
     """
 
     learning_rate: jax.Array
@@ -57,8 +57,8 @@ class GradientNoiseState(NamedTuple):
 class GradientNormState(NamedTuple):
     """The state of `gradient_variance` by the norm.
 
-    `learning_rate` is the scale applied, `mean_norm` is N̄, and `seen` counts the norms
-    that it averages.
+    `learning_rate` is the scale applied, `mean_norm` is N̄, and `seen` counts the
+    averaged norms.
     """
 
     learning_rate: jax.Array
@@ -77,29 +77,28 @@ def gradient_variance(
     micro_batches: bool = False,
     name: str | None = None,
 ) -> Controller:
-    """Scale the rate by how much of the gradient is signal, or against its norm.
+    """Scale the rate by the gradient's signal-to-noise ratio, or inversely to its norm.
 
-    Behind gradient descent, the updates that reach it are the gradient. Behind any
-    other direction it must be told the gradient: `tx.update(grads, state, params,
-    grad=grads)`.
+    After gradient descent, the updates that reach it are the gradient. After any other
+    direction, pass the gradient: `tx.update(grads, state, params, grad=grads)`.
 
     Args:
-        decay: Of the averages, in [0, 1).
+        decay: The decay of the averages, in [0, 1).
         exponent: a >= 0; 1/2 for directions that are divided by a root, such as Adam.
         min_scale: The smallest scale, in (0, 1].
-        max_scale: The largest scale, >= 1. By the variance, the scale hardly exceeds 1.
+        max_scale: The largest scale, >= 1. With "variance", the scale hardly exceeds 1.
         by: "variance", or "norm": down as gradients grow, up as they vanish.
             Structural.
-        micro_batches: By the variance, whether to take the extra argument
-            `micro_norms` of `update`, the norms (n,) of the n >= 2 micro-batch
-            gradients whose mean is the gradient, rather than keep the gradient before.
+        micro_batches: With "variance", whether to read the extra argument
+            `micro_norms` of `update` instead of storing the previous gradient: the
+            norms (n,) of the n >= 2 micro-batch gradients whose mean is the gradient.
             Structural.
-        name: Names the state in `telemetry`. Structural.
+        name: The name of the state in `telemetry`. Structural.
 
-    The first scale is 1, and so is that of gradients that are all 0. By the norm, the
-    average is that of the steps before, and a norm enters it as at most
-    N̄ / min_scale, so that one explosion is not taken for the rule; a gradient of 0
-    changes nothing. What is not finite changes nothing, and is scaled as before.
+    The scale is 1 at the first step, and as long as all gradients are 0. With "norm",
+    N̄ averages the earlier norms, each clipped to N̄ / min_scale, so that a single large
+    one does not dominate; a gradient of 0 has no effect. A gradient that is not finite
+    has no effect, and the previous scale applies.
 
     >>> controller = gradient_variance(by="norm")
     >>> state = controller.init(1.0)
@@ -144,7 +143,7 @@ def _by_variance(decay, bounded, micro_batches, name) -> Controller:
         signal, power = estimates(state, gradients, *micro_norms)
         usable = jnp.isfinite(signal) & jnp.isfinite(power)
         seen = counters.increment(state.seen)
-        count = seen if micro_batches else seen - 1  # the first has none before it
+        count = seen if micro_batches else seen - 1  # the first has no previous one
         weight = average_weight(decay, jnp.maximum(count, 1)).astype(jnp.float32)
         weight = jnp.where(count > 0, weight, 0)
         signal = state.signal + weight * (signal - state.signal)
@@ -159,7 +158,7 @@ def _by_variance(decay, bounded, micro_batches, name) -> Controller:
 
 
 def _of_micro_batches(norm, micro_norms):
-    """Estimate |G|² and its sum with the variance, from the gradients of one step."""
+    """Estimate |G|², and |G|² plus the variance, from the gradients of one step."""
     number = jnp.size(micro_norms)
     checks.require(
         jnp.ndim(micro_norms) == 1 and number > 1,

@@ -11,13 +11,12 @@
                        cooling ← cooldown
     scale = min_scale: left ← left − 1;   left ≤ 0:   start anew with scale = 1
 
-m is the mean of the last `window` metrics, of as many as there are at first.
+m is the mean of the last `window` metrics, at first of fewer.
 
 Source: Subramanian, Krishnamoorthy & Murthy (2025), "Dynamic Learning Rate Scheduling
 based on Loss Changes Leads to Faster Convergence" (arXiv 2512.14527), called GreedyLR.
-The scale and its bounds multiply the rate that stands beside it. As rates, which they
-are in the authors' code, the defaults 1e-3 and 1 raise any smaller rate and never
-reduce one below 1e-3.
+Here the scale and its bounds multiply the other rates. In the authors' code they are
+rates: the defaults 1e-3 and 1 raise any smaller rate, and never go below 1e-3.
 """
 
 from typing import NamedTuple
@@ -43,13 +42,13 @@ from adaptax._core.words import translating
 class GreedyState(NamedTuple):
     """The state of `greedy`.
 
-    `learning_rate` is the scale applied; `best` the best evaluation, as minimized
-    (float32's largest number before the first); `good` and `bad` count evaluations with
-    and without improvement in a row, `cooling` and `warming` those still to be ignored
-    after a cut or a rise, `left` those at the smallest scale before a reset. `recent`
-    has the metrics of the window; `direction` tells what the last one did to the
-    scale (1 a rise, −1 a cut, 2 a reset, 0 nothing), and `raises`, `cuts` and `resets`
-    count them.
+    `learning_rate` is the scale applied, and `best` the best evaluation, as minimized
+    (float32's largest number before the first). `good` and `bad` count consecutive
+    evaluations with and without improvement, `cooling` and `warming` those still to
+    ignore after a cut or a rise, and `left` those at the smallest scale until a reset.
+    `recent` has the metrics of the window. `last_change` is the effect of the last
+    metric on the scale (1 for a rise, −1 for a cut, 2 for a reset, 0 for none);
+    `raises`, `cuts` and `resets` count them.
     """
 
     learning_rate: jax.Array
@@ -60,7 +59,7 @@ class GreedyState(NamedTuple):
     warming: jax.Array
     left: jax.Array
     recent: Recent
-    direction: jax.Array
+    last_change: jax.Array
     raises: jax.Array
     cuts: jax.Array
     resets: jax.Array
@@ -86,27 +85,27 @@ def greedy(
     """Raise the rate after a run of improvements, lower it after a run without any.
 
     Args:
-        factor: What a cut multiplies the scale by and a rise divides it by,
-            0 < factor < 1.
-        patience: A scale changes after more than so many evaluations in a row, >= 0.
+        factor: The factor of a cut, and the divisor of a rise, 0 < factor < 1.
+        patience: The scale changes after more than so many consecutive evaluations,
+            >= 0.
         threshold: θ >= 0, the smallest improvement that counts.
-        cooldown: Evaluations after a cut that are ignored, >= 0.
-        warmup: Evaluations after a rise that are ignored, >= 0.
-        min_scale: The smallest scale, in [0, 1]: a multiple of the rate beside it.
-        max_scale: The largest, >= 1.
-        reset: Evaluations at the smallest scale after which all starts anew, >= 1.
-        window: Metrics that are averaged, >= 1; the authors smooth over 50. Structural:
-            it is the length of an array.
-        threshold_mode: "absolute", or "relative" (θ is a part of |best|). Structural.
+        cooldown: Evaluations to ignore after a cut, >= 0.
+        warmup: Evaluations to ignore after a rise, >= 0.
+        min_scale: The smallest scale, in [0, 1]. It multiplies the other rates.
+        max_scale: The largest scale, >= 1.
+        reset: Evaluations at the smallest scale until it starts anew, >= 1.
+        window: Metrics to average, >= 1; the authors use 50. Structural: it is the
+            length of an array.
+        threshold_mode: "absolute", or "relative" (to |best|). Structural.
         mode: "min" for a loss, "max" for an accuracy. Structural.
-        monitor: The extra argument of `update` to follow; `None` follows `observe`
-            only.
-        name: Tells two such controllers apart for `observe`.
+        monitor: The extra argument of `update` to follow; with `None`, only `observe`
+            passes metrics.
+        name: Distinguishes two such controllers for `observe`.
 
     Raises:
         TypeError: At `update`, if the extra argument is missing.
 
-    A metric that is not finite changes nothing but the counter `skipped`.
+    A metric that is not finite changes only the counter `skipped`.
 
     >>> greed = greedy(factor=0.5, patience=0)
     >>> state, scales = greed.init(None), []
@@ -139,7 +138,7 @@ def greedy(
             warming=counters.zero(),
             left=whole(reset),
             recent=metrics.recent(window),
-            direction=counters.zero(),
+            last_change=counters.zero(),
             raises=counters.zero(),
             cuts=counters.zero(),
             resets=counters.zero(),
@@ -157,7 +156,7 @@ def greedy(
         )
         resets = counters.increment(state.resets)
         anew = init(params)._replace(
-            direction=whole(2), raises=state.raises, cuts=state.cuts, resets=resets
+            last_change=whole(2), raises=state.raises, cuts=state.cuts, resets=resets
         )
         return jax.tree.map(
             lambda new, old: jnp.where(state.left <= 0, new, old), anew, state
@@ -190,7 +189,7 @@ def greedy(
             cooling=jnp.where(cut, whole(cooldown), state.cooling),
             warming=jnp.where(raised, whole(warmup), state.warming),
             left=jnp.where(raised, whole(reset), state.left),
-            direction=raised.astype(jnp.int32) - cut.astype(jnp.int32),
+            last_change=raised.astype(jnp.int32) - cut.astype(jnp.int32),
             raises=counters.increment(state.raises, where=raised),
             cuts=counters.increment(state.cuts, where=cut),
         )

@@ -1,16 +1,16 @@
-"""Hypergradient descent: the rate goes down the slope that the loss has along it.
+"""Hypergradient descent: gradient descent on the rate itself.
 
     h = ⟨g_t, u_{t−1}⟩
     multiplicative:   α ← α (1 + β h / (‖g_t‖ ‖u_{t−1}‖))
     additive:         α ← α + β h
 
-u is the direction that was followed. While gradients go on pointing along it, the rate
-grows; when they turn back, it shrinks. The multiplicative rule knows no units: it can
-stand behind any base rate and multiply it.
+u is the direction of a step. While gradients agree with the previous direction, the
+rate grows; when they oppose it, it shrinks. The multiplicative rule has no unit, so it
+can scale any other rate.
 
 Source: Baydin, Cornish, Martínez Rubio, Schmidt & Wood (2018), "Online Learning Rate
 Adaptation with Hypergradient Descent", ICLR (arXiv 1703.04782). Their additive β is
-10⁻⁶ for gradient descent and 10⁻⁸ for Adam, their multiplicative one 0.02.
+10⁻⁶ for gradient descent and 10⁻⁸ for Adam; their multiplicative β is 0.02.
 """
 
 from typing import Literal, NamedTuple
@@ -33,9 +33,9 @@ Rule = Literal["multiplicative", "additive"]
 class HypergradientState(NamedTuple):
     """The state of `hypergradient`.
 
-    `learning_rate` is α, the rate applied; `slope` is h at the last step, divided by
-    the norms where the rule is multiplicative; `previous` is the direction before,
-    shaped like the parameters, and float32 for half precision.
+    `learning_rate` is α, the rate applied, and `slope` is h at the last step, divided
+    by the norms if the rule is multiplicative. `previous` is the last direction, shaped
+    like the parameters, in float32 for half precision.
     """
 
     learning_rate: jax.Array
@@ -44,7 +44,7 @@ class HypergradientState(NamedTuple):
 
 
 class InitialHypergradientState(HypergradientState):
-    """The state of a `hypergradient` that was given its `initial` rate."""
+    """The state of a `hypergradient` with an `initial` rate."""
 
     __slots__ = ()
 
@@ -63,25 +63,25 @@ def hypergradient(
     rule: Rule = "multiplicative",
     name: str | None = None,
 ) -> Controller:
-    """Raise the rate while gradients agree with the step before, else lower it.
+    """Raise the rate while gradients agree with the previous step, else lower it.
 
-    Behind gradient descent, the updates that reach it are the gradient. Behind any
-    other direction it must be told the gradient: `tx.update(grads, state, params,
-    grad=grads)`. (The directions of Adam or momentum are averages, which agree with
-    each other whatever the rate.)
+    After gradient descent, the updates that reach it are the gradient. After any other
+    direction, pass the gradient: `tx.update(grads, state, params, grad=grads)`. (The
+    directions of Adam or momentum are averages, which agree with each other whatever
+    the rate.)
 
     Args:
-        beta: β in [0, 1) if multiplicative, >= 0 if additive (then its unit is that of
-            the rate over a squared gradient, and values are small).
-        initial: The first rate > 0. `None` for 1, to scale the rate beside it. Whether
-            it is `None` is structural.
-        min_scale: The smallest rate as a part of the initial one, in (0, 1].
+        beta: β in [0, 1) if multiplicative, >= 0 if additive (with the unit of the rate
+            over a squared gradient, so values are small).
+        initial: The first rate > 0; `None` for 1, to scale the other rates. Whether it
+            is `None` is structural.
+        min_scale: The smallest rate as a fraction of the initial one, in (0, 1].
         max_scale: The largest rate as a multiple of the initial one, >= 1.
         rule: "multiplicative" or "additive". Structural.
-        name: Names the state in `telemetry`. Structural.
+        name: The name of the state in `telemetry`. Structural.
 
-    A gradient or a direction of 0 leaves the rate as it is. An update of which some
-    number is not finite changes nothing, and is scaled by the rate before.
+    A gradient or a direction of 0 leaves the rate as it is. So does an update with a
+    value that is not finite.
 
     >>> state = (controller := hypergradient()).init(1.0)
     >>> for gradient in (2.0, 1.0):

@@ -1,14 +1,14 @@
-"""Loss ratio: a rate in proportion to how far the loss is above its lower bound.
+"""Loss ratio: a rate proportional to the gap between the loss and its lower bound.
 
     scale = (L − L_min) / (L₀ − L_min)      ("first": L₀ is the first loss)
     scale = 1 − L_min / L                   ("current": L is the loss itself)
 
 both clipped to [min_scale, 1]. L is the exponential average of the losses with factor
-`decay`, which by default is the last loss.
+`decay`; by default, the last loss.
 
-Source: published as the "loss ratio" 1 − L / L_min, which is never positive while
-L ≥ L_min > 0: the ratio is inverted there. The form with the first loss needs no sign
-of the losses. Where L ≤ L_min the scale is `min_scale`; where L₀ ≤ L_min < L it is 1.
+Source: published as the "loss ratio" 1 − L / L_min, which is never positive for
+L ≥ L_min > 0; here the fraction is inverted. With "first", the losses may be negative.
+Where L ≤ L_min the scale is `min_scale`; where L₀ ≤ L_min < L it is 1.
 """
 
 from typing import Literal, NamedTuple
@@ -29,8 +29,8 @@ Reference = Literal["first", "current"]
 class LossRatioState(NamedTuple):
     """The state of `loss_ratio`.
 
-    `learning_rate` is the scale applied; `first` is L₀, `average` is L; `floored`
-    counts the losses that gave `min_scale`.
+    `learning_rate` is the scale applied, `first` is L₀ and `average` L. `floored`
+    counts the losses at which the scale was `min_scale`.
     """
 
     learning_rate: jax.Array
@@ -49,25 +49,24 @@ def loss_ratio(
     monitor: str | None = "value",
     name: str | None = None,
 ) -> Controller:
-    """Let the rate fall as the loss approaches its lower bound.
+    """Lower the rate as the loss approaches its lower bound.
 
     Args:
-        lower_bound: L_min, what the loss cannot fall below; > 0 where `reference` is
-            "current".
-        min_scale: The smallest scale, in [0, 1]: a multiple of the rate beside it. At 0
-            a loss at its bound stops the training until a higher loss comes.
-        decay: The factor of the exponential average, in [0, 1); 0 takes the last loss
-            itself.
-        reference: What the distance from the bound is measured by: "first", its
-            distance at the first finite loss, or "current", the loss. Structural.
-        monitor: The extra argument of `update` to follow; `None` follows `observe`
-            only.
-        name: Tells two such controllers apart for `observe`.
+        lower_bound: L_min, a lower bound of the loss; > 0 if `reference` is "current".
+        min_scale: The smallest scale, in [0, 1]. It multiplies the other rates. With 0,
+            training stops at the bound until a higher loss arrives.
+        decay: The factor of the exponential average, in [0, 1); with 0, L is the last
+            loss.
+        reference: The denominator of the ratio: "first", the gap at the first finite
+            loss, or "current", the loss itself. Structural.
+        monitor: The extra argument of `update` to follow; with `None`, only `observe`
+            passes metrics.
+        name: Distinguishes two such controllers for `observe`.
 
     Raises:
         TypeError: At `update`, if the extra argument is missing.
 
-    A loss that is not finite changes nothing but the counter `skipped`.
+    A loss that is not finite changes only the counter `skipped`.
 
     >>> ratio = loss_ratio(lower_bound=1.0)
     >>> state, scales = ratio.init(None), []
@@ -84,7 +83,7 @@ def loss_ratio(
     require(
         reference == "first" or lower_bound > 0,
         f"lower_bound must be > 0 where reference is 'current', got {lower_bound}: the "
-        "scale would not fall. Use reference='first'.",
+        "scale would never fall. Use reference='first'.",
     )
 
     def init(params):

@@ -1,15 +1,15 @@
-"""Phases: a warm-up, then a controller that owns the rate, then a cool-down.
+"""Phases: a warm-up, then a controller, then a cool-down.
 
-    scale = warmup(t) · c₀             t < w           c₀: where the controller starts
+    scale = warmup(t) · c₀             t < w           c₀: the controller's first rate
     scale = c(t)                       from t = w      c follows what training reports
-    scale = cooldown(t − s) · c(s)     from t = s      c(s): where it was left
+    scale = cooldown(t − s) · c(s)     from t = s      c(s): the controller's last rate
 
-t is the step from 0. The cool-down starts at s, which is a given step or the one at
-which the controller itself says to stop, as `adaptax.early_stop` does.
+t is the step from 0. The cool-down starts at s: a given step, or the one at which an
+`adaptax.early_stop` among the controllers converges.
 
 Source: warm-up as in Goyal et al. (2017), "Accurate, Large Minibatch SGD: Training
 ImageNet in 1 Hour"; the cool-down as in Hu et al. (2024), "MiniCPM". PyTorch, Keras and
-Optax cannot start a schedule from where a plateau scheduler has left the rate.
+Optax cannot start a schedule from the last rate of a plateau scheduler.
 """
 
 from collections.abc import Sequence
@@ -31,10 +31,10 @@ from adaptax.controllers.early_stop import convergences
 class PhasesState(NamedTuple):
     """The state of `phases`.
 
-    `learning_rate` is what warm-up or cool-down multiplies the rates of `inner` by, 1
-    in between, so that `adaptax.learning_rate` gives the product that was applied.
-    `phase` is 0, 1, 2 for warm-up, controller and cool-down, `entered` the first step
-    of it; `inner` has the state of each controller.
+    `learning_rate` is the factor of the warm-up or cool-down, 1 in between, which
+    multiplies the rates of `inner`; `adaptax.learning_rate` returns the product.
+    `phase` is 0, 1 or 2 for warm-up, controller and cool-down, and `entered` its first
+    step. `inner` has the state of each controller.
     """
 
     learning_rate: jax.Array
@@ -57,27 +57,27 @@ def phases(
     *,
     name: str | None = None,
 ) -> Controller:
-    """Warm up, let a controller own the rate, and cool down from where it left it.
+    """Warm up, follow a controller, and cool down from its last rate.
 
-    The controller hears of nothing before the warm-up ends, nor after the cool-down
-    began. Both `observe` of what is made here and that of the controller itself reach
-    it; the latter also in the other phases.
+    The controller receives no metrics before the warm-up ends or after the cool-down
+    starts. It can be observed through this rate or by its own `observe`; the latter
+    reaches it in every phase.
 
     Args:
-        warmup: A schedule, or a function of the step, for the steps of the warm-up:
-            a multiple of the rate beside it, usually rising to 1.
-        controller: The controller, or several of them whose rates multiply, such as a
-            plateau and an `early_stop`. Each listens to what it listens to.
-        cooldown: A schedule, or a function of the step since the cool-down began: a
-            multiple of the rate that the controller left, usually falling from 1.
+        warmup: A schedule, or a function of the step, for the warm-up: a factor of the
+            other rates, usually rising to 1.
+        controller: The controller, or several whose rates multiply, such as a plateau
+            and an `early_stop`. Each monitors its own metric.
+        cooldown: A schedule, or a function of the steps since the cool-down started: a
+            factor of the controller's last rate, usually falling from 1.
         warmup_steps: w >= 0, the steps of the warm-up.
-        cooldown_at: The step at which the cool-down begins at the latest, >= w; `None`
-            leaves it to the controller.
-        name: Tells two such compositions apart for `observe`.
+        cooldown_at: The step at which the cool-down starts at the latest, >= w; with
+            `None`, only the controller starts it.
+        name: Distinguishes two such rates for `observe`.
 
     Raises:
-        TypeError: If something is not what it should be; at `update`, if an extra
-            argument that a controller listens to is missing.
+        TypeError: If an argument has the wrong type; at `update`, if an extra argument
+            that a controller monitors is missing.
 
     >>> import adaptax
     >>> rate = phases(
@@ -116,9 +116,9 @@ def phases(
     def update(updates, state, params=None, **extra_args):
         before = state.followed[label]
         warm, late = state.step >= whole(warmup_steps), is_late(state.step)
-        owns = warm & ~late & (before.phase < 2)
+        active = warm & ~late & (before.phase < 2)
         inner = tuple(
-            _advanced(one, updates, own, params, extra_args, owns)
+            _advanced(one, updates, own, params, extra_args, active)
             for one, own in zip(controllers, before.inner, strict=True)
         )
         after = before._replace(inner=inner)
@@ -133,7 +133,7 @@ def phases(
             skipped=skipped.max(),
             step=counters.increment(state.step, where=OBSERVED not in extra_args),
             changed_at=jnp.where(changed, state.step, state.changed_at),
-            usual=state.usual,  # each of the inner ones judges for itself
+            usual=state.usual,  # each controller judges its own metrics
         )
         return scale_updates(updates, _rate(after)), state
 
@@ -149,31 +149,32 @@ def phases(
     return guarded(Controller(init, update), whole=True)
 
 
-def _schedule(name: str, given: LearningRate) -> Schedule:
-    foreign = isinstance(given, tuple | list) and not isinstance(given, Schedule)
-    schedule = None if foreign else as_rate(given)
+def _schedule(name: str, value: LearningRate) -> Schedule:
+    foreign = isinstance(value, tuple | list) and not isinstance(value, Schedule)
+    schedule = None if foreign else as_rate(value)
     if not isinstance(schedule, Schedule):
-        raise TypeError(f"{name} must be a schedule, got {given!r}.")
+        raise TypeError(f"{name} must be a schedule, got {value!r}.")
     return schedule
 
 
-def _listed(given: Controller | Sequence[Controller]) -> tuple[Controller, ...]:
-    listed = (given,) if isinstance(given, Controller) else tuple(given)
+def _listed(controllers: Controller | Sequence[Controller]) -> tuple[Controller, ...]:
+    single = isinstance(controllers, Controller)
+    listed = (controllers,) if single else tuple(controllers)
     for one in listed:
         if not isinstance(one, Controller):
-            raise TypeError(
-                f"controller must be a controller, or several of them, got {one!r}."
-            )
+            raise TypeError(f"controller must be a controller or several, got {one!r}.")
     if not listed:
         raise TypeError("controller must be at least one controller, got none.")
     return cast(tuple[Controller, ...], listed)
 
 
-def _advanced(controller, updates, state, params, extra_args, owns) -> ControllerState:
-    """Advance a controller where it owns the rate; its steps count in every phase."""
+def _advanced(
+    controller, updates, state, params, extra_args, active
+) -> ControllerState:
+    """Advance a controller in its own phase; its steps count in every phase."""
     _, after = controller.update(updates, state, params, **extra_args)
-    held = state._replace(step=after.step)
-    return jax.tree.map(lambda new, old: jnp.where(owns, new, old), after, held)
+    before = state._replace(step=after.step)
+    return jax.tree.map(lambda new, old: jnp.where(active, new, old), after, before)
 
 
 def _stops(inner: tuple[ControllerState, ...]) -> jax.Array:
@@ -181,7 +182,7 @@ def _stops(inner: tuple[ControllerState, ...]) -> jax.Array:
 
 
 def _rate(state: PhasesState) -> jax.Array:
-    """Multiply all the rates in a state."""
+    """Return the product of all rates in a state."""
     leaves: Any = jax.tree.leaves_with_path(state)
     rates = [leaf for path, leaf in leaves if path[-1] == _LEARNING_RATE]
     return jnp.stack(rates).prod()

@@ -4,34 +4,33 @@
     bad ← 0 if improved or cooling down, else bad + 1
     bad > patience:   scale ← max(scale · factor, min_scale),   bad ← 0
 
-m is the mean of the last `window` metrics, so one evaluation takes `window` of them;
-the scale multiplies whatever rate stands beside it, and starts at 1.
+An evaluation m is the mean of `window` metrics. The scale starts at 1 and multiplies
+the other rates.
 
-**Trend.** With `trend=K` an evaluation is good as well if the regression line through
-the last K of them, a + b·x for x = 0 … K − 1, certainly falls by more than the
-threshold:
+**Trend.** With `trend=K` an evaluation also counts as improved if the regression line
+through the last K evaluations, a + b·x for x = 0 … K − 1, significantly falls by more
+than the threshold:
 
     −b (K − 1) > θ |m̄|  (or θ)    and    b + z · se(b) < 0
 
-m̄ is their mean, se(b) the standard error of the slope and z `trend_errors`. One lucky
-low metric can then no longer hide that a noisy loss is still falling. The K evaluations
-must all be later than the last cut; until there are so many, only the best counts.
+m̄ is their mean, se(b) the standard error of the slope and z `trend_errors`. Then a
+single low metric does not hide that a noisy loss is still falling. The K evaluations
+must all be after the last cut; until then, only the best counts.
 
-**Conventions.** `convention` chooses whose scheduler is reproduced, faults included:
+**Conventions.** `convention` reproduces another library's scheduler, faults included:
 
     adaptax   the rule above
-    torch     best (1 − θ) in place of best − θ |best|, for "max" best (1 + θ)
-    keras     fires when bad ≥ patience, and counts again with the last evaluation of
-              the cooldown; thresholds are absolute
-    optax     fires when bad = patience; (1 − θ) best, with the sign as minimized
+    torch     best (1 − θ) instead of best − θ |best|, for "max" best (1 + θ)
+    keras     cuts when bad ≥ patience; the last evaluation of the cooldown counts;
+              thresholds are absolute
+    optax     cuts when bad = patience; (1 − θ) best, with the sign as minimized
 
-In all of them a metric that is not finite is passed over, and the scale is bounded by
-`min_scale`, a multiple of the rate beside it. PyTorch's `eps`, below which it makes no
-cut, has no counterpart.
+All of them ignore a metric that is not finite, and bound the scale by `min_scale`.
+PyTorch's `eps`, below which it makes no cut, has no counterpart.
 
 Source: `torch.optim.lr_scheduler.ReduceLROnPlateau`; `keras.callbacks.
-ReduceLROnPlateau`; `optax.contrib.reduce_on_plateau`. The relative test is written with
-|best|, which is right for negative metrics too.
+ReduceLROnPlateau`; `optax.contrib.reduce_on_plateau`. The relative test uses |best|, so
+that it also suits negative metrics.
 """
 
 from typing import Literal, NamedTuple
@@ -60,12 +59,11 @@ Convention = Literal["adaptax", "torch", "keras", "optax"]
 class PlateauState(NamedTuple):
     """The state of `reduce_on_plateau`: scalars, and the array of `recent`.
 
-    `learning_rate` is the scale applied; `best` the best evaluation so far, as
-    minimized (float32's largest number before the first); `bad` counts evaluations
-    without improvement, `cooling` those still to be ignored, `cuts` the cuts made;
-    `window` is filling up to an evaluation; `recent` has the evaluations since the
-    latest cut that the trend is taken of, and is `None` without one; `falling` tells
-    whether they fall.
+    `learning_rate` is the scale applied, and `best` the best evaluation so far, as
+    minimized (float32's largest number before the first). `bad` counts evaluations
+    without improvement, `cooling` those still to ignore, and `cuts` the cuts. `window`
+    has the metrics of the next evaluation. `recent` has the evaluations of the trend
+    since the last cut, or is `None`; `falling` is whether they fall.
     """
 
     learning_rate: jax.Array
@@ -97,33 +95,33 @@ def reduce_on_plateau(
 ) -> Controller:
     """Cut the rate after more than `patience` evaluations without improvement.
 
-    It counts as PyTorch does; Keras and Optax cut an evaluation earlier. `convention`
-    takes over the counting and the threshold of one of them.
+    It counts as PyTorch does; Keras and Optax cut one evaluation earlier. `convention`
+    reproduces the counting and the threshold of any of them.
 
     Args:
-        factor: What a cut multiplies the scale by, 0 < factor < 1.
+        factor: The factor of a cut, 0 < factor < 1.
         patience: Evaluations without improvement to wait for, >= 0.
         threshold: θ >= 0, the smallest improvement that counts.
-        cooldown: Evaluations after a cut during which nothing counts as bad, >= 0.
-        min_scale: The smallest scale, in [0, 1]: a multiple of the rate beside it.
-        window: Metrics to an evaluation, >= 1. With a training loss as metric, about an
-            epoch's steps, since single batches are noisy.
+        cooldown: Evaluations after a cut during which none counts as bad, >= 0.
+        min_scale: The smallest scale, in [0, 1]. It multiplies the other rates.
+        window: Metrics per evaluation, >= 1. For a training loss, about an epoch's
+            steps, since single batches are noisy.
         trend_errors: z >= 0, the standard errors by which a slope must lie below 0.
-        trend: K >= 3, the evaluations that the trend is taken of; `None` asks for no
-            trend. Structural: it is the length of an array.
-        threshold_mode: "relative" (θ is a part of |best|) or "absolute"; `None` is
-            "absolute" for Keras and "relative" otherwise. Structural.
+        trend: K >= 3, the number of evaluations in the trend; `None` for no trend.
+            Structural: it is the length of an array.
+        threshold_mode: "relative" (to |best|) or "absolute"; `None` means "absolute"
+            for Keras and "relative" otherwise. Structural.
         mode: "min" for a loss, "max" for an accuracy. Structural.
-        convention: "adaptax", or the library whose counting and tests are reproduced:
-            "torch", "keras", "optax". Structural.
-        monitor: The extra argument of `update` to follow; `None` follows `observe`
-            only.
-        name: Tells two such controllers apart for `observe`.
+        convention: "adaptax", or the library to reproduce: "torch", "keras", "optax".
+            Structural.
+        monitor: The extra argument of `update` to follow; with `None`, only `observe`
+            passes metrics.
+        name: Distinguishes two such controllers for `observe`.
 
     Raises:
         TypeError: At `update`, if the extra argument is missing.
 
-    A metric that is not finite changes nothing but the counter `skipped`.
+    A metric that is not finite changes only the counter `skipped`.
 
     >>> import optax
     >>> plateau = reduce_on_plateau(factor=0.5, patience=0)
@@ -224,7 +222,7 @@ def reduce_on_plateau(
 
 
 def _line(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Fit a line; give how far it falls from end to end, and the standard error."""
+    """Fit a line; return its fall from end to end, and the fall's standard error."""
     length = len(values)
     unit = jnp.maximum(jnp.max(jnp.abs(values)), jnp.finfo(jnp.float32).tiny)
     heights = values / unit

@@ -1,25 +1,25 @@
-"""Stationarity: cut the rate once training at this rate has nothing more to gain.
+"""Stationarity: cut the rate once training at this rate has become stationary.
 
-    scale ← max(scale · factor, min_scale)     when the test says so
+    scale ← max(scale · factor, min_scale)     when the test holds
     Δ_k = ⟨x_{k+1}, d_k⟩ + ½ α ‖d_k‖² = ⟨x_k, d_k⟩ − ½ α ‖d_k‖²
 
 * test="sasa" (SASA+): in the stationary state the mean of Δ_k is 0, where
   x_{k+1} = x_k − α d_k. The test holds when 0 lies in the confidence
-  interval of the mean over the window, mean ± t s / √N, and both halves of the window
-  have means of one sign. Before the first cut, 0 must lie in the interval of each half.
-  s² is the variance by means of ⌊√N⌋ Δs each, and t has ⌊√N⌋ − 1 degrees of freedom.
+  interval of the mean over the window, mean ± t s / √N, and the means of both halves
+  have the same sign. Before the first cut, 0 must lie in the interval of each half.
+  s² is estimated from means of ⌊√N⌋ Δs each, and t has ⌊√N⌋ − 1 degrees of freedom.
 * test="slope" (SLOPE): the loss no longer falls. It holds when the slope b of the
   losses in the window over the steps is not significantly below 0, b >= −t se(b).
 * test="pflug" (Pflug): ⟨g_t, g_{t−1}⟩, summed since the warm-up after a cut, is below
   0.
 
 Source: Zhang, Lang, Liu & Xiao (2020), "Statistical Adaptive Stochastic Gradient
-Methods" (arXiv 2002.10597), for the first two; they keep the last eighth of all since
-a cut, where this keeps a fixed window, and set momentum to 0 at a cut, which this does
-not. Chee & Toulis (2017), "Convergence Diagnostics for Stochastic Gradient Descent with
-Constant Step Size" (arXiv 1710.06382), for the third, after Pflug (1990),
+Methods" (arXiv 2002.10597), for the first two. They test the last eighth of the steps
+since a cut, and set momentum to 0 at a cut; here the window is fixed, and momentum
+stays. Chee & Toulis (2017), "Convergence Diagnostics for Stochastic Gradient Descent
+with Constant Step Size" (arXiv 1710.06382), for the third, after Pflug (1990),
 "Non-asymptotic Confidence Bounds for Stochastic Approximation Algorithms with Constant
-Step Size". Pflug's test is known to fire too soon: Pesme, Dieuleveut & Flammarion
+Step Size". Pflug's test is known to cut too early: Pesme, Dieuleveut & Flammarion
 (2020), "On Convergence-Diagnostic based Step Sizes for Stochastic Gradient Descent",
 ICML (arXiv 2007.00534).
 """
@@ -49,8 +49,8 @@ SMALLEST_WINDOW = 32
 class StationarityState(NamedTuple):
     """The state of `stationarity` by SASA+ or SLOPE.
 
-    `learning_rate` is the scale applied; `window` has the last statistics or losses,
-    oldest first; `seen` counts those since the last cut, `cuts` the cuts.
+    `learning_rate` is the scale applied. `window` has the last statistics or losses,
+    oldest first; `seen` counts them since the last cut, and `cuts` the cuts.
     """
 
     learning_rate: jax.Array
@@ -62,9 +62,9 @@ class StationarityState(NamedTuple):
 class PflugState(NamedTuple):
     """The state of `stationarity` by Pflug's test.
 
-    `learning_rate` is the scale applied; `total` the sum of the inner products; `seen`
-    counts the gradients since the last cut, `cuts` the cuts; `previous` is the
-    gradient before, shaped like the parameters, and float32 for half precision.
+    `learning_rate` is the scale applied, and `total` the sum of the inner products.
+    `seen` counts the gradients since the last cut, and `cuts` the cuts. `previous` is
+    the last gradient, shaped like the parameters, in float32 for half precision.
     """
 
     learning_rate: jax.Array
@@ -90,32 +90,30 @@ def stationarity(
     """Cut the rate when a statistical test finds training stationary.
 
     Args:
-        factor: What a cut multiplies the scale by, 0 < factor < 1. SASA+ has 0.1, SLOPE
-            and Pflug's test have 0.5.
-        significance: Of the tests, in (0, 1); Pflug's has none. A smaller one makes
-            SASA+ and SLOPE cut sooner, since their intervals are wider.
-        warmup: Steps before the first cut, >= 0; for Pflug's test, gradients after the
-            start and after each cut that do not count.
-        every: Steps from test to test, >= 1.
-        min_scale: The smallest scale, in [0, 1]: a multiple of the rate beside it.
-        window: How many statistics to test, >= 32: what is kept. There is no test
-            before the window is full. Pflug's test has none. Structural.
-        test: "sasa" needs `params`, and takes the updates that reach it, times its own
-            scale, for the step α d: put it behind all other rates, whose product should
-            be constant. "slope" needs the loss, `value`. "pflug" takes the updates for
-            the gradient, as long as the extra argument `grad` is not given.
-            Structural.
-        monitor: For "slope", the extra argument of `update` to follow; `None` follows
-            `observe` only. The others have nothing to observe.
-        name: Names the state. Structural.
+        factor: The factor of a cut, 0 < factor < 1. The authors of SASA+ use 0.1, those
+            of SLOPE and Pflug's test 0.5.
+        significance: The level of the tests, in (0, 1); Pflug's has none. A smaller
+            level makes SASA+ and SLOPE cut earlier, since their intervals are wider.
+        warmup: Steps before the first cut, >= 0; for Pflug's test, the gradients not
+            counted at the start and after each cut.
+        every: Steps between tests, >= 1.
+        min_scale: The smallest scale, in [0, 1]. It multiplies the other rates.
+        window: The number of statistics to keep and test, >= 32. The first test is made
+            when the window is full. Pflug's test has no window. Structural.
+        test: "sasa" needs `params`. It treats the updates that reach it, times its own
+            scale, as the step α d: put it after all other rates, whose product should
+            be constant. "slope" needs the loss, `value`. "pflug" treats the updates as
+            the gradient, unless the extra argument `grad` is given. Structural.
+        monitor: For "slope", the extra argument of `update` to follow; with `None`,
+            only `observe` passes losses. The other tests have nothing to observe.
+        name: The name of the state. Structural.
 
     Raises:
-        ValueError: At `update`, if `params` is missing where it is needed.
-        TypeError: Likewise, if `value` is.
+        ValueError: At `update`, if `params` is needed and missing.
+        TypeError: At `update`, if `value` is needed and missing.
 
-    What is not finite changes nothing but the counter `skipped`. Where every statistic
-    is 0, nothing is decided; losses that are all equal do not fall, and are a reason to
-    cut.
+    A value that is not finite changes only the counter `skipped`. If every statistic is
+    0, there is no cut; losses that are all equal do not fall, and there is one.
     """
     checks.number("factor", factor, above=0, below=1)
     checks.number("significance", significance, above=0, below=1)
@@ -135,7 +133,7 @@ def stationarity(
         return StationarityState(real(1.0), zeros, counters.zero(), counters.zero())
 
     def enter(state, statistic, stationary):
-        """Enter a statistic; cut where the test holds of the window it is now in."""
+        """Add a statistic to the window, and cut if the test holds."""
         latest = jnp.concatenate([state.window[1:], statistic[None]])
         seen = counters.increment(state.seen)
         due = (seen >= window) & (seen % whole(every) == 0)
@@ -171,7 +169,7 @@ def stationarity(
 
 
 def _mean_is_zero(window, significance, first_cut):
-    """Return whether 0 is where the mean of the statistics might lie."""
+    """Return whether the mean of the statistics is compatible with 0."""
     middle = len(window) // 2
     halves = window[:middle], window[middle:]
     signs = [jnp.sign(jnp.mean(half)) for half in halves]
@@ -182,7 +180,7 @@ def _mean_is_zero(window, significance, first_cut):
 
 def _interval_holds_zero(statistics, significance):
     number = len(statistics)
-    size = math.isqrt(number)  # of a batch of neighbours, which are correlated
+    size = math.isqrt(number)  # of a batch: neighbours are correlated
     batches = statistics[: number // size * size].reshape(-1, size).mean(axis=1)
     mean = jnp.mean(statistics)
     spread = jnp.linalg.norm(batches - mean) * math.sqrt(size / (len(batches) - 1))
@@ -191,7 +189,7 @@ def _interval_holds_zero(statistics, significance):
 
 
 def _does_not_fall(losses, significance, first_cut):
-    """Return whether a line through the losses has no significant slope downwards."""
+    """Return whether a line through the losses has no significant downward slope."""
     del first_cut
     number = len(losses)
     steps = jnp.arange(number, dtype=jnp.float32) - (number - 1) / 2

@@ -1,4 +1,4 @@
-"""Quantiles of Student's t distribution, by an expansion about the normal ones.
+"""Quantiles of Student's t distribution, expanded around the normal quantiles.
 
     t = z + (z³ + z) / (4 ν) + (5 z⁵ + 16 z³ + 3 z) / (96 ν²) + …     for ν → ∞
 
@@ -18,7 +18,7 @@ _TERMS = (
     (384.0, (-15.0, 17.0, 19.0, 3.0)),
     (92160.0, (-945.0, -1920.0, 1482.0, 776.0, 79.0)),
 )
-"""The divisor of each term, and its coefficients of z, z³, z⁵, …"""
+"""For each term, its divisor and its coefficients of z, z³, z⁵, …"""
 
 
 def upper_quantile(tail: Scalar, freedom: int | jax.Array) -> jax.Array:

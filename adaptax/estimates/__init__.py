@@ -1,4 +1,4 @@
-"""How far, inferred: rates that follow from distances, curvature or the loss."""
+"""Estimates: rates inferred from distances, curvature or a bound on the loss."""
 
 from adaptax.estimates.adgd import AdgdState as AdgdState
 from adaptax.estimates.adgd import adgd as adgd

@@ -1,4 +1,4 @@
-"""AdGD: gradient descent without descent, its rate from the local curvature.
+"""AdGD: adaptive gradient descent, with a rate from the local curvature.
 
     L_t = ‖g_t − g_{t−1}‖ / ‖w_t − w_{t−1}‖
     λ_t = min{√(1 + θ_{t−1}) λ_{t−1}, 1 / (2 L_t)},   θ_0 = 10⁹
@@ -7,8 +7,8 @@
     θ_t = λ_t / λ_{t−1}
 
 Two rules: do not raise the rate too fast, and do not overstep the curvature. They are
-proven for full gradients: stochastic ones of two batches differ by their noise, which
-passes for curvature and makes the steps small.
+proven for full gradients. Stochastic gradients of two batches differ by their noise as
+well, which looks like curvature and makes the steps small.
 
 Source: Malitsky & Mishchenko (2020), "Adaptive Gradient Descent without Descent", ICML
 (arXiv 1910.09529), Alg. 1. Optax has no such method; `adgd2` takes longer steps.
@@ -33,10 +33,10 @@ from adaptax._core.words import translating
 class AdgdState(NamedTuple):
     """The state of `adgd`, and of `adgd2` as `Adgd2State`.
 
-    `learning_rate` is λ, the last rate applied or, before any, the first; and
-    `growth` is θ. `params` and `gradients` are those of the step before, in their own
-    dtypes and in float32 at least. `step` counts the updates, from 0, and `skipped`
-    those that were not finite.
+    `learning_rate` is λ, the last rate applied, initially the first, and `growth` is θ.
+    `params` and `gradients` are those of the previous step, in their own dtypes and in
+    float32 at least. `step` counts the updates, from 0, and `skipped` those that were
+    not finite.
     """
 
     learning_rate: jax.Array
@@ -55,17 +55,16 @@ class AdgdState(NamedTuple):
 def adgd(
     initial: Scalar = 1e-6, *, tight: bool = False
 ) -> optax.GradientTransformationExtraArgs:
-    """Take half the inverse of the local curvature for the rate.
+    """Use half the inverse of the local curvature as the rate.
 
-    The updates that reach it are taken for the gradient, so put it right behind
-    `scale_by_gradient_descent`. Where the parameters did not move, the rate stays.
+    It treats the updates that reach it as the gradient, so put it directly after
+    `scale_by_gradient_descent`. If the parameters did not move, the rate stays.
 
     Args:
-        initial: λ_0 > 0, the rate of the first step: small. The second may be 30 000
-            times as large, so that no more than its magnitude matters.
-        tight: Bound the rate by what a step did to the gradient, instead of by L: steps
-            are longer. The bound supposes that nothing but −λ g moves the parameters.
-            Structural.
+        initial: λ_0 > 0, the rate of the first step. It should be small; only its order
+            of magnitude matters, since the second rate may be 30 000 times as large.
+        tight: Use the second bound above, which gives longer steps. It assumes that
+            only −λ g moves the parameters. Structural.
 
     Raises:
         ValueError: At `update`, if `params` is missing.
@@ -98,7 +97,7 @@ def follow_curvature(
     slack: float,
     bound: Callable[..., jax.Array],
 ) -> optax.GradientTransformationExtraArgs:
-    """Make an estimate: `bound(state, updates, ‖Δw‖, ‖Δg‖)` is the second rule."""
+    """Make an estimate whose second rule is `bound(state, updates, ‖Δw‖, ‖Δg‖)`."""
     checks.number("initial", initial, above=0)
 
     def init(params):
@@ -118,11 +117,11 @@ def follow_curvature(
         changed = global_norm(snapshots.difference(updates, state.gradients))
         grown = jnp.sqrt(real(slack) + growth) * before
         rate = jnp.minimum(grown, bound(state, updates, moved, changed))
-        told = (state.step > 0) & (moved > 0) & (rate > 0) & jnp.isfinite(rate)
-        rate = jnp.where(told, rate, before)
+        usable = (state.step > 0) & (moved > 0) & (rate > 0) & jnp.isfinite(rate)
+        rate = jnp.where(usable, rate, before)
         after = kind(
             learning_rate=rate,
-            growth=jnp.where(told, rate / before, growth),
+            growth=jnp.where(usable, rate / before, growth),
             step=counters.increment(state.step),
             skipped=state.skipped,
             params=snapshots.taken(params, state.params),
@@ -134,6 +133,6 @@ def follow_curvature(
 
 
 def ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
-    """Divide, giving infinity where the denominator is 0."""
+    """Divide; the result is infinite where the denominator is 0."""
     zero = denominator == 0
     return jnp.where(zero, jnp.inf, numerator / jnp.where(zero, 1, denominator))

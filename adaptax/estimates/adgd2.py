@@ -1,10 +1,10 @@
-"""AdGD-2: longer steps than AdGD's, and a first rate that need only be small.
+"""AdGD-2: AdGD with longer steps, and a rate that grows from a small first value.
 
     L_t = ‖g_t − g_{t−1}‖ / ‖w_t − w_{t−1}‖
     λ_t = min{√(2/3 + θ_{t−1}) λ_{t−1}, λ_{t−1} / √[2 λ_{t−1}² L_t² − 1]₊},   θ_0 = 1/3
     θ_t = λ_t / λ_{t−1}
 
-Like `adgd`, it is proven for full gradients.
+As for `adgd`, the proof is for full gradients.
 
 Source: Malitsky & Mishchenko (2024), "Adaptive Proximal Gradient Method for Convex
 Optimization", NeurIPS (arXiv 2308.02261). Optax has no such method.
@@ -28,12 +28,12 @@ class Adgd2State(AdgdState):
 def adgd2(initial: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
     """Take longer steps than `adgd`, and raise the rate from its first value.
 
-    The updates that reach it are taken for the gradient, so put it right behind
-    `scale_by_gradient_descent`. Where the parameters did not move, the rate stays.
+    It treats the updates that reach it as the gradient, so put it directly after
+    `scale_by_gradient_descent`. If the parameters did not move, the rate stays.
 
     Args:
-        initial: λ_0 > 0, the rate of the first step; from it the rate grows by at most
-            about 1.5 a step, so that one that is far too small costs a few dozen.
+        initial: λ_0 > 0, the rate of the first step. The rate grows by a factor of at
+            most about 1.5 per step, so a value far too small costs a few dozen steps.
 
     Raises:
         ValueError: At `update`, if `params` is missing.

@@ -1,13 +1,13 @@
-"""CDAT: the rate at which a step comes out at the edge of stability, or near it.
+"""CDAT: the rate at which a step is at the edge of stability, or near it.
 
     n = max(⟨g_t, u_t⟩, 0),   d = |⟨u_t, H_t u_t⟩| + ε
     n̄ ← β n̄ + (1 − β) n,      d̄ ← β d̄ + (1 − β) d
     η_t = σ n̄ / d̄
 
-u is the direction, H the Hessian: H u is the derivative of the gradient along u, about
-the work of one more gradient. σ = 1 goes to the minimum of the loss along the
-direction, were it a parabola; σ = 2 to as high a loss on its other side. There the
-curvature regulates itself: on full batches 2 is best, on small ones a little less.
+u is the direction, H the Hessian: H u is the derivative of the gradient along u, which
+costs about one more gradient. If the loss along the direction is a parabola, σ = 1
+leads to its minimum, and σ = 2 to the opposite point of equal loss. There the curvature
+regulates itself: on full batches 2 is best, on small ones a little less.
 
 Source: Roulet, Agarwala, Grill, Swirszcz, Blondel & Pedregosa (2024), "Stepping on the
 Edge: Curvature Aware Learning Rate Tuners", NeurIPS (arXiv 2407.06183).
@@ -33,8 +33,8 @@ from adaptax._core.words import translating
 class CdatState(NamedTuple):
     """The state of `cdat`, float32 scalars.
 
-    `learning_rate` is η, the rate applied, 0 before the first step; `slope` and
-    `curvature` are n̄ and d̄; `skipped` counts the updates that were not finite.
+    `learning_rate` is η, the rate applied, initially 0. `slope` is n̄ and `curvature` d̄;
+    `skipped` counts the updates that were not finite.
     """
 
     learning_rate: jax.Array
@@ -51,16 +51,16 @@ class CdatState(NamedTuple):
 def cdat(
     sigma: Scalar = 2.0, decay: Scalar = 0.9, eps: Scalar = 1e-12
 ) -> optax.GradientTransformationExtraArgs:
-    """Take the slope over the curvature along the direction for the rate.
+    """Use the slope over the curvature, along the direction, as the rate.
 
-    Put it right behind a direction, and tell `update` the gradient as a function of the
-    parameters, on the same batch: `tx.update(grads, state, params, grad_fn=...)`. Under
-    `optax.partition` and `optax.masked` that function is given the parameters with the
-    others masked.
+    Put it directly after a direction, and pass `update` the gradient as a function of
+    the parameters, on the same batch: `tx.update(grads, state, params, grad_fn=...)`.
+    Under `optax.partition` and `optax.masked` that function receives the parameters
+    with the other leaves masked.
 
     Args:
-        sigma: σ > 0: 2 for full batches, a little less than 2 for small ones.
-        decay: β in [0, 1), of both averages; both start at 0, which cancels.
+        sigma: σ > 0: 2 for full batches, slightly less for small ones.
+        decay: β in [0, 1), of both averages. Both start at 0, and the bias cancels.
         eps: ε >= 0. Where the divisor is 0, so is the rate.
 
     Raises:
@@ -85,9 +85,9 @@ def cdat(
     def advance(state, updates, params, **extra_args):
         grad_fn = read_extra(extra_args, "grad_fn")
         slope, curvature = _along(grad_fn, params, updates)
-        new, kept = 1 - real(decay), real(decay)
-        slope = kept * state.slope + new * jnp.maximum(slope, 0)
-        curvature = kept * state.curvature + new * (jnp.abs(curvature) + real(eps))
+        b, w = real(decay), 1 - real(decay)
+        slope = b * state.slope + w * jnp.maximum(slope, 0)
+        curvature = b * state.curvature + w * (jnp.abs(curvature) + real(eps))
         rate = real(sigma) * divide(slope, curvature)
         after = CdatState(rate, slope, curvature, state.skipped)
         return after, finite(slope, curvature, rate)
@@ -98,12 +98,12 @@ def cdat(
 def _along(
     grad_fn: Callable[[Any], Any], params: Any, direction: Any
 ) -> tuple[jax.Array, jax.Array]:
-    """Return ⟨g, u⟩ and ⟨u, H u⟩ over the leaves that are trained."""
+    """Return ⟨g, u⟩ and ⟨u, H u⟩ over the trained leaves."""
     leaves, structure = jax.tree.flatten(params, is_leaf=is_placeholder)
-    ways = jax.tree.leaves(direction, is_leaf=is_placeholder)
+    tangents = jax.tree.leaves(direction, is_leaf=is_placeholder)
     trained = [
         index
-        for index, pair in enumerate(zip(leaves, ways, strict=True))
+        for index, pair in enumerate(zip(leaves, tangents, strict=True))
         if all(map(is_trained, pair))
     ]
 
@@ -116,9 +116,9 @@ def _along(
         return [jnp.asarray(slopes[index]) for index in trained]
 
     points = [jnp.asarray(leaves[index]) for index in trained]
-    ways = [
-        jnp.asarray(ways[index]).astype(dtype_of(point))
+    tangents = [
+        jnp.asarray(tangents[index]).astype(dtype_of(point))
         for index, point in zip(trained, points, strict=True)
     ]
-    slopes, bends = jax.jvp(gradient, (points,), (ways,))
-    return inner_product(slopes, ways), inner_product(bends, ways)
+    slopes, products = jax.jvp(gradient, (points,), (tangents,))
+    return inner_product(slopes, tangents), inner_product(products, tangents)

@@ -1,14 +1,14 @@
-"""DoG: distance over gradients, a step size with nothing to tune.
+"""DoG: distance over gradients, a step size without tuning.
 
     r̄_t = max(r̄_{t−1}, ‖w_t − w_0‖),   r̄_0 = r_ε (1 + ‖w_0‖)
     G_t = G_{t−1} + ‖u_t‖²
     η_t = r̄_t / √(G_t + ε)
 
-The rate grows with the distance covered and shrinks with the updates summed up, which
-near a minimum makes it right to within a logarithm. The updates u that reach it are
-what moves the parameters: the gradient behind gradient descent, a direction behind any
-other. Evaluate with the averaged parameters (`iterate_average`); the step size is not
-meant to decay. `l_dog` does the same in each leaf on its own.
+The rate grows with the distance covered and shrinks with the sum of the updates, which
+makes it optimal up to a logarithm. u are the updates that reach it, which move the
+parameters: the gradient after gradient descent, or any other direction. The step size
+is not meant to decay: evaluate with the averaged parameters (`iterate_average`).
+`l_dog` does the same in each leaf separately.
 
 Source: Ivgi, Hinder & Carmon (2023), "DoG is SGD's Best Friend: A Parameter-Free
 Dynamic Step Size Schedule", ICML (arXiv 2302.12022). `optax.contrib.dog` keeps its sums
@@ -33,9 +33,9 @@ from adaptax._core.words import translating
 class DogState(NamedTuple):
     """The state of `dog`.
 
-    `learning_rate` is η, the rate applied, 0 before the first step; `distance` is r̄ and
-    `sum_sq` is G. `start` is w_0, a copy of the parameters in their own dtypes; `step`
-    counts the updates, from 0, and `skipped` those that were not finite.
+    `learning_rate` is η, the rate applied, initially 0. `distance` is r̄ and `sum_sq` G.
+    `start` is w_0, a copy of the parameters in their own dtypes. `step` counts the
+    updates, from 0, and `skipped` those that were not finite.
     """
 
     learning_rate: jax.Array
@@ -54,13 +54,13 @@ class DogState(NamedTuple):
 def dog(
     *, reps_rel: Scalar = 1e-6, eps: Scalar = 1e-8
 ) -> optax.GradientTransformationExtraArgs:
-    """Take the distance covered over the root of the summed squares for the rate.
+    """Use the distance covered over the root of the summed squares as the rate.
 
-    The first distance is the default of `optax.contrib.dog`, its "heuristic" of 1e-6.
+    The default first distance is that of `optax.contrib.dog`, its "heuristic" of 1e-6.
 
     Args:
-        reps_rel: r_ε > 0, by which the first distance is guessed: small enough that the
-            first step does no harm. The authors advise 1e-4 with batch normalization.
+        reps_rel: r_ε > 0, the relative first distance: small enough that the first step
+            does no harm. The authors recommend 1e-4 with batch normalization.
         eps: ε >= 0. With 0, the rate is 0 until there is a gradient.
 
     Raises:
@@ -95,7 +95,7 @@ def dog(
 
 
 def distance_covered(state: Any, params: Any, reps_rel: Any) -> tuple[Any, jax.Array]:
-    """Return w_0, and r̄ of a step, for a state with `step`, `start` and `distance`."""
+    """Return w_0 and r̄ for a state with `step`, `start` and `distance`."""
     return snapshots.measured(
         state.step == 0,
         params,
@@ -114,7 +114,7 @@ def guess(params: Any, distance: Any, reps_rel: Any) -> jax.Array:
 
 
 def farther(moves: Any, distance: jax.Array, reps_rel: Any) -> jax.Array:
-    """Return the larger of the distance so far and that of the moves."""
+    """Return the larger of the distance so far and the norm of the moves."""
     del reps_rel
     return jnp.maximum(distance, global_norm(moves))
 

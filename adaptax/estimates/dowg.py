@@ -1,15 +1,16 @@
-"""DoWG: distance over weighted gradients, which forgets the cautious first steps.
+"""DoWG: distance over weighted gradients.
 
     r̄_t = max(r̄_{t−1}, ‖w_t − w_0‖),   r̄_0 = r_ε (1 + ‖w_0‖)
     v_t = v_{t−1} + r̄_t² ‖u_t‖²
     η_t = r̄_t² / √v_t
 
-As in DoG, but each squared update is weighed by the distance then covered, so that
-those of the time when the steps were small count little. Later rates are larger.
+In contrast to DoG, each squared update is weighted by the squared distance covered so
+far. So the small first steps weigh little, and later rates are larger.
 
 Source: Khaled, Mishchenko & Jin (2023), "DoWG Unleashed: An Efficient Universal
-Parameter-Free Gradient Descent Method", NeurIPS (arXiv 2305.16284), where r̄_0 is given
-as such; here it is relative to w_0, as in DoG. `optax.contrib.dowg` adds an ε to √v.
+Parameter-Free Gradient Descent Method", NeurIPS (arXiv 2305.16284), where r̄_0 is an
+absolute distance; here it is relative to w_0, as in DoG. `optax.contrib.dowg` adds an ε
+to √v.
 """
 
 from typing import NamedTuple
@@ -30,8 +31,8 @@ from adaptax.estimates.dog import distance_covered
 class DowgState(NamedTuple):
     """The state of `dowg`.
 
-    `learning_rate` is η, the rate applied, 0 before the first step; `distance` is r̄ and
-    `weighted_sum` is v. `start` is w_0, a copy of the parameters in their own dtypes;
+    `learning_rate` is η, the rate applied, initially 0. `distance` is r̄ and
+    `weighted_sum` v. `start` is w_0, a copy of the parameters in their own dtypes.
     `step` counts the updates, from 0, and `skipped` those that were not finite.
     """
 
@@ -49,16 +50,15 @@ class DowgState(NamedTuple):
 
 @translating
 def dowg(*, reps_rel: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
-    """Take the squared distance over the root of the weighted squares for the rate.
+    """Use the squared distance over the root of the weighted squares as the rate.
 
     The first distance is relative to the parameters, as in DoG, and the root has no ε;
-    `optax.contrib.dowg` starts from an absolute one, and adds 1e-4.
+    in `optax.contrib.dowg` it is absolute, and ε is 1e-4. The rate is 0 before the
+    first gradient that is not 0.
 
     Args:
-        reps_rel: r_ε > 0, by which the first distance is guessed: small enough that the
-            first step does no harm.
-
-    Until there is a gradient, the rate is 0.
+        reps_rel: r_ε > 0, the relative first distance: small enough that the first step
+            does no harm.
 
     Raises:
         ValueError: At `update`, if `params` is missing.

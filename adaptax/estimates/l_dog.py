@@ -1,10 +1,10 @@
-"""L-DoG: distance over gradients in each leaf on its own.
+"""L-DoG: distance over gradients in each leaf separately.
 
     r̄_t = max(r̄_{t−1}, ‖w_t − w_0‖),   r̄_0 = r_ε (1 + ‖w_0‖)
     G_t = G_{t−1} + ‖u_t‖²
     η_t = r̄_t / √(G_t + ε)
 
-for the parameters w and the updates u of each leaf; see `dog`.
+with the parameters w and the updates u of each leaf; see `dog`.
 
 Source: Ivgi, Hinder & Carmon (2023), "DoG is SGD's Best Friend: A Parameter-Free
 Dynamic Step Size Schedule", ICML (arXiv 2302.12022). Optax has no DoG by leaf.
@@ -29,9 +29,9 @@ from adaptax.estimates.dog import check, farther, guess
 class LDogState(NamedTuple):
     """The state of `l_dog`.
 
-    `learning_rate` is ‖η u‖ / ‖u‖ over all leaves, the one rate that makes steps of the
-    same length; `distance` and `sum_sq` have a scalar for each leaf; the rest is that
-    of `DogState`.
+    `learning_rate` is ‖η u‖ / ‖u‖ over all leaves: the single rate with steps of the
+    same length. `distance` and `sum_sq` have a scalar for each leaf; the other fields
+    are those of `DogState`.
     """
 
     learning_rate: jax.Array
@@ -50,10 +50,10 @@ class LDogState(NamedTuple):
 def l_dog(
     *, reps_rel: Scalar = 1e-6, eps: Scalar = 1e-8
 ) -> optax.GradientTransformationExtraArgs:
-    """Return each leaf a rate of its own by DoG.
+    """Use a separate DoG rate in each leaf.
 
     Args:
-        reps_rel: r_ε > 0, by which the first distance in each leaf is guessed.
+        reps_rel: r_ε > 0, the relative first distance in each leaf.
         eps: ε >= 0. With 0, a leaf's rate is 0 until it has a gradient.
 
     Raises:

@@ -1,17 +1,17 @@
-"""Stochastic line search: try rates on the batch itself until one is good enough.
+"""Stochastic line search: try rates on the batch until one lowers the loss enough.
 
     rate ← min(rate · increase, max_rate)
     while f(w − rate u) > f(w) − c rate ⟨g, u⟩ + tolerance |f(w)|:
         rate ← rate · decrease
 
-This is the test of Armijo; that of Goldstein also doubles the rate, up to `max_rate`,
+This is the Armijo test. The Goldstein test also doubles the rate, up to `max_rate`,
 while f(w − rate u) < f(w) − (1 − c) rate ⟨g, u⟩.
 
 Source: Vaswani, Mishkin, Laradji, Schmidt, Gidel & Lacoste-Julien (2019), "Painless
 Stochastic Gradient: Interpolation, Line-Search, and Convergence Rates", NeurIPS (arXiv
-1905.09997). They take 10⁻⁶ where 100 trials do not suffice; this takes no step.
-`optax.scale_by_backtracking_linesearch` has the same extra arguments; its updates point
-downhill already, those here are subtracted, as everywhere in front of `scale(-1)`.
+1905.09997). If 100 trials fail, they use the rate 10⁻⁶; here there is no step.
+`optax.scale_by_backtracking_linesearch` has the same extra arguments, but its updates
+already point downhill; here they are subtracted, like all updates before `scale(-1)`.
 """
 
 from typing import Any, Literal, NamedTuple, cast
@@ -40,18 +40,17 @@ Test = Literal["armijo", "goldstein"]
 
 
 _LARGEST_SHARE = 1e30
-"""Of one rate in another, so that its product with 0 is 0."""
+"""The largest ratio of two rates: finite, so that its product with 0 is 0."""
 
 
 class LineSearchState(NamedTuple):
     """The state of `line_search`.
 
-    `learning_rate` is the rate applied, 0 before the first step; `tried` the last
-    one tried, from which the next search goes on; `trials` counts the losses computed
-    at the last step, and `failures` the steps at which no rate passed. `value` is the
-    loss at the point that the step led to, infinite where that is not known, and `grad`
-    its gradient: what `optax.value_and_grad_from_state` reads. Both are `None` without
-    `store_grad`.
+    `learning_rate` is the rate applied, initially 0. `tried` is the last one tried,
+    where the next search starts. `trials` counts the losses computed at the last step,
+    and `failures` the steps at which no rate passed. For
+    `optax.value_and_grad_from_state`, `value` is the loss after the step, infinite if
+    unknown, and `grad` its gradient; both are `None` without `store_grad`.
     """
 
     learning_rate: jax.Array
@@ -80,47 +79,47 @@ def line_search(
     store_grad: bool = False,
     name: str | None = None,
 ) -> Controller:
-    """Take the first rate, from large to small, that lowers the loss of this batch.
+    """Use the first rate, from large to small, that lowers the loss of this batch.
 
-    Trials shrink by 0.9, the rate grows by 1.1 up to 10, and c = 0.1;
-    `optax.scale_by_backtracking_linesearch` has 0.8, 1.5, 1 and c = 1e-4.
+    By default a failed rate shrinks by 0.9, the rate grows by 1.1 up to 10, and c is
+    0.1; `optax.scale_by_backtracking_linesearch` has 0.8, 1.5, 1 and 1e-4.
 
-    Put it behind all other rates: the step it tries is the updates that reach it times
-    its own rate. Each trial costs one evaluation of the loss, without its gradient.
+    Put it after all other rates: it scales the updates that reach it. Each trial costs
+    one evaluation of the loss, without its gradient.
 
-    In an `nnx.Optimizer`, `value_fn` is given the state of the model's parameters:
+    In an `nnx.Optimizer`, `value_fn` receives the state of the model's parameters:
     `lambda params: loss(nnx.merge(graphdef, params))`.
 
     Args:
-        initial: The rate > 0 at which the first search begins.
-        c: The part of the fall that the gradient promises which must come true, in
+        initial: The rate > 0 at which the first search starts.
+        c: The fraction of the linearly predicted decrease that the loss must reach, in
             (0, 1); in (0, 1/2) for Goldstein.
-        decrease: What a rate that fails is multiplied by, in (0, 1).
-        increase: What the last rate is multiplied by for the next search, >= 1;
-            in the paper, 2 to the power of 1 / batches per epoch.
+        decrease: The factor of a rate that fails, in (0, 1).
+        increase: The factor of the last rate for the next search, >= 1; in the paper,
+            2 to the power of 1 / batches per epoch.
         max_rate: The largest rate, > 0.
-        max_trials: The most trials a step, >= 1.
-        tolerance: The rise of the loss, as a part of it, that counts as rounding, >= 0.
+        max_trials: The largest number of trials per step, >= 1.
+        tolerance: The relative rise of the loss that counts as rounding, >= 0.
         test: "armijo" or "goldstein". Structural.
-        store_grad: Whether to compute the gradient at the new point as well, for
-            `optax.value_and_grad_from_state`, which then need not. Structural.
-        name: Names the state in `telemetry`. Structural.
+        store_grad: Whether to compute the gradient at the new point as well, which
+            saves `optax.value_and_grad_from_state` from doing so. Structural.
+        name: The name of the state in `telemetry`. Structural.
 
     `update` needs `params` and the extra arguments `value`, the loss; `grad`, its
-    gradient; and `value_fn`, a function of the parameters that gives the loss on the
-    same batch, with the same random numbers. (Optax passes further extra arguments on
-    to `value_fn`; here it closes over its batch.) It is called with the parameters that
-    `update` is given, so search for all of them together, not inside
-    `optax.partition` or `optax.masked`.
+    gradient; and `value_fn`, a function of the parameters that returns the loss on the
+    same batch, with the same random numbers. (Optax passes further extra arguments to
+    `value_fn`; here it closes over its batch.) It is called with the parameters that
+    `update` receives, so search for all of them together, not inside `optax.partition`
+    or `optax.masked`.
 
     Raises:
         ValueError: At `update`, if `params` is missing.
         TypeError: At `update`, if one of the extra arguments is.
 
-    Where no trial passes, the rate is 0, and the next search goes on from the smallest.
+    If no trial passes, the rate is 0, and the next search starts from the last trial.
     Along updates that do not descend, the rate is 0 too. A trial with a loss that is
-    not finite fails. A loss or a gradient that is not finite changes nothing, and the
-    rate is the one before.
+    not finite fails. If `value` or the gradient is not finite, the state stays as it
+    is, and the previous rate applies.
 
     >>> import optax
     >>> optimizer = optax.chain(line_search(), optax.scale(-1.0))
@@ -152,8 +151,8 @@ def line_search(
     def advance(state, gradients, updates, params, value, grad, value_fn):
         del grad  # it is `gradients`
         first = jnp.minimum(state.tried * real(increase), real(max_rate))
-        # The number of trials is a constant to a derivative, which a loop that ends by
-        # itself does not have; also with regard to what value_fn closes over.
+        # A while loop has no reverse-mode derivative, so its inputs are constants, what
+        # value_fn closes over included.
         start, params, updates, gradients, value = jax.lax.stop_gradient(
             (first, params, updates, gradients, value)
         )
@@ -165,7 +164,7 @@ def line_search(
 
         def loss_at(rate):
             loss = value_fn(_moved(params, updates, rate), *closed_over)
-            return as_metric("what value_fn gives", loss)
+            return as_metric("the value of value_fn", loss)
 
         def gradient_at(rate):
             there = _moved(params, updates, rate)
@@ -205,7 +204,7 @@ def line_search(
         )
         passed = descends & passes(rate, loss)
         share = jnp.minimum(rate / start, _LARGEST_SHARE)
-        rate = rate + share * (first - start)  # by value: rate
+        rate = rate + share * (first - start)  # adds 0, for the derivative
         after = LineSearchState(
             learning_rate=jnp.where(passed, rate, 0),
             tried=jnp.where(descends, rate, state.tried),
@@ -225,7 +224,7 @@ def line_search(
         if not store_grad:
             return updates, after
         ((label, method),) = after.followed.items()
-        # A step that was not searched for leads to a point of which nothing is known.
+        # Without a search, the loss after the step is not known.
         skipped = after.skipped != state.skipped
         method = method._replace(value=jnp.where(skipped, jnp.inf, method.value))
         return updates, after._replace(followed={label: method})
@@ -234,7 +233,7 @@ def line_search(
 
 
 def _moved(params, updates, rate):
-    """Take a step of this rate, without rounding before the parameters' own dtype."""
+    """Return w − rate u, rounded once, to the parameters' own dtype."""
 
     def move(param, update):
         if not is_trained(param) or not is_trained(update):

@@ -1,4 +1,4 @@
-"""Polyak step sizes: the rate that would reach the lowest loss if it were linear.
+"""Polyak step sizes: the rate at which a linear model reaches the lowest loss.
 
     r = (f − f*) / (c ‖g‖² + ε)
     rate = min(r, cap)         or, soft:   rate = r · cap / (r + cap)
@@ -6,10 +6,10 @@
 One rule with several names:
 
 * SPS_max: `polyak()`, and smoothed `polyak(growth=2 ** (1 / batches_per_epoch))`, whose
-  cap is the rate before times the growth, so that the rate rises slowly;
+  cap is the previous rate times the growth, so that the rate rises slowly;
 * SPS+: `polyak(max_rate=None, c=1.0, eps=0.0)`, which has no cap;
 * NGN: `polyak(max_rate=sigma, c=0.5, eps=0.0, soft=True)`, σ / (1 + σ ‖g‖² / (2 f));
-* ALI-G: `polyak(max_rate, c=1.0, eps=1e-5)`, with `optax.trace(0.9)` behind it in the
+* ALI-G: `polyak(max_rate, c=1.0, eps=1e-5)`, with `optax.trace(0.9)` after it in the
   chain for its momentum.
 
 Source: Loizou, Vaswani, Laradji & Lacoste-Julien (2021), "Stochastic Polyak Step-size
@@ -19,8 +19,8 @@ Rates Based on the Polyak Stepsize and Function Splitting in ERM" (arXiv 2307.14
 NGN: Orvieto & Xiao (2024), "An Adaptive Stochastic Gradient Method with Non-negative
 Gauss-Newton Stepsizes" (arXiv 2407.04358). ALI-G: Berrada, Zisserman & Kumar (2020),
 "Training Neural Networks for and by Interpolation", ICML (arXiv 1906.05661).
-`optax.polyak_sgd` ascends where the loss is below its bound, and one NaN of a loss ends
-its training.
+`optax.polyak_sgd` ascends where the loss is below its bound, and one NaN loss stops its
+training.
 """
 
 from typing import NamedTuple
@@ -39,8 +39,8 @@ from adaptax._core.words import translating
 class PolyakState(NamedTuple):
     """The state of `polyak`, float32 scalars.
 
-    `learning_rate` is the rate applied, 0 before the first step; `cap` bounds the next
-    one (before it grows); `gap` is f − f* at the last step, at least 0.
+    `learning_rate` is the rate applied, initially 0. `cap` bounds the next rate (before
+    it grows), and `gap` is f − f* at the last step, at least 0.
     """
 
     learning_rate: jax.Array
@@ -63,31 +63,31 @@ def polyak(
     soft: bool = False,
     name: str | None = None,
 ) -> Controller:
-    """Take the step that would bring the loss down to its lower bound.
+    """Use the step that brings a linear model of the loss down to its lower bound.
 
-    By default c = 0.5, whose steps below the cap are twice as long as those of
-    `optax.polyak_sgd`: its scaling of 1 is c = 1, and it has no ε.
+    With the default c = 0.5, steps below the cap are twice as long as those of
+    `optax.polyak_sgd`, whose scaling of 1 is c = 1 and which has no ε.
 
-    The updates that reach it are taken for the gradient, so put it right behind
+    It treats the updates that reach it as the gradient, so put it directly after
     `scale_by_gradient_descent`, before any other rate: the step size is absolute.
 
     Args:
         max_rate: The cap > 0 of the rate, or of the first rate with a `growth`; `None`
             for no cap. Whether it is `None` is structural.
         c: > 0; 1/2 for the fastest descent, 1 for a proof without convexity.
-        lower_bound: f*, a bound below the loss of every batch, 0 for most losses.
-        eps: ε >= 0, which keeps the division from 0.
-        growth: >= 1, by how much one rate may exceed the one before. A rate of 0 does
-            not count as one. Needs a `max_rate`. Whether it is `None` is structural.
-        soft: Whether the cap is approached rather than hit. Structural.
-        name: Names the state in `telemetry`. Structural.
+        lower_bound: f*, a lower bound of the loss of every batch, 0 for most losses.
+        eps: ε >= 0, added to the denominator.
+        growth: >= 1, the largest ratio of a rate to the previous one; rates of 0 are
+            disregarded. Needs a `max_rate`. Whether it is `None` is structural.
+        soft: Whether the rate approaches the cap smoothly. Structural.
+        name: The name of the state in `telemetry`. Structural.
 
     Raises:
         TypeError: At `update`, if `value`, the loss of the batch, is missing.
 
-    A loss at or below the bound gives the rate 0. A gradient of 0 gives the cap, which
-    moves nothing; without a cap, the rate 0. A loss or a gradient norm that is not
-    finite keeps the state, and the rate is the one before.
+    If the loss is at or below the bound, the rate is 0. If the gradient is 0, the rate
+    is the cap; without a cap, 0. If the loss or the gradient norm is not finite, the
+    state stays as it is, and the previous rate applies.
 
     >>> import optax
     >>> optimizer = optax.chain(polyak(max_rate=None, eps=0.0), optax.scale(-1.0))
@@ -112,7 +112,7 @@ def polyak(
     def capped(ratio, cap):
         if max_rate is None:
             return jnp.where(jnp.isinf(ratio), 0, ratio)
-        if soft:  # the smaller in the numerator, so that nothing overflows
+        if soft:  # avoids overflow
             return jnp.minimum(ratio, cap) / (1 + _smaller_over_larger(ratio, cap))
         return jnp.minimum(ratio, cap)
 

@@ -1,4 +1,4 @@
-"""How far, open loop: rates that are a function of the step."""
+"""Schedules: rates that are a function of the step."""
 
 from adaptax._core.rates import as_schedule as as_schedule
 from adaptax.schedules.algebra import clamp as clamp

@@ -1,4 +1,4 @@
-"""The algebra of schedules: new ones made of others.
+"""Combinations and transformations of schedules.
 
     join       η_t = ηᵢ(t − bᵢ)   for bᵢ <= t < bᵢ₊₁, b₀ = 0
     multiply   η_t = Π ηᵢ(t)
@@ -6,8 +6,8 @@
     offset     η_t = η(t − s)      and η(0) before step s
     clamp      η_t = min(max(η(t), η_low), η_high)
 
-Each takes any schedule, or a function that gives the rates of an array of steps, and
-its numbers may be traced. Controllers have no rate at a step: put them in a chain.
+Each takes any schedule, or a function that returns the rates at an array of steps, and
+its numbers may be traced. Controllers are not functions of the step: chain them.
 """
 
 import functools
@@ -26,7 +26,7 @@ from adaptax.schedules.boundaries import Boundaries, passed, require_increasing
 from adaptax.schedules.periods import since, whole
 
 StepToRate: TypeAlias = Callable[[Any], Any]
-"""A `Schedule`, or any function that gives the rates of an array of steps."""
+"""A `Schedule`, or any function that returns the rates at an array of steps."""
 
 
 def join(schedules: Sequence[StepToRate], boundaries: Boundaries) -> Schedule:
@@ -34,11 +34,13 @@ def join(schedules: Sequence[StepToRate], boundaries: Boundaries) -> Schedule:
 
     Args:
         schedules: One or more.
-        boundaries: Increasing steps, one less: from the i-th on, the next one runs.
+        boundaries: Increasing steps at which the next schedule starts, one fewer than
+            the schedules.
 
     Raises:
         TypeError: If one of the schedules cannot be called.
-        ValueError: If there is none, or the boundaries are not as many or not in order.
+        ValueError: If there is no schedule, or the boundaries have the wrong number or
+            order.
 
     >>> from adaptax.schedules import constant, linear
     >>> schedule = join([constant(1.0), linear(1.0, total_steps=2)], boundaries=[3])
@@ -82,7 +84,7 @@ def stretch(schedule: StepToRate, ratio: Scalar) -> Schedule:
     """Run a schedule more slowly, or faster.
 
     Args:
-        schedule: It is asked for its rates at fractions of a step.
+        schedule: A schedule that can be evaluated at fractions of a step.
         ratio: c > 0. 2 makes it last twice as long.
 
     Raises:
@@ -93,7 +95,7 @@ def stretch(schedule: StepToRate, ratio: Scalar) -> Schedule:
     checks.number("ratio", ratio, above=0)
 
     def rate(step):
-        # Whole steps of the schedule are met exactly, as its own drops may lie there.
+        # Whole steps of the schedule must be exact, since its rate may jump there.
         count, rest = whole(step, ratio)
         return evaluate(schedule, count + rest / real(ratio))
 
@@ -101,15 +103,15 @@ def stretch(schedule: StepToRate, ratio: Scalar) -> Schedule:
 
 
 def offset(schedule: StepToRate, steps: Scalar) -> Schedule:
-    """Run a schedule later, or from its middle.
+    """Start a schedule later, or in its middle.
 
     Args:
-        schedule: Any schedule; before its start it is held at its first rate.
-        steps: s, the steps by which it runs later; earlier if negative.
+        schedule: Any schedule; before its start its first rate applies.
+        steps: s, the delay in steps; if negative, the schedule skips so many.
 
     Raises:
         TypeError: If `schedule` cannot be called.
-        ValueError: If `steps` is no whole number.
+        ValueError: If `steps` is not a whole number.
     """
     require_schedules(schedule)
     checks.steps("steps", steps, at_least=None)
@@ -149,7 +151,7 @@ def require_schedules(*schedules: object) -> None:
         if not callable(schedule):
             raise TypeError(
                 "a schedule must be a function step -> rate, such as one of adaptax or "
-                f"Optax, got {schedule!r}. For a fixed rate there is `constant`."
+                f"Optax, got {schedule!r}. For a fixed rate use `constant`."
             )
 
 

@@ -16,16 +16,16 @@ Boundaries: TypeAlias = Sequence[Scalar] | np.ndarray | jax.Array
 
 
 def require_increasing(boundaries: Boundaries, count: int, per: str) -> None:
-    """Check boundaries: their number, and if their values are known, their order.
+    """Check the number of boundaries and, if their values are known, their order.
 
     Args:
-        boundaries: What was given.
-        count: How many there must be.
-        per: What there must be one boundary for, for the message.
+        boundaries: The boundaries.
+        count: Their required number.
+        per: What each boundary is for, for the message.
 
     Raises:
-        ValueError: If they are not one-dimensional, not as many, or unsorted, repeated,
-            negative or no whole numbers.
+        ValueError: If they are not one-dimensional, have the wrong number, or are not
+            increasing whole numbers >= 0.
     """
     shape = getattr(boundaries, "shape", (len(boundaries),))
     require(
@@ -44,7 +44,7 @@ def require_increasing(boundaries: Boundaries, count: int, per: str) -> None:
         )
         require(
             bool(np.all(np.diff(steps) > 0)),
-            f"boundaries must increase from each to the next, got {boundaries}.",
+            f"boundaries must increase, got {boundaries}.",
         )
 
 
@@ -57,8 +57,8 @@ def passed(boundaries: Boundaries, step: jax.Array) -> jax.Array:
     else:
         boundaries = jnp.asarray(boundaries)
     as_number = as_integer if integral(boundaries, step) else real
-    # Comparing with all of them at once is one fused operation; a binary search is a
-    # loop, which costs a kernel launch a turn on an accelerator.
+    # Comparing with all boundaries is one fused operation. A binary search is a loop,
+    # which costs a kernel launch per iteration on an accelerator.
     return jnp.searchsorted(
         as_number(boundaries), as_number(step), side="right", method="compare_all"
     )

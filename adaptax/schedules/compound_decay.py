@@ -1,11 +1,11 @@
-"""Compound decay: the rate shrinks like money at a negative rate of interest.
+"""Compound decay: the rate is discounted at compound interest.
 
     η_t = η₀ (1 + r/s)^(−s t)
 
-The interest r is paid in s parts a step; as s grows the rate tends to η₀ e^(−r t).
+The interest r is compounded s times per step; as s grows, η_t tends to η₀ e^(−r t).
 
-Source: Bernoulli (1690) for the formula; as a schedule it is exponential decay by
-another parameter, d = (1 + r/s)^(−s).
+Source: Bernoulli (1690) for the formula. As a schedule it is exponential decay with the
+factor (1 + r/s)^(−s).
 """
 
 import jax.numpy as jnp
@@ -21,12 +21,12 @@ from adaptax._core.words import translating
 def compound_decay(initial: Scalar, rate: Scalar, periods: Scalar = 1) -> Schedule:
     """Discount the rate at compound interest.
 
-    The rate is `initial` at step 0, and falls towards 0 for ever.
+    The rate is `initial` at step 0, and approaches 0.
 
     Args:
         initial: η₀ >= 0.
-        rate: r >= 0, the interest a step.
-        periods: s > 0, how often in a step it is compounded.
+        rate: r >= 0, the interest per step.
+        periods: s > 0, how often per step it is compounded.
 
     Raises:
         ValueError: If an argument is out of its range.

@@ -6,8 +6,8 @@
 Source: Loshchilov & Hutter (2017), "SGDR: Stochastic Gradient Descent with Warm
 Restarts"; the warm-up is that of Goyal et al. (2017), "Accurate, Large Minibatch SGD".
 
-T counts the warm-up, as `optax.warmup_cosine_decay_schedule` does; Keras's
-`CosineDecay` counts the steps after it, and its α is `end=α * peak`.
+T includes the warm-up, as in `optax.warmup_cosine_decay_schedule`. In Keras's
+`CosineDecay` it does not, and α is `end=α * peak`.
 """
 
 from adaptax._core import checks
@@ -30,7 +30,7 @@ def cosine(
 
     Args:
         peak: η_peak >= 0.
-        total_steps: T >= 1, in steps, with the warm-up.
+        total_steps: T >= 1, in steps, the warm-up included.
         warmup_steps: w, 0 <= w <= T, the steps of a linear rise from 0.
         end: η_end, 0 <= η_end <= η_peak.
 

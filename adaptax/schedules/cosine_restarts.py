@@ -1,4 +1,4 @@
-"""Cosine with warm restarts: cycles of falling rates, each maybe longer and lower.
+"""Cosine with warm restarts: cycles of falling rates, which may grow longer and lower.
 
     x = t − sᵢ                                                for sᵢ <= t < sᵢ + Tᵢ
     η_t = η_start + (ηᵢ − η_start) x/w                                x < w
@@ -7,11 +7,11 @@
 
 Source: Loshchilov & Hutter (2017), "SGDR: Stochastic Gradient Descent with Warm
 Restarts" (without γ and w). `optax.sgdr_schedule` takes a list of cycles and ends; this
-goes on for ever.
+schedule does not end.
 
-Keras's `CosineDecayRestarts` with α is `end=α * peak`, which is a rate. With `m_mul`
-below 1 besides, it lowers not the peaks but their heights above the end: it is α η_peak
-+ (1 − α) η_t with `end=0`, by `as_schedule`.
+For the α of Keras's `CosineDecayRestarts` use `end=α * peak`. With `m_mul` below 1 as
+well, Keras lowers not the peaks but their heights above the end: that is α η_peak +
+(1 − α) η_t, where η_t has `end=0`, by `as_schedule`.
 """
 
 import jax
@@ -37,21 +37,22 @@ def cosine_restarts(
     warmup_steps: Scalar = 0,
     start: Scalar = 0.0,
 ) -> Schedule:
-    """Fall along half a cosine, start again from the peak, and so on.
+    """Fall along half a cosine, again and again.
 
     All cycles are equally long by default, as in PyTorch; in Keras each is twice as
-    long as the one before.
+    long as the previous one.
 
     The rate is `peak` at step 0, and jumps up at the first step of each cycle; with a
-    warm-up it is `start` there, and rises. The last step of a cycle is one step short
-    of `end`.
+    warm-up it rises from `start` there. The last step of a cycle is one step before
+    `end`.
 
     Args:
         peak: η_peak >= 0.
         first_cycle: T₀ >= 1, in steps.
-        cycle_mult: m >= 1, by which each cycle is longer than the last. A cycle's start
-            that is 4e-6 of itself or less from a whole step is that step.
-        peak_decay: γ, 0 < γ <= 1, what multiplies the peak at each restart.
+        cycle_mult: m >= 1, the factor by which each cycle is longer than the previous
+            one. A cycle's start is rounded to a whole step if it is within 4e-6 of it,
+            relative to the start.
+        peak_decay: γ, 0 < γ <= 1, the factor of the peak at each restart.
         end: η_end, 0 <= η_end <= η_peak.
         warmup_steps: w, 0 <= w <= T₀, the first steps of each cycle, a linear rise.
         start: η_start >= 0, the rate from which it rises.
@@ -86,13 +87,13 @@ def cosine_restarts(
 
 
 def _growing_cycle(step, first_cycle, excess):
-    """Return the cycle's index, the steps since its start, its length; for m > 1."""
+    """Return a cycle's index, the steps since its start, and its length, for m > 1."""
     step, first = real(step), real(first_cycle)
 
     def start(index):
         exact = first * jnp.expm1(index * jnp.log1p(excess)) / excess
         away = jnp.round(exact) - exact
-        # The powers of a whole m are not whole in float32.
+        # In float32, the powers of a whole m are not whole.
         correction = jnp.where(jnp.abs(away) <= 4e-6 * exact, away, 0)
         return exact + jax.lax.stop_gradient(correction)
 

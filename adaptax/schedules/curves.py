@@ -1,4 +1,4 @@
-"""Curves from one rate to another, drawn over a part in [0, 1] of a span."""
+"""Curves from one rate to another, as functions of a fraction in [0, 1]."""
 
 import jax
 import jax.numpy as jnp

@@ -34,7 +34,7 @@ def cyclic(
     mode: Mode = "triangular",
     gamma: Scalar = 1.0,
 ) -> Schedule:
-    """Rise from a low rate to a high one and fall back, for ever.
+    """Rise from a low rate to a high one and fall back, again and again.
 
     The rate is `low` at step 0 and at every multiple of s + f, and highest s steps
     later.
@@ -42,11 +42,11 @@ def cyclic(
     Args:
         low: η_low >= 0.
         high: η_high >= η_low.
-        half_cycle: s >= 1, the steps of a rise, and of a fall too by default.
-        fall_steps: f >= 1, the steps of a fall if they are others.
+        half_cycle: s >= 1, the steps of a rise.
+        fall_steps: f >= 1, the steps of a fall; by default s.
         mode: "triangular", "triangular2" (each triangle half as high as the last) or
             "exp_range" (their height decays with every step). Structural.
-        gamma: γ, 0 < γ <= 1, for "exp_range"; the other modes do not use it.
+        gamma: γ, 0 < γ <= 1, used only by "exp_range".
 
     Raises:
         ValueError: If an argument is out of its range.

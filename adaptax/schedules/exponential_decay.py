@@ -1,4 +1,4 @@
-"""Exponential decay: the rate falls by the same factor every so many steps.
+"""Exponential decay: the rate falls by the same factor every s steps.
 
     η_t = max(η₀ r^(t/s), η_end)        staircase: η_t = max(η₀ r^⌊t/s⌋, η_end)
 
@@ -6,7 +6,7 @@ Source: Darken & Moody (1990), "Note on Learning Rate Schedules for Stochastic
 Optimization", for search-then-converge schedules in general; the form with decay steps
 is TensorFlow's. With s = 1 it is the geometric schedule η_t = r η_{t−1}.
 
-`optax.exponential_decay` also allows r > 1, for which its end value is an upper bound.
+`optax.exponential_decay` also allows r > 1, with its end value as an upper bound.
 """
 
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def exponential_decay(
         initial: η₀ >= 0.
         decay_rate: r, 0 < r <= 1.
         decay_steps: s >= 1, in steps.
-        staircase: Whether to hold the rate between the multiples of s. Structural.
+        staircase: Whether the rate is constant between multiples of s. Structural.
         end: η_end, 0 <= η_end <= η₀.
 
     Raises:

@@ -27,11 +27,11 @@ def inverse_sqrt(
     """Divide the rate by the root of the steps so far.
 
     The rate is `initial` at step `warmup_steps`; at step 0 it is 0 if there is a
-    warm-up. It falls towards 0 for ever.
+    warm-up. It approaches 0.
 
     Args:
         initial: η₀ >= 0, the highest rate.
-        rate: α >= 0, how fast it falls: to η₀/√2 after 1/α steps.
+        rate: α >= 0; the rate falls to η₀/√2 after 1/α steps.
         warmup_steps: w >= 0, the steps of a linear rise from 0.
 
     Raises:

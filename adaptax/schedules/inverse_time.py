@@ -1,11 +1,11 @@
-"""Inverse time: the rate falls as 1/t, held for some steps at a time.
+"""Inverse time: the rate falls as 1/t, every k steps.
 
     η_t = η₀ / (1 + κ k⌊t/k⌋)
 
 Source: Robbins & Monro (1951), "A Stochastic Approximation Method", for 1/t.
 
-κ is a rate a step, held or not. Keras's `InverseTimeDecay(η₀, s, r)` is `rate=r/s`, and
-its staircase has `every=s` besides.
+κ is per step, whatever k. Keras's `InverseTimeDecay(η₀, s, r)` is `rate=r/s`; for its
+staircase add `every=s`.
 """
 
 from adaptax._core import checks
@@ -20,12 +20,12 @@ from adaptax.schedules.periods import whole
 def inverse_time(initial: Scalar, *, rate: Scalar, every: Scalar = 1) -> Schedule:
     """Divide the rate by the steps so far.
 
-    The rate is `initial` at step 0, and falls towards 0 for ever.
+    The rate is `initial` at step 0, and approaches 0.
 
     Args:
         initial: η₀ >= 0.
-        rate: κ >= 0, how fast it falls: to half after 1/κ steps.
-        every: k >= 1, the steps for which each rate is held.
+        rate: κ >= 0; the rate falls to half after 1/κ steps.
+        every: k >= 1, the steps during which each rate is constant.
 
     Raises:
         ValueError: If an argument is out of its range.

@@ -1,8 +1,6 @@
-"""Linear: the rate goes in a straight line to its end value.
+"""Linear: the rate changes linearly to its end value.
 
     η_t = η₀ + (η_end − η₀) min(t/T, 1)
-
-With η_end = 0 it is η₀ − (t/T) η₀, and does not fall below 0.
 
 Source: Defazio et al. (2023), "When, Why and How Much? Adaptive Learning Rate
 Scheduling by Refinement", where it is the theoretical default.
@@ -18,10 +16,10 @@ from adaptax.schedules.periods import elapsed
 
 @translating
 def linear(initial: Scalar, *, total_steps: Scalar, end: Scalar = 0.0) -> Schedule:
-    """Go in a straight line from one rate to another.
+    """Change linearly from one rate to another.
 
-    The rate is `initial` at step 0 and `end` from step T on. The last of T updates,
-    that of step T − 1, still moves.
+    The rate is `initial` at step 0 and `end` from step T on. The last of T updates, at
+    step T − 1, still has a rate above 0 where `end` is 0.
 
     Args:
         initial: η₀ >= 0.

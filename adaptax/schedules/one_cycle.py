@@ -1,4 +1,4 @@
-"""One cycle: a rise from a low rate to the peak, then a long fall to almost nothing.
+"""One cycle: a rise from a low rate to the peak, then a long fall to almost 0.
 
     η_t = η_first + (η_peak − η_first) c(t/φT)                  t < φT
     η_t = η_peak + (η_last − η_peak) c((t − φT)/(T − φT))       φT <= t <= T
@@ -8,10 +8,10 @@ Source: Smith & Topin (2018), "Super-Convergence: Very Fast Training of Neural N
 Using Large Learning Rates", in the two phases of fast.ai and PyTorch.
 
 The peak is at step φT and the end at step T, as in `optax.cosine_onecycle_schedule`
-(which rounds φT down). PyTorch's `OneCycleLR` with T >= 2 steps has them one step
+(which rounds φT down). In PyTorch's `OneCycleLR` with T >= 2 steps both are one step
 earlier: it is `one_cycle(peak, total_steps=T - 1, start_fraction=(φ * T - 1) / (T -
-1))`. Where φT < 1 that is negative: the peak lies before step 0. With φ = 1 PyTorch's
-last step is at the peak, here at the end.
+1))`. This fraction is negative if φT < 1: the peak lies before step 0. With φ = 1,
+PyTorch's last step is at the peak, and here it is at the end.
 """
 
 from typing import Literal
@@ -37,10 +37,11 @@ def one_cycle(
     final_div_factor: Scalar = 1e4,
     anneal: Anneal = "cosine",
 ) -> Schedule:
-    """Rise to the peak, then fall below where it started.
+    """Rise to the peak, then fall below the first rate.
 
-    It falls in one phase, also with `anneal="linear"`; `optax.linear_onecycle_schedule`
-    falls in two. PyTorch has the peak and the end one step earlier.
+    The fall has one phase, even with `anneal="linear"`; in
+    `optax.linear_onecycle_schedule` it has two. In PyTorch the peak and the end are one
+    step earlier.
 
     The rate is `peak / div_factor` at step 0, `peak` at step φT, and
     `peak / div_factor / final_div_factor` from step T on.
@@ -48,10 +49,10 @@ def one_cycle(
     Args:
         peak: η_peak >= 0.
         total_steps: T >= 1, in steps.
-        start_fraction: φ, −1 <= φ <= 1, the part of the steps in which the rate rises.
-            Below 0 it has been falling from the peak since step φT.
-        div_factor: d >= 1, by which the first rate is below the peak.
-        final_div_factor: D >= 1, by which the last rate is below the first.
+        start_fraction: φ, −1 <= φ <= 1, the fraction of the steps in which the rate
+            rises. If negative, the rate starts in its fall from a peak at step φT.
+        div_factor: d >= 1, the peak over the first rate.
+        final_div_factor: D >= 1, the first rate over the last.
         anneal: "cosine" or "linear", for both phases. Structural.
 
     Raises:
@@ -66,10 +67,10 @@ def one_cycle(
     curve = half_cosine if anneal == "cosine" else lambda part: part
 
     def rate(step):
-        turn = real(start_fraction) * real(total_steps)
+        peak_step = real(start_fraction) * real(total_steps)
         start = real(peak) / real(div_factor)
         end = start / real(final_div_factor)
-        risen = between(start, peak, curve(elapsed(step, 0, turn)))
-        return between(risen, end, curve(elapsed(step, turn, total_steps)))
+        risen = between(start, peak, curve(elapsed(step, 0, peak_step)))
+        return between(risen, end, curve(elapsed(step, peak_step, total_steps)))
 
     return as_schedule(rate)

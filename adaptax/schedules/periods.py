@@ -1,12 +1,11 @@
-"""Periods of steps: the part of one that has passed, and how many whole ones have.
+"""Periods of steps: the elapsed fraction of one, and the number of whole ones.
 
     elapsed(t, a, b) = (t − a)/(b − a) within [0, 1]
     since(t, a) = max(t − a, 0)
     whole(t, k) = ⌊t/k⌋ and t − k⌊t/k⌋
 
-Steps and lengths that are both integers are subtracted and divided as integers, which
-is exact for every step. All else is computed in float32, where steps are exact up to
-2²⁴.
+If steps and lengths are integers, they are subtracted and divided as integers, which is
+always exact. Otherwise they are converted to float32, which is exact up to 2²⁴.
 """
 
 from typing import Any
@@ -20,9 +19,9 @@ from adaptax._core.scalars import real
 
 
 def elapsed(step: jax.Array, start: Scalar, end: Scalar) -> jax.Array:
-    """Return the part of the span from `start` to `end` that has passed, in [0, 1].
+    """Return the elapsed fraction, in [0, 1], of the span from `start` to `end`.
 
-    It is exactly 1 from the end on, also where the span has no length.
+    It is exactly 1 from the end on, even if the span is empty.
     """
     step, start, end = real(step), real(start), real(end)
     length = jnp.where(end > start, end - start, 1)
@@ -31,20 +30,20 @@ def elapsed(step: jax.Array, start: Scalar, end: Scalar) -> jax.Array:
 
 
 def since(step: jax.Array, start: Scalar) -> jax.Array:
-    """Count the steps since another one, not below 0."""
+    """Return the number of steps since `start`, at least 0."""
     if not integral(step, start):
         return jnp.maximum(real(step) - real(start), 0)
     step, start = as_integer(step), as_integer(start)
-    # Where the start is negative, the largest integers must not wrap around.
+    # With a negative start, the subtraction must not overflow.
     step = jnp.minimum(step, jnp.iinfo(step.dtype).max + jnp.minimum(start, 0))
     return jnp.maximum(step - start, 0)
 
 
 def whole(step: jax.Array, period: Scalar) -> tuple[jax.Array, jax.Array]:
-    """Count the whole periods that have passed, and the steps since.
+    """Return the number of whole periods, and the steps since the last one ended.
 
-    XLA multiplies by 1/period instead of dividing, so that 41 · (1/41) < 1: the
-    quotient is therefore corrected by its own remainder.
+    The quotient is corrected by its remainder, because XLA multiplies by 1/period
+    instead of dividing, and 41 · (1/41) < 1.
     """
     if integral(step, period):
         step, period = as_integer(step), as_integer(period)
@@ -58,7 +57,7 @@ def whole(step: jax.Array, period: Scalar) -> tuple[jax.Array, jax.Array]:
 
 
 def total(*lengths: Scalar) -> Any:
-    """Add lengths up: exactly if all are of an integer type."""
+    """Return the sum of lengths: exact if all are of an integer type."""
     if all(isinstance(length, int) for length in lengths):
         return sum(lengths)
     return sum(map(as_integer if integral(*lengths) else real, lengths))
@@ -70,7 +69,7 @@ def integral(*values: Any) -> bool:
 
 
 def as_integer(value: Any) -> jax.Array:
-    """Return whole numbers in the integer type in use; larger ones as its largest."""
+    """Return whole numbers in JAX's default integer type, clipped to its range."""
     kind = jnp.result_type(int)
     if isinstance(value, int | np.integer | np.ndarray):
         limit = int(jnp.iinfo(kind).max)

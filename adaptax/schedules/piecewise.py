@@ -2,9 +2,9 @@
 
     η_t = η₀ · Π fᵢ over the boundaries bᵢ <= t
 
-The products are a table, in which the step looks its rate up, so that a thousand
-boundaries cost what one does. `optax.piecewise_constant_schedule` gives the same rates
-by a select for each boundary.
+The rates are looked up in a table of the products, so a thousand boundaries cost as
+much as one. `optax.piecewise_constant_schedule` computes the same rates with a select
+for each boundary.
 
 Source: Krizhevsky, Sutskever & Hinton (2012), "ImageNet Classification with Deep
 Convolutional Neural Networks".
@@ -32,13 +32,13 @@ def piecewise(
 ) -> Schedule:
     """Multiply the rate by a factor at each boundary.
 
-    The rate is `initial` at step 0 (unless a boundary is at 0), and stays at the last
-    product for ever. The new rate holds at the boundary's own step already.
+    The rate is `initial` at step 0 (unless a boundary is at 0). A new rate starts at
+    the step of its boundary; the last one has no end.
 
     Args:
         initial: η₀ >= 0.
         boundaries: bᵢ >= 0, increasing steps. An array may be traced.
-        factors: fᵢ >= 0, one for each boundary; each multiplies the rate before.
+        factors: fᵢ >= 0, one for each boundary; each multiplies the previous rate.
 
     Raises:
         ValueError: If an argument is out of its range, the boundaries do not increase,

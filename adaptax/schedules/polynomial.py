@@ -1,4 +1,4 @@
-"""Polynomial: the rate goes to its end value along a power of the steps that are left.
+"""Polynomial: the rate approaches its end value as a power of the remaining steps.
 
     η_t = η_end + (η₀ − η_end) (1 − min(t/T, 1))^p
 
@@ -22,15 +22,15 @@ from adaptax.schedules.periods import elapsed
 def polynomial(
     initial: Scalar, *, total_steps: Scalar, power: Scalar, end: Scalar = 0.0
 ) -> Schedule:
-    """Go from one rate to another along a power of the steps left.
+    """Change from one rate to another as a power of the remaining steps.
 
     The rate is `initial` at step 0 and `end` from step T on.
 
     Args:
         initial: η₀ >= 0.
         total_steps: T >= 1, in steps.
-        power: p > 0. 1 is `linear`; greater falls fast at first, less falls fast at
-            last.
+        power: p > 0. 1 is `linear`; with p > 1 the rate falls fastest at the start,
+            with p < 1 at the end.
         end: η_end >= 0; greater than η₀ for a rise.
 
     Raises:
@@ -43,7 +43,7 @@ def polynomial(
 
     def rate(step):
         left = 1 - elapsed(step, 0, total_steps)
-        # The power of 0 has no finite gradient: where it is meant, 1 is raised instead.
+        # A power at 0 has no finite gradient, so there 1 is raised instead.
         raised = jnp.where(left > 0, left, 1) ** real(power)
         return between(end, initial, jnp.where(left > 0, raised, 0))
 

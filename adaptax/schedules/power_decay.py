@@ -2,9 +2,9 @@
 
     η_t = η₀ (1 + α t)^(−p)
 
-Source: Robbins & Monro (1951), "A Stochastic Approximation Method"; ½ < p <= 1 meets
-their conditions Σ η = ∞ and Σ η² < ∞. Caffe calls it "inv". Far past step 1/α it is a
-t^(−p) with a = η₀ α^(−p): the rule of Shen et al. (2024), "Power Scheduler: A Batch
+Source: Robbins & Monro (1951), "A Stochastic Approximation Method"; ½ < p <= 1
+satisfies their conditions Σ η = ∞ and Σ η² < ∞. Caffe calls it "inv". For t ≫ 1/α it is
+a t^(−p) with a = η₀ α^(−p): the rule of Shen et al. (2024), "Power Scheduler: A Batch
 Size and Token Number Agnostic Learning Rate Scheduler", whose p is 0.51.
 
 p = ½ is `inverse_sqrt`, and p = 1 is `inverse_time`.
@@ -23,7 +23,7 @@ from adaptax._core.words import translating
 def power_decay(initial: Scalar, power: Scalar, rate: Scalar = 1.0) -> Schedule:
     """Divide the rate by a power of the steps so far.
 
-    The rate is `initial` at step 0, and falls towards 0 for ever.
+    The rate is `initial` at step 0, and approaches 0.
 
     Args:
         initial: η₀ >= 0.

@@ -1,11 +1,11 @@
-"""Refinement: the schedule that an earlier run's gradient norms call for.
+"""Refinement: a schedule computed from the gradient norms of an earlier run.
 
     Ĝ = moving median of G over 2⌊n/20⌋ + 1 norms
     w_i = Ĝ_i⁻²   (L2 norms, for SGD)    or    Ĝ_i⁻¹   (L1 norms, for Adam)
     η_i = w_i Σ_{j > i} w_j,    scaled so that the highest is η_peak
 
 Constant norms give a linear decay. Norms that fall towards the end of training, as they
-do, give a warm-up and a faster decay.
+usually do, give a warm-up and a faster decay.
 
 Source: Defazio et al. (2023), "When, Why and How Much? Adaptive Learning Rate
 Scheduling by Refinement", algorithm 1.
@@ -42,25 +42,25 @@ def refine(
     norm: Norm = "l2",
     padding: Padding = "reflect",
 ) -> Schedule:
-    """Make a schedule of the gradient norms of an earlier run.
+    """Make a schedule from the gradient norms of an earlier run.
 
-    Its last entry is 0, at step T − T/n; from there on the rate is 0.
+    The rate is 0 from its last entry on, at step T − T/n.
 
     Args:
-        grad_norms: G >= 0, shape (n,), n >= 2: equally spaced over the run. Some
-            thousands are plenty; the moving median of more takes long.
-        peak: η_peak >= 0, the highest rate. By itself the result is a shape, to
-            multiply the rate that the earlier run was tuned to.
+        grad_norms: G >= 0, shape (n,), n >= 2, equally spaced over the run. A few
+            thousand are enough; the moving median of more takes long.
+        peak: η_peak >= 0, the highest rate. With 1, the schedule is a factor for the
+            rate that the earlier run was tuned to.
         total_steps: T >= 1, the steps to spread the schedule over, linear between
-            entries. By default n: one entry a step.
-        norm: "l2" or "l1": which norm it was. Structural.
-        padding: "reflect" or "nearest": how the median goes on beyond both ends.
+            entries. By default n: one entry per step.
+        norm: "l2" or "l1": the norm of the gradients. Structural.
+        padding: "reflect" or "nearest": the values beyond both ends for the median.
             Structural.
 
     Raises:
         ValueError: If an argument is out of its range.
 
-    Norms below 1e-6 of the highest are taken as that.
+    Norms below 1e-6 of the highest are raised to that.
 
     >>> schedule = refine([3.0, 3.0, 3.0, 3.0, 3.0], peak=0.1)
     >>> [round(float(schedule(step)), 4) for step in range(6)]
@@ -75,7 +75,7 @@ def refine(
         require(
             wrong.size == 0,
             f"grad_norms must be finite and >= 0, got {wrong[:3]} among them. "
-            "Leave the steps that failed out.",
+            "Leave out the steps that failed.",
         )
     checks.rate("peak", peak)
     if total_steps is not None:

@@ -1,9 +1,9 @@
-"""REX: reflected exponential decay, which keeps the rate high for long.
+"""REX: reflected exponential decay, which falls late.
 
     η_t = η_end + (η₀ − η_end) (1 − x) / (½ + ½ (1 − x)),    x = min(t/T, 1)
 
 Source: Chen, Wolfe & Kyrillidis (2022), "REX: Revisiting Budgeted Training with an
-Improved Schedule", for which η_end is 0.
+Improved Schedule", with η_end = 0.
 """
 
 from adaptax._core import checks
@@ -16,7 +16,7 @@ from adaptax.schedules.periods import elapsed
 
 @translating
 def rex(initial: Scalar, total_steps: Scalar, *, end: Scalar = 0.0) -> Schedule:
-    """Fall slowly at first, and ever faster towards the end.
+    """Fall slowly at first, and faster towards the end.
 
     The rate is `initial` at step 0 and `end` from step T on.
 

@@ -21,12 +21,12 @@ from adaptax.schedules.periods import whole
 def step_decay(initial: Scalar, *, factor: Scalar, every: Scalar) -> Schedule:
     """Multiply the rate by `factor` every `every` steps.
 
-    The rate is `initial` from step 0, and falls towards 0 for ever.
+    The rate is `initial` at step 0, and approaches 0.
 
     Args:
         initial: η₀ >= 0.
         factor: f, 0 < f <= 1.
-        every: k >= 1, in steps. The new rate holds from the multiple of k on.
+        every: k >= 1, in steps. A new rate starts at each multiple of k.
 
     Raises:
         ValueError: If an argument is out of its range.

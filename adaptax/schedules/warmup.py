@@ -1,13 +1,13 @@
-"""Warm-up in front of any schedule: a linear rise to its first rate.
+"""Warm-up before any schedule: a linear rise to its first rate.
 
     η_t = a + (η(0) − a) t/w    t < w,        η_t = η(t − w)    from step w
 
 Source: Goyal et al. (2017), "Accurate, Large Minibatch SGD: Training ImageNet in 1
 Hour".
 
-The schedule runs w steps later than alone, as after `optax.join_schedules`. The
-argument `warmup_steps` of `cosine` and `warmup_stable_decay` is counted in their
-`total_steps` instead, so that their last step stays where it is.
+The schedule starts w steps later than alone, as with `optax.join_schedules`. In
+contrast, `total_steps` of `cosine` and `warmup_stable_decay` includes `warmup_steps`,
+so that their end does not move.
 """
 
 from adaptax._core import checks
@@ -28,7 +28,7 @@ def warmup(schedule: StepToRate, steps: Scalar, *, start: Scalar = 0.0) -> Sched
     Args:
         schedule: Any schedule, or a function of the step that takes arrays of steps.
         steps: w >= 0, the steps of the rise.
-        start: a >= 0, a rate (not a part of the schedule's).
+        start: a >= 0, a rate (not a fraction of the schedule's).
 
     Raises:
         TypeError: If `schedule` cannot be called.

@@ -1,4 +1,4 @@
-"""Warm-up, stable, decay: a trapezoid, its plateau as long as training turns out.
+"""Warm-up, stable, decay: a trapezoid with a plateau of any length.
 
     η_t = η_peak t/w                              t < w
     η_t = η_peak                                  w <= t < T − d

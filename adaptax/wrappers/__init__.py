@@ -1,4 +1,4 @@
-"""Wrappers: functions of a whole optimizer that give one."""
+"""Wrappers: functions that take a whole optimizer and return one."""
 
 from adaptax._core.schedule_free import ScheduleFreeState as ScheduleFreeState
 from adaptax.wrappers.accumulate import AccumulateState as AccumulateState

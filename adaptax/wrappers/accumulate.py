@@ -1,11 +1,11 @@
-"""Gradient accumulation: one step from several batches, the loss averaged as well.
+"""Gradient accumulation: one step from several batches, with the mean loss.
 
     ḡ = (1/n) Σ gᵢ,   value = (1/n) Σ valueᵢ       over n micro-batches
 
-The inner transformation sees one step every k calls, with the mean gradient and the
-mean `value`; in between, the updates are 0. There n = k, and n < k where the step is
-taken early, by `flush=True`. `optax.MultiSteps` hands a loss-driven rate the loss of
-the last micro-batch alone, and has no early step.
+The inner transformation is updated once every k calls, with the mean gradient and the
+mean `value`; in between, the updates are 0. n is k, or less if a step is taken early by
+`flush=True`. `optax.MultiSteps` passes on only the loss of the last micro-batch, and
+cannot step early.
 
 Source: the mean over a batch is the mean of the means over equal parts of it.
 """
@@ -32,9 +32,8 @@ class AccumulateState(NamedTuple):
     """The state of `accumulate`.
 
     `step` counts the steps of the inner transformation, from 0, and `micro_step` the
-    micro-batches summed since the most recent one; `gradient_sum` is shaped like the
-    parameters, float32 at least; `value_sum` and `value_count` are over the values that
-    were finite.
+    micro-batches since the last step. `gradient_sum` is shaped like the parameters, in
+    float32 at least. `value_sum` and `value_count` are over the finite values.
     """
 
     step: jax.Array
@@ -54,20 +53,20 @@ def accumulate(
 
     Gradients are averaged, as in `optax.MultiSteps`; PyTorch's `backward` sums them.
 
-    An element of a gradient that is not finite counts as 0, and a value that is not
-    finite is left out of the mean (where none is finite, the inner transformation sees
-    infinity). Other extra arguments are those of the last micro-batch.
+    An element of a gradient that is not finite counts as 0. A value that is not finite
+    is left out of the mean, which is infinite if none is finite. Other extra arguments
+    are those of the last micro-batch.
 
-    The extra argument `flush` of `update`, a boolean, traced or not, takes the step at
-    this call, with the mean over the micro-batches there are. Give it with the last
-    micro-batch of an epoch whose number of them is no multiple of k; else that rest is
-    averaged with the first micro-batches of the next epoch, or is lost at the end.
+    With the extra argument `flush=True` of `update`, which may be traced, the step is
+    taken at this call, with the micro-batches so far. Use it for the last micro-batch
+    of an epoch. Otherwise, if their number is not a multiple of k, the rest is averaged
+    with micro-batches of the next epoch, and at the end of training not used.
 
     Args:
-        inner: The transformation that takes a step every `every` calls.
-        every: k >= 1, the number of micro-batches to a step; or a function of the steps
-            taken so far, an int32 scalar, that gives it, as in `optax.MultiSteps`. What
-            such a function gives is rounded down, and to 1 at least.
+        inner: The transformation that is updated every `every` calls.
+        every: k >= 1, the micro-batches per step; or a function that returns it for the
+            number of steps so far, an int32 scalar, as in `optax.MultiSteps`. Its value
+            is rounded down, to at least 1.
 
     Raises:
         TypeError: At `update`, if `value` is not a number.
@@ -125,7 +124,7 @@ def accumulate(
 
 
 def _added(updates, value, state) -> AccumulateState:
-    """Count and add one micro-batch."""
+    """Add one micro-batch to the sums."""
     _, sums = by_coordinate(
         lambda g, total: (g, total + g), updates, state.gradient_sum
     )
@@ -142,7 +141,7 @@ def _added(updates, value, state) -> AccumulateState:
 
 
 def _restarted(state, inner_state) -> AccumulateState:
-    """Empty the sums; the inner state keeps the types that it had."""
+    """Reset the sums; the inner state keeps its dtypes."""
     empty = jax.tree.map(jnp.zeros_like, state._replace(inner_state=()))
     empty = empty._replace(step=counters.increment(state.step))
     inner_state = jax.tree.map(
@@ -154,11 +153,11 @@ def _restarted(state, inner_state) -> AccumulateState:
 
 
 def _number(every: Any, step: jax.Array) -> jax.Array:
-    """Return the number of micro-batches to the next step."""
+    """Return the number of micro-batches for the next step."""
     number = jnp.asarray(every(step) if callable(every) else every)
     require(
         number.shape == (),
-        f"every must give a scalar, got an array of shape {number.shape}.",
+        f"every must return a scalar, got an array of shape {number.shape}.",
     )
     return jnp.maximum(number.astype(jnp.int32), 1)
 
@@ -180,14 +179,14 @@ def _mean(updates, sums, number):
 
 
 def _trained(updates, tree) -> list[Any]:
-    """List the leaves of a tree that stand where the updates have trained ones."""
+    """Return the leaves of a tree at the positions of the trained updates."""
     leaves, structure = flattened(updates)
     pairs = zip(leaves, structure.flatten_up_to(tree), strict=True)
     return [other for leaf, other in pairs if is_trained(leaf)]
 
 
 def _with_trained(updates, replacements):
-    """Put leaves into the places of the trained ones."""
+    """Replace the trained leaves."""
     remaining = iter(replacements)
     return jax.tree.map(
         lambda leaf: next(remaining) if is_trained(leaf) else leaf, updates

@@ -1,12 +1,12 @@
-"""Iterate averaging: evaluate at an average of the parameters that were passed through.
+"""Iterate averaging: evaluate at an average of the parameters so far.
 
     polynomial:    w̄_t = w̄_{t−1} + (1 + γ)/(t + γ) · (w_t − w̄_{t−1}),   t = 1, 2, …
     exponential:   w̄_t = w̄_{t−1} + (1 − b)/(1 − bᵗ) · (w_t − w̄_{t−1})
 
-The steps are those of the inner optimizer; only what is evaluated differs
-(`eval_params`). It stands for the decay of the learning rate that methods such as DoG
-do without. The polynomial average weighs the t-th point about as t^γ: it forgets the
-first part of a run, however long the run is. γ = 0 is the plain mean.
+The steps are those of the inner optimizer; only the evaluation parameters differ
+(`eval_params`). The average replaces the decay of the learning rate, which methods such
+as DoG lack. The polynomial average weights the t-th point about as t^γ: it forgets the
+first part of a run, whatever its length. γ = 0 is the plain mean.
 
 Source: Shamir & Zhang (2013), "Stochastic Gradient Descent for Non-smooth
 Optimization: Convergence Results and Optimal Averaging Schemes", ICML (γ is η there);
@@ -36,8 +36,8 @@ from adaptax._core.words import translating
 class IterateAverageState(NamedTuple):
     """The state of `iterate_average`.
 
-    `step` counts the points averaged, from 0; `average` is w̄, shaped like the
-    parameters, float32 for half precision.
+    `step` counts the points averaged, from 0. `average` is w̄, shaped like the
+    parameters, in float32 for half precision.
     """
 
     step: jax.Array
@@ -57,19 +57,19 @@ def iterate_average(
     decay: Scalar | None = None,
     accumulator_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Average the parameters that an optimizer passes through.
+    """Average the parameters along an optimizer's path.
 
-    By default later points count more; in PyTorch's `AveragedModel` all count alike,
+    By default later points weigh more. In PyTorch's `AveragedModel` all weigh the same,
     which is `gamma=0`, and Keras's `use_ema` has a `decay` of 0.99.
 
-    An element that would not be finite after the step is left out of its average.
+    An element that is not finite after the step is left out of its average.
 
     Args:
         inner: The optimizer; its updates do not change.
-        gamma: γ >= 0: the larger, the more the last points count. Without effect with
-            a `decay`.
-        decay: b in [0, 1), of an exponential average without bias instead; `None` for
-            the polynomial one. Whether it is `None` is structural.
+        gamma: γ >= 0: the larger, the more the last points weigh. Not used with a
+            `decay`.
+        decay: b in [0, 1), for a bias-corrected exponential average; `None` for the
+            polynomial one. Whether it is `None` is structural.
         accumulator_dtype: The dtype of the average; by default that of the parameters,
             or float32 for half precision.
 

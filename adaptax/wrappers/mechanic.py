@@ -1,18 +1,17 @@
 """Mechanic: a learning rate for any optimizer, learned while it trains.
 
     h = ⟨g_t + λ S_t (‖g_t‖ / ‖w_t‖) w_t, Δ_t⟩
-    and for each of n factors β:
+    for each of n factors β:
     m ← max(β m, |h|),   v ← β² v + h²,   r ← max(0, β r − s h)
     s ← (s₀ m / n + r) / (√v + ε),        S_{t+1} = Σ s
     w_{t+1} = w_0 + S_{t+1} Δ_{t+1},      Δ_{t+1} = Δ_t + u_t
 
-u are the updates of the inner optimizer, and Δ the path that they would have made at a
-rate of 1. S multiplies the inner rate, which may follow a schedule: only its shape
-matters then.
+u are the updates of the inner optimizer, and Δ is their sum. S multiplies the inner
+rate, so if that follows a schedule, only its shape matters.
 
 Source: Cutkosky, Defazio & Mehta (2023), "Mechanic: A Learning Rate Tuner", NeurIPS
-(arXiv 2306.00144), Alg. 1. `optax.contrib.mechanize` also clips h, and divides w − w_0
-by S for Δ, where float32 cannot tell it from rounding while S is small; here Δ is kept.
+(arXiv 2306.00144), Alg. 1. `optax.contrib.mechanize` also clips h. It computes Δ as
+(w − w_0) / S, which is lost in float32 rounding while S is small; here Δ is stored.
 """
 
 from collections.abc import Sequence
@@ -33,9 +32,9 @@ from adaptax._core.words import translating
 
 
 class MechanicTuner(NamedTuple):
-    """What Mechanic knows: `learning_rate` is S, 0 before the first step.
+    """The tuner's state: `learning_rate` is S, initially 0.
 
-    `scales` is s, `rewards` is r, `largest` is m and `squares` is v, one for each β.
+    `scales` is s, `rewards` r, `largest` m and `squares` v, one for each β.
     """
 
     learning_rate: jax.Array
@@ -45,7 +44,7 @@ class MechanicTuner(NamedTuple):
     squares: jax.Array
 
     def has_unit(self) -> bool:
-        """Return False: it scales what the inner optimizer's rate has made."""
+        """Return False: it scales the inner optimizer's rate."""
         return False
 
 
@@ -59,23 +58,24 @@ def mechanic(
     betas: Sequence[Scalar] = (0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999),
     mask: Mask = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Learn how much of an optimizer's path is best.
+    """Learn the best scale of an optimizer's path.
 
     The scale starts at 1e-8, as in the paper; in `optax.contrib.mechanize` at 1e-6.
 
-    The first step moves nothing: it takes two to compare. A step of which a number is
-    not finite is not taken, by the inner optimizer either, and is counted.
+    The first step moves nothing, since its path is empty. A step with a value that is
+    not finite is counted but not taken, by the inner optimizer either.
 
     Args:
         inner: The optimizer, at a rate around 1 (or the shape of a schedule). Not one
-            whose steps have a length of their own, such as line searches.
-        initial_scale: s₀ > 0, the second step's S: too small does little harm.
-        weight_decay: λ >= 0, which steadies S, or a function of the step. Where ‖w‖ is
-            0, so is its term.
+            that chooses its own step length, such as a line search.
+        initial_scale: s₀ > 0, about S of the second step. A value that is too small
+            does little harm.
+        weight_decay: λ >= 0, which stabilizes S, or a function of the step. Where ‖w‖
+            is 0, so is its term.
         eps: ε > 0.
-        betas: The β in [0, 1), how fast each of the tuners forgets.
-        mask: Which leaves w in that term has: booleans like the parameters, or a
-            function of them.
+        betas: The factors β in [0, 1): the smaller, the faster its part forgets.
+        mask: Leaves w of the weight decay: booleans like the parameters, or a function
+            of them.
 
     Raises:
         ValueError: At `update`, if `params` is missing.
@@ -103,7 +103,7 @@ def mechanic(
 
 
 def as_factors(betas: Sequence[Scalar]) -> jax.Array:
-    """Check the factors of several tuners, and give them as a float32 array.
+    """Check the factors of several tuners, and return them as a float32 array.
 
     Raises:
         ValueError: If there is none, or one is not in [0, 1).

@@ -1,4 +1,4 @@
-"""Monitor: the norms of gradients, updates and parameters beside any transformation."""
+"""Monitor: record the norms of gradients, updates and parameters."""
 
 from typing import NamedTuple
 
@@ -16,12 +16,11 @@ from adaptax._core.words import translating
 
 
 class MonitorState(NamedTuple):
-    """What `monitor` measured at the last step: float32 scalars, 0 before the first.
+    """The norms of the last step: float32 scalars, initially 0.
 
-    `invalid` counts the steps of which some norm was not finite; that norm and the
-    ratio are then those of the step before. `stalled` counts the steps on which nothing
-    could be learned: no element of the gradient was finite, and small enough for its
-    square to be.
+    `invalid` counts the steps with a norm that was not finite; that norm and the ratio
+    are then the previous ones. `stalled` counts the steps without any usable element of
+    the gradient: one that is finite, with a finite square.
     """
 
     gradient_norm: jax.Array
@@ -37,14 +36,14 @@ class MonitorState(NamedTuple):
 def monitor(
     inner: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    """Measure the norms of gradients, updates and parameters beside any transformation.
+    """Record the norms of gradients, updates and parameters of any transformation.
 
         ‖g‖, ‖u‖, ‖w‖  and  ‖u‖ / ‖w‖  (0 where ‖w‖ = 0)
 
-    L2 norms over all leaves, in float32; g is what enters `inner`, u what leaves it, w
-    the parameters before the step. A ratio near 1e-3 is usual for a healthy training
-    run. Steps on which no element of the gradient could be used are counted, as happens
-    where a loss scale is too large; it costs one more reduction of the gradient.
+    They are L2 norms over all leaves, in float32, of the updates g that enter `inner`,
+    the updates u that leave it, and the parameters w before the step. In a healthy run
+    the ratio is near 1e-3. Steps without any usable element of the gradient are counted
+    too, as happen with a loss scale that is too large.
 
     Source: A. Karpathy (2015), CS231n notes, "Ratio of weights:updates".
 
@@ -85,7 +84,7 @@ def monitor(
 
 
 def _none_usable(updates: optax.Updates) -> jax.Array:
-    """Return whether no element of gradients can be used, though there are some."""
+    """Return whether there are gradients, but none has a usable element."""
     leaves = [leaf for leaf in jax.tree.leaves(updates) if is_trained(leaf)]
     found = [usable(widened(leaf)).any() for leaf in leaves if jnp.size(leaf)]
     return ~jnp.stack(found).any() if found else jnp.zeros((), bool)

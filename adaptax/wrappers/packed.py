@@ -1,13 +1,13 @@
-"""Packing: an optimizer that keeps the state of small leaves in a few flat buffers.
+"""Packing: store an optimizer's state of small leaves in a few flat buffers.
 
     T' = scatter ∘ T ∘ gather,   gather([x₁, x₂, …]) = [ravel(x₁), ravel(x₂), …]
 
-The transformation T sees one buffer for each dtype in the place of the small leaves, so
-that its state is laid out alike and one kernel updates them all. An optimizer in JAX
-pays some microseconds for each array and milliseconds of compilation for each kernel.
+The transformation T receives one buffer for each dtype instead of the small leaves. Its
+state has the same layout, and one kernel updates all of them. In JAX each array costs
+an optimizer some microseconds per step, and each kernel milliseconds to compile.
 
-Source: the concatenation of vectors commutes with whatever treats each coordinate
-alone.
+Source: the concatenation of vectors commutes with any function that treats each
+coordinate independently.
 """
 
 import functools
@@ -40,16 +40,16 @@ from adaptax.wrappers.packing.regrouping import require_regroupable
 class PackedState(NamedTuple):
     """The state of `packed`.
 
-    `layout` is a dict without arrays: its one key is the text of the layout, so that
-    the state of another layout differs in structure, in checkpoints too. Where the
-    state of the inner transformation mirrors the parameters there is a `PackedTree`.
+    `layout` is a dict without arrays, whose only key is the layout as text. So states
+    with different layouts differ in structure, in checkpoints too. In `inner_state` a
+    `PackedTree` replaces each tree that is shaped like the parameters.
     """
 
     layout: dict[str, tuple[()]]
     inner_state: optax.OptState
 
     def unpacked(self, params: optax.Params) -> Any:
-        """Return the inner state as it is without packing."""
+        """Return the inner state without packing."""
         layout = _layout(self)
 
         def visit(node):
@@ -69,28 +69,28 @@ def packed(
     largest: int = 64 * 1024,
     elementwise: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """Keep the state of small leaves in one flat buffer for each dtype.
+    """Store the state of small leaves in one flat buffer for each dtype.
 
-    The updates are those of `inner`: to the last bit where XLA vectorizes the same loop
-    in the same way, else to a rounding, as it may contract a product and a sum in one
-    of them only; norms over all leaves are summed in another order.
+    The updates are those of `inner`, bit by bit where XLA compiles the same loop, else
+    up to rounding: it may fuse a product and a sum in only one of them, and norms over
+    all leaves are summed in another order.
 
-    It is for a transformation that treats every coordinate alone, or all of them
-    together, as a clip by the global norm does. Others are refused: `init` tries the
-    transformation on a small tree.
+    It works for transformations that treat every coordinate independently, or all of
+    them together, like clipping by the global norm. Others are refused: `init` applies
+    the transformation to a small tree.
 
     Args:
         inner: The transformation.
-        largest: The bytes of the largest leaf that is packed; one of four times the
-            default gains nothing (measured on CPU). Leaves that are not floating point,
-            or of which no device has the whole, keep their state as it is. Under jit
-            that does not show, so call `init` outside of it; inside, each device
-            gathers what is small.
-        elementwise: Vouch for `inner` instead of having it tried. Structural.
+        largest: The size in bytes of the largest leaf to pack; packing leaves of four
+            times the default size gains nothing (measured on CPU). Leaves that are not
+            floating point, or are sharded, keep their state as it is. Shardings are not
+            known inside jit, where each device would gather the small leaves, so call
+            `init` outside.
+        elementwise: Assert that `inner` may be packed, without the check. Structural.
 
     Raises:
-        ValueError: At `init`, if `inner` looks at single leaves, or cannot be tried; at
-            `update`, if the gradients are not like the parameters.
+        ValueError: At `init`, if `inner` treats leaves individually, or the check
+            fails; at `update`, if the gradients do not match the parameters.
 
     >>> import adaptax
     >>> tx = packed(adaptax.adam(0.1))
@@ -140,14 +140,14 @@ def unpack_state(opt_state: Any, params: optax.Params) -> Any:
     """Return an optimizer's state as it would be without packing.
 
     Args:
-        opt_state: A state with those of `packed` at any depth, or of an optimizer that
-            steps through `PackedParams`.
-        params: The parameters, as a tree; their shapes suffice. Under `optax.partition`
-            or `optax.masked`, all of them.
+        opt_state: A state that contains states of `packed` at any depth, or the state
+            of an optimizer of `PackedParams`.
+        params: The parameters, as a tree, or their shapes. Under `optax.partition` or
+            `optax.masked`, all of them.
 
     Returns:
-        The state with the inner state in the place of every `PackedState`, and trees in
-        the place of buffers.
+        The state with every `PackedState` replaced by its inner state, and buffers by
+        trees.
 
     Raises:
         ValueError: If the parameters are not those that were packed.
@@ -169,7 +169,7 @@ def unpack_state(opt_state: Any, params: optax.Params) -> Any:
 
 
 class _Between(NamedTuple):
-    """Goes between the caller, who knows trees, and the inner transformation."""
+    """Translates between the caller's trees and the inner transformation's buffers."""
 
     layout: Layout
     structure: Any
@@ -179,8 +179,8 @@ class _Between(NamedTuple):
         return gather(self.layout, fitted(self.layout, tree, "packed"))
 
     def argument(self, name: str, argument: Any) -> Any:
-        """Translate an extra argument: a tree of gradients, or a function of trees."""
-        mirrored = self._mirrored(name, argument)  # models that can be called, too
+        """Pack an extra argument: a tree of gradients, or a function of trees."""
+        mirrored = self._mirrored(name, argument)  # a callable model is a tree
         if mirrored is argument and callable(argument):
             return self._function(name, argument)
         return mirrored
@@ -201,7 +201,7 @@ class _Between(NamedTuple):
         return self.structure.unflatten(scatter(self.layout, node))
 
     def _mirrored(self, name: str, result: Any) -> Any:
-        """Pack what is a tree like the parameters; a bare array only by name."""
+        """Pack a tree like the parameters; if they are one array, go by the name."""
         bare = jax.tree_util.treedef_is_leaf(self.structure)
         form = jax.tree.structure(result, is_leaf=is_placeholder)
         if result is None or form != self.form:
@@ -222,24 +222,24 @@ def _read(text: str) -> Layout:
 
 
 def _as(old: Any, leaf: Any) -> Any:
-    """Hand an update back in the dtype of its gradient."""
+    """Cast an update to the dtype of its gradient."""
     if is_placeholder(leaf) or dtype_of(leaf) == dtype_of(old):
         return leaf
     return leaf.astype(dtype_of(old))
 
 
 def _in_places(layout: Layout, leaves: list[Any], params: optax.Params) -> Any:
-    """Put leaves into the places of the parameters, by order or else by path."""
-    given, structure = jax.tree.flatten(params)
-    if len(given) == len(leaves):
+    """Replace the parameters by these leaves, matched by order or else by path."""
+    own, structure = jax.tree.flatten(params)
+    if len(own) == len(leaves):
         return structure.unflatten(leaves)
     found = {slot.path: leaf for slot, leaf in zip(layout, leaves, strict=True)}
     paths = [path for path, _ in paths_and_leaves(params)]
     unknown = [path for path in found if path not in paths]
     require(
         not unknown,
-        f"params has no leaf {', '.join(unknown)} that the state was made for. "
-        "Give the parameters that init was given.",
+        f"params has no leaf {', '.join(unknown)}, which the state was made for. "
+        "Pass the parameters that init was given.",
     )
     placed = [found.get(path, optax.MaskedNode()) for path in paths]
     return structure.unflatten(placed)

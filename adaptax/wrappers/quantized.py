@@ -1,25 +1,26 @@
-"""Quantized state: a byte for a number, in blocks that have a scale of their own.
+"""Quantized state: one byte per number, in blocks with a scale each.
 
-A block of B numbers x with the largest magnitude s is kept as codes q and s:
+A block of B numbers x with the largest magnitude s is stored as s and codes q:
 
     if no x is negative   x̃ = s (q / 255)⁴,          q = 0 … 255
     otherwise             x̃ = s sign(q) (q / 127)²,  q = −127 … 127
 
-so that small numbers keep their relative precision: from one code to the next is 1.6 %
-at the largest number, and the smallest is 2·10⁻¹⁰ or 6·10⁻⁵ of it. A positive number of
-a block without negative ones never becomes 0, for an optimizer divides by its root.
+So small numbers keep their relative precision: neighbouring codes differ by 1.6 % at
+the largest number, and the smallest code is 2·10⁻¹⁰ or 6·10⁻⁵ of it. In a block without
+negative numbers, a positive one never becomes 0, since optimizers divide by its root.
 
-Between two codes x is rounded by a dither, at step t and place (i, j) of the blocks
+Between two codes, x is rounded with a dither. At step t and position (i, j) in the
+blocks, it is rounded
 
     up where   (|x| − below) / (above − below) > u,     u = (t φ + i φ₁ + j φ₂) mod 1
 
-which runs evenly through all fractions as the steps go by, φ being the golden ratio: in
-the mean over them, x̃ is x. To the nearest, a moving average that changes by 0.1 % in a
-step would stand still for ever. What is on a code stays there.
+With the golden ratio φ, u covers all fractions evenly over the steps, so x̃ is x in the
+mean. Rounded to the nearest code, a moving average that changes by 0.1 % per step would
+never move. A number that is on a code stays there.
 
 Source: Dettmers, Lewis, Shleifer & Zettlemoyer (2022), "8-bit Optimizers via Block-wise
-Quantization", ICLR, for blocks, and for leaving small leaves alone. Powers in place of
-its table of codes, and the dither, are ours. Optax has no such method.
+Quantization", ICLR, for blocks, and for leaving small leaves as they are. The powers,
+instead of its table of codes, and the dither are ours. Optax has no such method.
 """
 
 import functools
@@ -41,27 +42,27 @@ from adaptax._core.words import translating
 
 
 class Quantized(NamedTuple):
-    """An array as codes: int8, shaped like it; and the scales of its blocks.
+    """An array as int8 codes of the same shape, and the scales of its blocks.
 
-    Blocks lie along the last axis if it is a multiple of them, so that they are sharded
-    as the array is, else along the whole array. A scale is in the array's dtype, and
-    negative where its block has negative numbers; the codes of a block without any are
-    stored less 128.
+    Blocks divide the last axis if its length is a multiple of B, so that they are
+    sharded like the array; otherwise they divide the flattened array. A scale has the
+    array's dtype, and is negative if its block has negative numbers. In blocks without
+    any, 128 is subtracted from the codes.
     """
 
     codes: Any
     scales: Any
 
     def array(self) -> jax.Array:
-        """Return the array x̃ that it stands for."""
+        """Return the array x̃."""
         return _dequantized(self)
 
 
 class QuantizedState(NamedTuple):
     """The state of `quantized`.
 
-    In `inner_state` a `Quantized` stands for every array that is kept as codes; `step`
-    counts the updates, for rounding.
+    In `inner_state` a `Quantized` replaces every quantized array; `step` counts the
+    updates, for the dither.
     """
 
     step: jax.Array
@@ -72,20 +73,20 @@ class QuantizedState(NamedTuple):
 def quantized(
     inner: optax.GradientTransformation, block: int = 256, *, smallest: int = 4096
 ) -> optax.GradientTransformationExtraArgs:
-    """Keep the state of an optimizer in 8 bits, 1 + 4 / B bytes for a number.
+    """Store the state of an optimizer in 8 bits, 1 + 4 / B bytes per number.
 
-    What is quantized are arrays of the state that are shaped like the parameter whose
-    path they have, such as moments: Adam's take 2.03 bytes a parameter instead of 8.
-    Complex ones stay as they are; second moments are real for complex parameters too.
-    A state with parameters to evaluate with, such as that of `schedule_free`, stays as
-    it is, for these need all their bits: put `quantized` around its inner optimizer.
-    Nor put it around what keeps where the parameters started, as `dog` does. A number
-    that is not finite does not enter the state: what was there before stays.
+    It quantizes the arrays in the state that have the path and the shape of a
+    parameter, such as moments: Adam's take 2.03 bytes per parameter instead of 8.
+    Complex arrays stay as they are (second moments are real). So do states with
+    evaluation parameters, such as that of `schedule_free`, which need full precision:
+    put `quantized` around its inner optimizer. Do not put it around optimizers that
+    store the initial parameters, such as `dog`. A number that is not finite does not
+    enter the state; the previous one stays.
 
     Args:
-        inner: The optimizer, of adaptax or of Optax.
-        block: B >= 1, the numbers to a scale. Static.
-        smallest: Leaves of fewer numbers stay as they are. Static.
+        inner: The optimizer, from adaptax or Optax.
+        block: B >= 1, the numbers per scale. Static.
+        smallest: Leaves with fewer elements stay as they are. Static.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -120,7 +121,7 @@ def quantized(
             moment = real and shape in map(shapes.get, ends)
             if shape == () or math.prod(shape) < smallest or not moment:
                 return array
-            # XLA would take minutes to fold the constants that most moments start as.
+            # Most moments start as constants, which XLA would take minutes to fold.
             return quantize(jax.lax.optimization_barrier(array), block, counters.zero())
 
         kept = jax.tree.map_with_path(leaf, state, is_leaf=_keeps_parameters)
@@ -146,11 +147,11 @@ def unquantize_state(opt_state: Any) -> Any:
     """Return an optimizer's state as it would be without quantization.
 
     Args:
-        opt_state: A state with those of `quantized` at any depth.
+        opt_state: A state that contains states of `quantized` at any depth.
 
     Returns:
-        The state with the inner state in the place of every `QuantizedState`, and
-        arrays in the place of every `Quantized`.
+        The state with every `QuantizedState` replaced by its inner state, and every
+        `Quantized` by an array.
 
     >>> import adaptax
     >>> tx = quantized(adaptax.momentum(0.1))
@@ -168,11 +169,11 @@ def unquantize_state(opt_state: Any) -> Any:
 
 @functools.partial(jax.jit, static_argnums=1)
 def quantize(array: jax.Array, block: int, step: Any) -> Quantized:
-    """Round an array of finite numbers to codes.
+    """Quantize an array of finite numbers.
 
     Args:
-        array: Of any shape and real floating dtype, but not empty.
-        block: B >= 1, at most so many numbers to a scale.
+        array: An array of any shape and real floating dtype, not empty.
+        block: B >= 1, the largest number of elements per scale.
         step: t, a counter.
     """
 
@@ -203,7 +204,7 @@ def _codes(numbers, largest, signed, step, dtype) -> jax.Array:
     fine = levels * jnp.where(signed, root, jnp.sqrt(root))
     below = jnp.minimum(jnp.floor(fine), levels - 1)
     low, high = (_power(code / levels, signed) for code in (below, below + 1))
-    # What is on a code but for the rounding of floats is not to leave it.
+    # A number on a code, up to float rounding, must stay on it.
     fraction = margin + (1 - 2 * margin) * _dither(share.shape, step).astype(dtype)
     codes = below + (share - low > fraction * (high - low)).astype(dtype)
     codes = jnp.maximum(codes, (~signed & (share > 0)).astype(dtype))
@@ -242,7 +243,7 @@ def _power(share: jax.Array, signed: jax.Array) -> jax.Array:
 
 
 def _shape_in_blocks(shape: tuple[int, ...], block: int) -> tuple[int, ...]:
-    """Return the shape of an array in blocks of one length, which are the last axis."""
+    """Return the shape of an array in blocks of equal length, along the last axis."""
     if shape and shape[-1] % block == 0:
         return (*shape[:-1], shape[-1] // block, block)
     blocks = -(-math.prod(shape) // block)
@@ -250,7 +251,7 @@ def _shape_in_blocks(shape: tuple[int, ...], block: int) -> tuple[int, ...]:
 
 
 def _in_blocks(array: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Return its elements in blocks, the last one filled up with zeros."""
+    """Return the elements in blocks, the last block padded with zeros."""
     missing = math.prod(shape) - array.size
     if missing:
         array = jnp.pad(array.ravel(), (0, missing))
@@ -264,21 +265,21 @@ def _as_whole(blocks: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return blocks.reshape(shape)
 
 
-_TURNS = (0x9E3779B1, 0xC2B2AE35, 0x85EBCA6B, 0x27D4EB2F)
-"""Parts of 2³² by which the dither goes on: by step, by place from the last axis on."""
+_INCREMENTS = (0x9E3779B1, 0xC2B2AE35, 0x85EBCA6B, 0x27D4EB2F)
+"""φ, φ₁, φ₂, … times 2³²: per step, and per position, from the last axis on."""
 
 
 def _dither(shape: tuple[int, ...], step: Any) -> jax.Array:
-    """Return fractions in [0, 1) for the places of an array in blocks."""
-    turn = jnp.asarray(step).astype(jnp.uint32) * jnp.uint32(_TURNS[0])
+    """Return u in [0, 1) for the elements of an array in blocks."""
+    phase = jnp.asarray(step).astype(jnp.uint32) * jnp.uint32(_INCREMENTS[0])
     for axis in range(len(shape)):
         place = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
-        turn = turn + place * jnp.uint32(_TURNS[1 + (len(shape) - 1 - axis) % 3])
-    return (turn >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)
+        phase = phase + place * jnp.uint32(_INCREMENTS[1 + (len(shape) - 1 - axis) % 3])
+    return (phase >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)
 
 
 def _map_codes(function: Callable[..., Any], state: Any, *states: Any) -> Any:
-    """Map over the leaves, of which `Quantized` is one, and a `quantized` within."""
+    """Map over the leaves of states, with `Quantized` and nested states as leaves."""
 
     def is_leaf(node):
         return isinstance(node, QuantizedState) or _coded(node) is not None
@@ -287,7 +288,7 @@ def _map_codes(function: Callable[..., Any], state: Any, *states: Any) -> Any:
 
 
 def _coded(node: Any) -> Quantized | None:
-    """Return a node as `Quantized`, of which Flax NNX makes a mapping."""
+    """Return a node as `Quantized`, also if Flax NNX made a mapping of it."""
     if isinstance(node, Quantized):
         return node
     if not isinstance(node, Mapping) or set(node) != set(Quantized._fields):

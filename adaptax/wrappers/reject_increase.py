@@ -1,20 +1,20 @@
-"""Reject increase: undo a step that raised the loss, and go on with a smaller rate.
+"""Reject increase: undo a step that raised the loss, and continue at a lower rate.
 
     f > f₋ + (κ − 1) |f₋|, or f not finite or absurd:
         w ← w₋,   state ← state₋,   scale ← scale · d
     otherwise:
         scale ← scale · i where f < f₋
-        scale ← scale · d^(−1/10)  as long as a cut of the second kind is not made good
+        scale ← scale · d^(−1/10)   for ten steps after a cut by such an f
         f₋, w₋, state₋ ← average(f), w, state,   w ← w + scale · u
 
-f is the loss at w, and f₋ that at w₋, from which the last step was taken, or with a
-`decay` the exponential average of the losses from which steps were taken. f₋ stays at
-first after a step is undone; the next loss, measured again at w₋, then enters it. With
-|f₋| the test is right for negative losses as well.
+f is the loss at w. f₋ is the loss at w₋, where the last step started; with a `decay`,
+the exponential average of the losses where steps started. When a step is undone, f₋
+stays; the next loss, measured again at w₋, then enters it. The test uses |f₋|, so that
+it also suits negative losses.
 
-A loss that is not finite, or absurd beside those before it, is a step that went too far
-or a batch at fault, and does not say which. So the step is undone either way,
-but such a cut lasts for ten steps: they make it good, by a tenth of it each.
+A loss that is not finite, or absurd beside earlier ones, may come from a step that went
+too far or from a bad batch. The step is undone in both cases, but the cut is reversed
+over the next ten steps.
 
 Source: Vogl et al. (1988), "Accelerating the convergence of the back-propagation
 method", Biol. Cybern. 59; Battiti (1989), "Accelerated backpropagation learning: two
@@ -44,14 +44,13 @@ from adaptax._core.words import translating
 class RejectIncreaseState(NamedTuple):
     """The state of `reject_increase`.
 
-    `learning_rate` is the scale on the inner updates, from 1; `owed` is the part of it
-    that cuts have taken which are to be made good, 1 for none; `value` is f₋ (float32's
-    largest number before the first); `returning` is true from an undone step to the
-    next one taken; `accepted`, `rejected` and `skipped` count the steps taken, those
-    undone, and the calls that did neither, since the loss could not be used where there
-    was nothing to undo, or the way back took another call. `saved_params` is w₋ and
-    `saved_inner_state` is state₋, or empty with `restart`; `usual` says which losses
-    are absurd.
+    `learning_rate` is the scale of the inner updates, initially 1. `owed` is the
+    product of the cuts still to reverse, 1 for none. `value` is f₋ (float32's largest
+    number before the first). `returning` is true from an undone step to the next one
+    taken. `accepted` counts the steps taken and `rejected` those undone; `skipped`
+    counts the other calls: with an unusable loss and nothing to undo, or when the
+    return took another call. `saved_params` is w₋, and `saved_inner_state` is state₋,
+    empty with `restart`. `usual` determines which losses are absurd.
     """
 
     learning_rate: jax.Array
@@ -79,32 +78,32 @@ def reject_increase(
     *,
     restart: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-    """Undo the parameters and the inner state when a step raised the loss.
+    """Restore the parameters and the inner state when a step raised the loss.
 
-    The losses of single batches rise by chance: for them, take a `decay` of 0.9 and a
-    `tolerance` of 2, which tells a step that went wrong from a batch that is hard.
+    The losses of single batches fluctuate: for them, use a `decay` of 0.9 and a
+    `tolerance` of 2, which distinguishes a bad step from a hard batch.
 
-    It needs the loss `value` at the current parameters, and it keeps one copy of the
-    parameters and of the inner state. A call that undoes a step does not take another
-    one: the next call does, from the saved parameters.
+    It needs the loss `value` at the current parameters, and stores one copy of the
+    parameters and of the inner state. A call that undoes a step does not take another;
+    the next call does, from the saved parameters.
 
-    An update can only be added, and w + (w₋ − w) may differ from w₋ by a rounding. The
-    saved parameters are the truth: after a step that went very far, the way back takes
-    another call, and what is then left is added to the next update (see
-    `adaptax._core.snapshots`). An element whose step would not stay finite does
-    not move, since nothing added to infinity leads back.
+    An update can only be added, and w + (w₋ − w) may differ from w₋ by rounding. After
+    a step that went very far, the return takes another call, and the remaining
+    difference is added to the next update (see `adaptax._core.snapshots`). An element
+    whose step would not be finite does not move, since no update leads back from
+    infinity.
 
     Args:
-        inner: The optimizer whose steps are tried.
-        tolerance: κ >= 1: a loss up to κ times the last is no increase.
-        decrease: d, what an undone step multiplies the scale by, 0 < d < 1.
-        increase: i >= 1, what a step that lowered the loss multiplies the scale by.
+        inner: The optimizer to wrap.
+        tolerance: κ >= 1: a loss up to κ times the last does not count as an increase.
+        decrease: d, the factor of the scale when a step is undone, 0 < d < 1.
+        increase: i >= 1, the factor of the scale when a step lowered the loss.
         min_scale: The smallest scale, in [0, 1].
         max_scale: The largest scale, >= 1.
-        decay: The factor of the average f₋, in [0, 1); 0 takes the last loss.
-        restart: Go on from an undone step with a new inner state, except for the parts
-            that hold a rate, which go on. That takes out the momentum, which would lead
-            uphill again, and keeps no copy of the inner state. Structural.
+        decay: The factor of the average f₋, in [0, 1); with 0, f₋ is the last loss.
+        restart: Continue from an undone step with a new inner state, except for its
+            rates. This removes the momentum, which would lead uphill again, and stores
+            no copy of the inner state. Structural.
 
     Raises:
         TypeError: At `update`, if `value` is missing.
@@ -206,10 +205,10 @@ def reject_increase(
         lowered = jnp.maximum(rate * real(decrease), real(min_scale))
         return jnp.where(rejected, lowered, jnp.where(fell, raised, rate))
 
-    def settled(state, rate, lent, accepted):
-        """Note a cut that is to be made good, or make good a part of what is owed."""
+    def settled(state, rate, reversible, accepted):
+        """Record a cut that is to be reversed, or reverse a part of it."""
         owed = jnp.where(
-            lent, state.owed * divide(rate, state.learning_rate), state.owed
+            reversible, state.owed * divide(rate, state.learning_rate), state.owed
         )
         part = jnp.maximum(owed, real(decrease) ** 0.1)
         back = accepted & (owed < 1)
@@ -220,7 +219,7 @@ def reject_increase(
 
 
 def _staying_finite(updates: optax.Updates, params: optax.Params) -> optax.Updates:
-    """Put 0 for the elements that would lead out of the finite numbers."""
+    """Return the updates, with 0 where the parameters would not stay finite."""
 
     def leaf(param, update):
         if not (is_trained(param) and is_trained(update)):

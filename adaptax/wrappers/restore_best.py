@@ -1,14 +1,14 @@
-"""Restore best: at a cut of the rate, go back to the best parameters seen.
+"""Restore best: at a cut of the rate, return to the best parameters so far.
 
     w* ← w where the controller's best metric improves
-    scale cut:   w ← w*,   the inner state starts afresh
+    scale cut:   w ← w*,   the inner state is reset
     otherwise:   w ← w + scale · u
 
-The controller, such as `reduce_on_plateau`, decides what is better and when to cut.
-Once the scale is at its minimum, cuts have no effect, and the parameters are kept.
+The controller, such as `reduce_on_plateau`, decides what is better and when to cut. A
+cut at the smallest scale changes nothing, and the parameters stay.
 
-Source: Keras, `keras.callbacks.EarlyStopping(restore_best_weights=True)`, which goes
-back when training ends; here it goes on from there with the smaller rate.
+Source: Keras, `keras.callbacks.EarlyStopping(restore_best_weights=True)`, which returns
+when training ends; here training continues from there at the lower rate.
 """
 
 from typing import Any, NamedTuple
@@ -29,9 +29,9 @@ from adaptax.controllers.reduce_on_plateau import reduce_on_plateau
 class RestoreBestState(NamedTuple):
     """The state of `restore_best`.
 
-    `best` is the controller's metric of `saved_params`, as minimized; `scale` is the
-    controller's scale at the last update, to see a cut by; `returning` is true from
-    a cut to the next step; `restores` counts the cuts that led back.
+    `best` is the controller's metric at `saved_params`, as minimized. `scale` is the
+    controller's scale at the last update, to detect a cut. `returning` is true from a
+    cut to the next step, and `restores` counts the returns.
     """
 
     best: jax.Array
@@ -50,29 +50,29 @@ def restore_best(
     *,
     restart: bool = True,
 ) -> optax.GradientTransformationExtraArgs:
-    """Scale the updates by a controller, and go back to the best when it cuts.
+    """Scale the updates by a controller, and return to the best when it cuts.
 
-    The update at a cut leads to the saved parameters, and takes no step. It is
-    w + (w* − w), which may differ from w* by a rounding. The saved parameters are the
-    truth: where w went very far, the way back takes another call, and what is then left
-    is added to the next update (see `adaptax._core.snapshots`). Parameters that
-    are not finite cannot be led back by any update: put `spike_guard` inside.
+    The update at a cut leads to the saved parameters, and takes no step. It leads to
+    w + (w* − w), which may differ from w* by rounding. If w is very far, the return
+    takes another call, and the remaining difference is added to the next update (see
+    `adaptax._core.snapshots`). No update leads back from parameters that are not
+    finite: put `spike_guard` inside.
 
-    The first metric back at the saved parameters is not shown to the controller: it
-    could only count as no improvement. One given to `controller.observe` between two
-    updates belongs to the parameters of the second.
+    The first metric after a return is not passed to the controller: it could only count
+    as no improvement. A metric passed to `controller.observe` between two updates
+    belongs to the parameters of the second.
 
     Args:
         inner: The optimizer whose steps are scaled.
-        controller: What decides; `None`: `reduce_on_plateau()`. Its state must keep
-            the `best` metric.
-        restart: Begin with a new inner state after a cut, except for the parts that
-            hold a rate (schedules, controllers), which go on. Otherwise the inner state
-            stays as it was. Structural.
+        controller: The controller; `None` for `reduce_on_plateau()`. Its state must
+            have the field `best`.
+        restart: Continue after a cut with a new inner state, except for its rates
+            (schedules, controllers). Otherwise the inner state stays as it is.
+            Structural.
 
     Raises:
-        TypeError: If the controller keeps no `best`; at `update`, if the extra argument
-            that it monitors is missing.
+        TypeError: If the controller's state has no `best`; at `update`, if the extra
+            argument that it monitors is missing.
         ValueError: At `update`, if `params` is missing.
 
     >>> import adaptax
@@ -115,18 +115,18 @@ def restore_best(
         _, controller_state = controller.update(
             stepped, state.controller_state, params, **extra_args
         )
-        told = ~state.returning
+        observed = ~state.returning
         controller_state = snapshots.chosen(
-            told, controller_state, state.controller_state
+            observed, controller_state, state.controller_state
         )
         method = _method(controller_state)
         only_one = controller_state.usual.seen == 1
-        anew = told & only_one & (method.best != state.best)
+        anew = observed & only_one & (method.best != state.best)
         saved = snapshots.take(
-            told & (method.best < state.best) | anew, params, state.saved_params
+            observed & (method.best < state.best) | anew, params, state.saved_params
         )
         best = jnp.where(anew, method.best, jnp.minimum(method.best, state.best))
-        cut = told & (best < UNSEEN) & (method.learning_rate < state.scale)
+        cut = observed & (best < UNSEEN) & (method.learning_rate < state.scale)
         leaving = cut | (state.returning & ~snapshots.is_reached(params, saved))
 
         back = snapshots.updates_to(saved, params, updates)

@@ -1,20 +1,19 @@
-"""Spike guard: skip a step whose loss or gradient stands out from the last ones.
+"""Spike guard: skip a step whose loss or gradient norm is an outlier.
 
     spike:   x > mean + σ max(deviation, δ |mean|),   x = ‖g‖ and the loss
     spike, or x not finite:   updates ← 0, the inner state stays as it is
     otherwise:   x enters the window,   scale ← min(scale · recovery, 1)
     every `patience` skips in a row:   scale ← max(scale · factor, min_scale)
 
-The mean and the deviation are those of the last `window` accepted steps. Neither a
-spike nor what is not finite ever enters the window. While it is filling, only steps
-that are not finite are skipped. Where the losses have really risen to another level,
-all of them look like spikes: so a back-off over spikes also empties the window, and the
-guard learns the new level.
+The mean and the deviation are those of the last `window` accepted steps; skipped steps
+do not enter the window. Until it is full, only steps that are not finite are skipped.
+If the losses have risen to another level, all of them look like spikes. So a cut of the
+scale because of spikes also empties the window, and the guard learns the new level.
 
 Source: the `SkipStepOptimizer` of OLMo-core (Groeneveld et al. (2024), "OLMo:
-Accelerating the Science of Language Models"). That one enters everything into its
-window, so that one NaN loss makes it skip every step for the length of the window. It
-has no floor δ, and no rate to back off.
+Accelerating the Science of Language Models"). Its window contains all steps, so after
+one NaN loss it skips every step for the length of the window. It has no floor δ, and
+does not cut the rate.
 """
 
 from typing import NamedTuple
@@ -36,12 +35,12 @@ from adaptax._core.words import translating
 class SpikeGuardState(NamedTuple):
     """The state of `spike_guard`.
 
-    `learning_rate` is the scale on the inner updates, from 1; `skipped` counts the
-    steps skipped, `consecutive` those in a row up to now, `backoffs` the times the
-    scale was cut; `reason` says why the last skipped step was: 0 there was none, 1
-    the gradient norm was not finite, 2 the loss, 3 the gradient norm was a spike, 4 the
-    loss. `recent` has a row of gradient norms and one of losses (window columns);
-    `filled` columns of it are in use and the next to be overwritten is `position`.
+    `learning_rate` is the scale of the inner updates, initially 1. `skipped` counts the
+    skipped steps, `consecutive` the last consecutive ones, and `backoffs` the cuts of
+    the scale. `reason` is that of the last skipped step: 0 none so far, 1 the gradient
+    norm or 2 the loss was not finite, 3 the gradient norm or 4 the loss was a spike.
+    `recent` has a row of gradient norms and one of losses; `filled` of its columns are
+    in use, and `position` is the next to overwrite.
     """
 
     learning_rate: jax.Array
@@ -70,22 +69,22 @@ def spike_guard(
 ) -> optax.GradientTransformationExtraArgs:
     """Skip the steps whose loss or gradient norm is a spike or not finite.
 
-    A skipped step gives updates of 0 and leaves the inner state as it was, bit by bit.
-    `learning_rate(state)` then still shows the rate that the next step starts from.
+    The updates of a skipped step are 0, and the inner state is unchanged, bit by bit.
+    `learning_rate(state)` is then the last inner rate times the scale.
 
     Args:
         inner: The optimizer to guard.
-        sigma: σ > 0, the deviations above the mean from which on it is a spike.
-        patience: k >= 1, the skips in a row after which the scale is cut.
-        factor: What a cut multiplies the scale by, 0 < factor < 1.
-        recovery: What each accepted step multiplies the scale by, >= 1, until it is 1
-            again. With 1 a cut is for good; 1.01 makes good a cut by half in 70 steps.
+        sigma: σ > 0: a value more than so many deviations above the mean is a spike.
+        patience: k >= 1, the consecutive skips after which the scale is cut.
+        factor: The factor of a cut, 0 < factor < 1.
+        recovery: The factor of the scale at each accepted step, >= 1, until it is 1
+            again. With 1 a cut is permanent; 1.01 reverses a cut by half in 70 steps.
         min_scale: The smallest scale, in [0, 1].
-        min_deviation: δ >= 0: deviations count as at least this part of the mean, so
-            that a loss that hardly varies has no spikes of rounding.
-        window: The accepted steps that the statistics are over, >= 2. Structural.
-        monitor: The extra argument of `update` that has the loss; `None` watches
-            gradient norms alone. Structural.
+        min_deviation: δ >= 0, the smallest deviation relative to the mean, so that
+            rounding of a nearly constant loss does not count as a spike.
+        window: The number of accepted steps in the statistics, >= 2. Structural.
+        monitor: The extra argument of `update` with the loss; with `None`, only
+            gradient norms are checked. Structural.
 
     Raises:
         TypeError: At `update`, if the extra argument is missing.
@@ -141,8 +140,8 @@ def spike_guard(
             kept = snapshots.chosen(True, inner_state, state.inner_state)
             return trained(stepped), state._replace(inner_state=kept)
 
-        # By element the choice would cost more, since XLA then copies the inner state:
-        # measured on CPU, 3.8 times the time of a step of Adam, not 1.1 to 2 times.
+        # An elementwise choice would copy the inner state: measured on CPU, 3.8 times
+        # the time of a step of Adam, instead of 1.1 to 2 times.
         leaves, state = either(accepted, step, skip, over=(updates, state))
         remaining = iter(leaves)
         return jax.tree.map(
@@ -176,7 +175,7 @@ def spike_guard(
         )
 
     def entered(state, accepted, measured):
-        """Put what was measured at an accepted step into the window."""
+        """Add the measurements of an accepted step to the window."""
         here = (jnp.arange(window, dtype=jnp.int32) == state.position)[None, :]
         full = jnp.minimum(state.filled + 1, window)
         return state._replace(
@@ -189,7 +188,7 @@ def spike_guard(
 
 
 def _reason(finite: jax.Array, spikes: jax.Array) -> jax.Array:
-    """Return the number of the first reason that holds."""
+    """Return the number of the first reason that applies."""
     reasons = jnp.zeros((2, 2), bool)
     reasons = reasons.at[0, : finite.size].set(~finite)
     reasons = reasons.at[1, : spikes.size].set(spikes)

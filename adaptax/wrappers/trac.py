@@ -1,17 +1,17 @@
-"""TRAC: a scale for any optimizer that keeps it near where it started, if need be.
+"""TRAC: a learned scale of any optimizer's path, which can return it to the start.
 
-    h = ⟨g_t, Δ_t⟩,   and for each of the factors β:
+    h = ⟨g_t, Δ_t⟩,   for each of the factors β:
     v ← β² v + h²,    σ ← β σ − h
     s = s₀ erfi(σ / √(2v)) / erfi(1/√2)
     S_{t+1} = max(0, Σ s),   w_{t+1} = w_0 + S_{t+1} Δ_{t+1},   Δ_{t+1} = Δ_t + u_t
 
-u are the updates of the inner optimizer. As long as its path Δ leads downhill, S grows
-exponentially. Where the task changes and the path turns out wrong, S falls, and the
-parameters return towards w_0, from where a network can learn again.
+u are the updates of the inner optimizer. While its path Δ leads downhill, S grows
+exponentially. If the task changes and the path leads uphill, S falls, and the
+parameters return towards w_0, where a network can learn again.
 
 Source: Muppidi, Zhang & Yang (2024), "Fast TRAC: A Parameter-Free Optimizer for
 Lifelong Reinforcement Learning", NeurIPS (arXiv 2405.16642), Alg. 1 and 2. The authors'
-code divides w − w_0 by S for Δ; here Δ is kept, as in the paper. erfi follows from
+code computes Δ as (w − w_0) / S; here Δ is stored, as in the paper. erfi follows from
 Dawson's integral D, erfi(z) = 2/√π exp(z²) D(z), by the series of Rybicki (1989),
 "Dawson's Integral and the Sampling Theorem", Computers in Physics 3.
 """
@@ -36,9 +36,9 @@ from adaptax.wrappers.mechanic import as_factors
 
 
 class TracTuner(NamedTuple):
-    """What TRAC knows: `learning_rate` is S, 0 before the first step.
+    """The tuner's state: `learning_rate` is S, initially 0.
 
-    `sums` is σ and `squares` is v, one for each β.
+    `sums` is σ and `squares` v, one for each β.
     """
 
     learning_rate: jax.Array
@@ -46,7 +46,7 @@ class TracTuner(NamedTuple):
     squares: jax.Array
 
     def has_unit(self) -> bool:
-        """Return False: it scales what the inner optimizer's rate has made."""
+        """Return False: it scales the inner optimizer's rate."""
         return False
 
 
@@ -59,13 +59,13 @@ def trac(
 ) -> optax.GradientTransformationExtraArgs:
     """Scale an optimizer's path by how well it has led downhill.
 
-    The first step moves nothing: it takes two to compare. A step of which a number is
-    not finite is not taken, by the inner optimizer either, and is counted.
+    The first step moves nothing, since its path is empty. A step with a value that is
+    not finite is counted but not taken, by the inner optimizer either.
 
     Args:
         inner: The optimizer, at its usual rate.
         initial_scale: s₀ > 0: the smaller, the longer it takes to leave w_0.
-        betas: The β in [0, 1), how fast each of the tuners forgets.
+        betas: The factors β in [0, 1): the smaller, the faster its part forgets.
 
     Raises:
         ValueError: At `update`, if `params` is missing.
@@ -91,7 +91,7 @@ def trac(
 _AT_ONE_DEVIATION = 0.95343826925  # erfi(1/√2)
 _SPACING = 1 / 3  # of the samples: an error of 2 exp(−(π / 2h)²) = 5e-10
 _LARGEST = 9.0  # erfi(9) = 9.5e33
-_ODD = np.arange(1, 43, 2, dtype=np.float32)  # up to where a sample counts at 9
+_ODD = np.arange(1, 43, 2, dtype=np.float32)  # enough samples for z = 9
 
 
 def erfi(z: jax.Array) -> jax.Array:
@@ -99,7 +99,7 @@ def erfi(z: jax.Array) -> jax.Array:
 
         erfi(z) = 4/π Σ_{n odd} exp(−n²h²) sinh(2 n h z) / n
 
-    Above 9 and below −9 it stays as it is there, so that it is finite.
+    Arguments are clipped to [−9, 9], so that it is finite.
     """
     size = jnp.minimum(jnp.abs(z), _LARGEST)[..., None]
     n = jnp.asarray(_ODD * _SPACING).reshape((1,) * z.ndim + (-1,))

@@ -28,7 +28,7 @@ def test_it_moves_as_the_rule_says(arguments, metrics):
 def test_between_the_last_loss_and_the_tolerance_nothing_changes():
     scales, state = run(adaptax.bold_driver(tolerance=1.5), [4, 5, 7, 10.6])
     np.testing.assert_allclose(scales, [1, 1, 1, 0.7], rtol=1e-6)
-    assert int(followed(state).direction) == -1
+    assert int(followed(state).last_change) == -1
 
 
 def test_a_negative_loss_has_a_tolerance_too():
@@ -41,7 +41,7 @@ def test_telemetry_says_what_changed_and_when():
     shown = adaptax.telemetry(state)
     assert shown["bold_driver/raises"] == 2
     assert shown["bold_driver/cuts"] == 1
-    assert shown["bold_driver/direction"] == 0
+    assert shown["bold_driver/last_change"] == 0
     assert shown["bold_driver/step"] == 6
     assert shown["bold_driver/changed_at"] == 3
     assert shown["bold_driver/learning_rate"] == adaptax.learning_rate(state)

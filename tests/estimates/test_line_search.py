@@ -128,7 +128,7 @@ def test_bfloat16_parameters_are_rounded_before_the_loss_is_read():
 
 def test_a_loss_that_is_no_scalar_is_an_error():
     controller = adaptax.line_search()
-    with pytest.raises(ValueError, match="what value_fn gives must be a scalar"):
+    with pytest.raises(ValueError, match="the value of value_fn must be a scalar"):
         controller.update(
             jnp.ones(2),
             controller.init(jnp.ones(2)),

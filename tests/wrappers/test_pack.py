@@ -127,7 +127,7 @@ def test_optimizers_step_through_it_alike_without_tracing_again():
 
 def test_gradients_of_another_tree_are_refused():
     packed = adaptax.pack({"w": jnp.ones(3)})
-    with pytest.raises(ValueError, match=r"\(3,\) at \['w'\].*given \(4,\)"):
+    with pytest.raises(ValueError, match=r"\(3,\) at \['w'\].*got \(4,\)"):
         adaptax.pack({"w": jnp.ones(4)}, like=packed)
 
 

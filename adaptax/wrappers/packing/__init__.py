@@ -1,4 +1,4 @@
-"""Many small leaves as a few flat buffers."""
+"""Packing many small leaves into a few flat buffers."""
 
 from adaptax.wrappers.packing.layout import PackedTree as PackedTree
 from adaptax.wrappers.packing.parameters import PackedParams as PackedParams

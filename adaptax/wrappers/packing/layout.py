@@ -1,15 +1,14 @@
-"""Layouts: which leaves of a tree lie together in which flat buffer.
+"""Layouts: the assignment of a tree's leaves to flat buffers.
 
     buffer = [ravel(x₁), ravel(x₂), …]        of the small leaves of one dtype
 
-Larger leaves, and those that are not trained or are spread over devices, stay apart.
+Larger leaves stay apart, as do those that are not trained or are sharded.
 
 Measured on CPU (JAX 0.10 and 0.12, 1000 leaves of 1000 numbers): the concatenation
-takes 0.4 s to compile and runs at the speed of memory, in levels of 64 operands as in a
-single one. Cut at places that the compiler knows, each slice is a kernel of its own,
-which take 12 s; cut at places that it does not know, slices of one shape share a
-kernel, and it takes 1 s. A hidden place costs a microsecond a step, so only one in
-eight is hidden.
+takes 0.4 s to compile and runs at memory speed, with 64 operands at a time as with all
+at once. Slices at constant offsets are one kernel each, and take 12 s to compile.
+Slices of one shape at offsets that the compiler does not know share a kernel, and take
+1 s. Hiding an offset costs a microsecond per step, so only one in eight is hidden.
 """
 
 import functools
@@ -30,21 +29,21 @@ from adaptax._core.meshes import spec_of
 from adaptax._core.states import without_variables
 
 _WIDTH = 64
-"""Operands of a concatenation. Kernels of a GPU take at most a few hundred."""
+"""Operands of a concatenation. GPU kernels accept at most a few hundred."""
 
 _KNOWN = 8
-"""One place in so many is hidden from the compiler, and the others follow from it."""
+"""Every eighth offset is hidden from the compiler; the others are relative to it."""
 
 
 class PackedTree(NamedTuple):
-    """A tree as its transformation sees it: flat buffers by dtype, and other leaves."""
+    """A packed tree: flat buffers by dtype, and the leaves that stay apart."""
 
     buffers: dict[str, Any]
     apart: tuple[Any, ...]
 
 
 class Slot(NamedTuple):
-    """Where a leaf lies: in the buffer of a dtype, or apart if that is empty."""
+    """The place of a leaf: the buffer of a dtype, or "" if it stays apart."""
 
     path: str
     buffer: str
@@ -56,11 +55,11 @@ Layout: TypeAlias = tuple[Slot, ...]
 
 
 def layout_of(tree: Any, largest: int) -> Layout:
-    """Lay out a tree, of arrays or of their shapes, dtypes and shardings alone.
+    """Return the layout of a tree.
 
     Args:
-        tree: The tree.
-        largest: The bytes of the largest leaf that lies in a buffer.
+        tree: Arrays, or their shapes, dtypes and shardings.
+        largest: The size in bytes of the largest leaf to pack.
     """
     pairs = paths_and_leaves(tree)
     small = [
@@ -85,15 +84,15 @@ def layout_of(tree: Any, largest: int) -> Layout:
 def paths_and_leaves(
     tree: Any, is_leaf: Callable[[Any], bool] | None = None
 ) -> list[tuple[str, Any]]:
-    """List the leaves by path; in the Variables of Flax NNX they have that of those."""
+    """Return the leaves with their paths; in Flax NNX, those of their Variables."""
     pairs = jax.tree.leaves_with_path(without_variables(tree), is_leaf=is_leaf)
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in pairs]
 
 
 def gather(layout: Layout, leaves: Sequence[Any]) -> PackedTree:
-    """Put leaves into buffers; of shapes alone, make shapes alone.
+    """Pack leaves into buffers; of shapes, return shapes.
 
-    Leaves of one buffer that differ in dtype, as gradients may, are widened.
+    Leaves of one buffer with different dtypes, as gradients may have, are widened.
     """
     buffers = {}
     for name in sorted({slot.buffer for slot in layout} - {""}):
@@ -109,7 +108,7 @@ def gather(layout: Layout, leaves: Sequence[Any]) -> PackedTree:
 
 
 def scatter(layout: Layout, packed: PackedTree) -> list[Any]:
-    """Cut the buffers into the leaves that they were made of."""
+    """Split the buffers into the leaves."""
     pieces = {}
     for name, buffer in packed.buffers.items():
         shapes = tuple(slot.shape for slot in layout if slot.buffer == name)
@@ -119,40 +118,40 @@ def scatter(layout: Layout, packed: PackedTree) -> list[Any]:
 
 
 def fitted(layout: Layout, tree: Any, who: str) -> list[Any]:
-    """Return the leaves of a tree by the slots of a layout.
+    """Return the leaves of a tree in the order of a layout's slots.
 
-    Where a gradient is `None`, or masked, there are zeros in the buffers, and apart
-    from them it stays so.
+    Gradients that are `None` or masked become zeros in the buffers; those that stay
+    apart are unchanged.
 
     Raises:
         ValueError: If the tree has other leaves; the message names the first path that
             differs.
     """
-    given = dict(paths_and_leaves(tree, is_leaf=is_placeholder))
+    by_path = dict(paths_and_leaves(tree, is_leaf=is_placeholder))
     ours = {slot.path: slot.shape for slot in layout}
     theirs = {
         path: ours.get(path) if is_placeholder(leaf) else tuple(np.shape(leaf))
-        for path, leaf in given.items()
+        for path, leaf in by_path.items()
     }
     for path in (*ours, *theirs):
         require(
             ours.get(path) == theirs.get(path),
-            f"{who} has {ours.get(path, 'no leaf')} at {path or 'the root'}, where it "
-            f"is given {theirs.get(path, 'no leaf')}. "
-            "Give gradients of the parameters that were packed.",
+            f"{who} has {ours.get(path, 'no leaf')} at {path or 'the root'}, but got "
+            f"{theirs.get(path, 'no leaf')}. "
+            "Pass gradients of the parameters that were packed.",
         )
 
     def leaf(slot):
-        if slot.buffer and is_placeholder(given[slot.path]):
+        if slot.buffer and is_placeholder(by_path[slot.path]):
             return jnp.zeros(slot.shape, slot.buffer)
-        return given[slot.path]
+        return by_path[slot.path]
 
     return [leaf(slot) for slot in layout]
 
 
 @jax.jit
 def joined(leaves: Sequence[Any]) -> jax.Array:
-    """Put arrays one after another into one flat array."""
+    """Concatenate arrays into one flat array."""
     dtypes = {dtype_of(leaf) for leaf in leaves}
     dtype = dtypes.pop() if len(dtypes) == 1 else computing_dtype(*dtypes)
     parts = [jnp.ravel(jnp.asarray(leaf).astype(dtype)) for leaf in leaves]
@@ -167,7 +166,7 @@ def joined(leaves: Sequence[Any]) -> jax.Array:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 @functools.partial(jax.jit, static_argnums=0)
 def cut(shapes: tuple[tuple[int, ...], ...], buffer: jax.Array) -> list[jax.Array]:
-    """Cut a flat array into arrays of these shapes; the derivative is `joined`."""
+    """Split a flat array into arrays of these shapes; the transpose is `joined`."""
     sizes = [math.prod(shape) for shape in shapes]
     starts = [np.int32(start) for start in itertools.accumulate(sizes, initial=0)][:-1]
     bases = _unknown(starts[::_KNOWN])
@@ -185,7 +184,7 @@ def _cut_derivative(shapes, primals, tangents):
 
 
 def _split(shapes, buffer):
-    """Cut by operations that are concatenations when they are transposed."""
+    """Split by operations whose transposes are concatenations."""
     width = -(-len(shapes) // _WIDTH)
     groups = [shapes[at : at + width] for at in range(0, len(shapes), width)]
     sizes = [sum(map(math.prod, group)) for group in groups]
@@ -197,12 +196,12 @@ def _split(shapes, buffer):
 
 
 def _unknown(numbers: list[np.int32]) -> list[jax.Array]:
-    """Hide constants from XLA:CPU, which compiles a kernel for each that it knows."""
+    """Hide constants from XLA:CPU, which compiles a kernel for each known offset."""
     return apart(lambda: [jnp.asarray(number) for number in numbers])
 
 
 def _is_whole(leaf: Any) -> bool:
-    """Return whether each device has the whole leaf, as far as it is known."""
+    """Return whether a leaf is not sharded, as far as is known."""
     if isinstance(leaf, Tracer):
         return not any(spec_of(leaf) or ())
     sharding = _sharding(leaf)

@@ -1,12 +1,12 @@
-"""Packed parameters: a tree as a few flat buffers, which an optimizer steps through.
+"""Packed parameters: a tree as a few flat buffers, for any optimizer.
 
     p = pack(w),   loss(unpack(p)),   ∂loss/∂p = [ravel(∂loss/∂w₁), ravel(∂loss/∂w₂), …]
 
-An optimizer pays for each leaf, in time and in compilation. `PackedParams` is a pytree
-of few leaves, so that any optimizer that treats each coordinate alone, of adaptax, of
-Optax or another, runs on few large arrays.
+Each leaf costs an optimizer time, in the step and in compilation. `PackedParams` is a
+pytree with few leaves, so that any optimizer that treats each coordinate independently,
+from adaptax, Optax or elsewhere, runs on a few large arrays.
 
-Source: the concatenation of vectors is linear, and its transpose cuts.
+Source: the concatenation of vectors is linear, and its transpose splits them.
 """
 
 import dataclasses
@@ -29,10 +29,10 @@ from adaptax.wrappers.packing.layout import (
 
 
 class Arrangement:
-    """A layout and the structure of its tree, hashed once: a jitted call asks often."""
+    """A layout and the structure of its tree, with a stored hash for jitted calls."""
 
     def __init__(self, layout: Layout, structure: Any):
-        """Keep them."""
+        """Store both, and compute their hash."""
         self.layout, self.structure = layout, structure
         self._hash = hash((layout, structure))
 
@@ -41,7 +41,7 @@ class Arrangement:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        """Return whether both agree."""
+        """Return whether both are equal."""
         if self is other or not isinstance(other, Arrangement):
             return self is other
         mine, theirs = (self._hash, self.layout), (other._hash, other.layout)
@@ -68,21 +68,21 @@ def pack(
     like: PackedParams | None = None,
     largest: int = 256 * 1024,
 ) -> PackedParams:
-    """Put the small leaves of a tree into one flat buffer for each dtype.
+    """Pack the small leaves of a tree into one flat buffer for each dtype.
 
     Args:
-        params: The tree: parameters, or gradients with `like`. Of shapes and dtypes
-            alone it makes such.
-        like: What the parameters were packed into: gradients are laid out alike, though
-            jit does not show how they are spread over devices.
-        largest: The bytes of the largest leaf that is packed; one of four times the
-            default loses by it (measured on CPU). Leaves that are not
-            floating point, or of which no device has the whole, stay apart as well;
-            jit does not show that either, so pack parameters outside of it.
+        params: The parameters, or with `like` gradients. Of shapes and dtypes, shapes
+            and dtypes are packed.
+        like: The packed parameters, whose layout is used for gradients, since their
+            shardings are not known inside jit.
+        largest: The size in bytes of the largest leaf to pack; packing leaves of four
+            times the default size is slower (measured on CPU). Leaves that are not
+            floating point, or are sharded, stay apart too. Shardings are not known
+            inside jit, so pack parameters outside.
 
     Raises:
-        ValueError: If `like` is a tree of another structure or of other shapes, or if a
-            leaf cannot be trained.
+        ValueError: If `like` has another structure or other shapes, or if a leaf cannot
+            be trained.
 
     >>> import adaptax
     >>> import jax
@@ -111,7 +111,7 @@ def pack(
 
 
 def unpack(packed: PackedParams) -> Any:
-    """Return the tree back that was packed, or one of gradients, updates or averages.
+    """Return the tree that was packed: parameters, gradients, updates or averages.
 
     Its derivative is `pack`: a gradient with respect to `packed` is one concatenation.
     """

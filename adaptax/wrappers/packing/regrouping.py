@@ -1,9 +1,10 @@
-"""Regrouping: whether a transformation asks in which leaves its coordinates lie.
+"""Regrouping: check whether a transformation depends on the leaves of a tree.
 
     T([x₁, x₂]) = [T(x₁), T(x₂)]        each coordinate alone, or all of them together
 
-Adam does not ask, nor does a clip by the global norm; norms by leaf, matrices and masks
-by the number of dimensions do. Nothing in a transformation says so, so it is tried.
+Adam and clipping by the global norm do not; norms by leaf, matrices and masks by the
+number of dimensions do. This cannot be read off a transformation, so it is applied to a
+small tree.
 """
 
 from typing import Any, NamedTuple
@@ -22,22 +23,22 @@ from adaptax.wrappers.packing.layout import gather, layout_of, scatter
 _STEPS = 128
 _SHAPES = {"matrix": (2, 3), "vector": (3,), "apart": (5,)}
 _BYTES = 24
-"""Of the larger of the two leaves that are packed."""
+"""The size of the larger of the two leaves that are packed."""
 
 _REMEDY = (
-    "Pack the part of it that may be packed, as in optax.chain(other, "
+    "Pack only the part that allows it, as in optax.chain(other, "
     "packed(direction)), or leave it unpacked."
 )
 
 
 def require_regroupable(inner: optax.GradientTransformationExtraArgs) -> None:
-    """Raise if a transformation gives something else to a tree that is packed.
+    """Check that a transformation returns the same updates for a packed tree.
 
-    It is tried on a tree of 14 numbers, for 128 steps along gradients of all sizes.
-    Hyperparameters that are traced are tried at 0.3, and whole numbers at 2.
+    It is applied to a tree of 14 numbers, for 128 steps with gradients of all sizes.
+    Traced hyperparameters are replaced by 0.3, and traced integers by 2.
 
     Raises:
-        ValueError: If it does, or if it cannot be tried.
+        ValueError: If the updates differ, or if `update` fails.
     """
     name = _name_of(inner.update)
     try:
@@ -45,20 +46,20 @@ def require_regroupable(inner: optax.GradientTransformationExtraArgs) -> None:
             differences = _differences(inner)
     except Exception as error:
         raise ValueError(
-            f"packed({name}) could not be tried on a small tree: {error}\nIf it treats "
-            "every coordinate alone, say so: packed(inner, elementwise=True)."
+            f"packed({name}) could not be checked on a small tree: {error}\nIf it "
+            "treats every coordinate alone, use packed(inner, elementwise=True)."
         ) from error
     require(
         bool(np.all(differences < 1e-3)),
         f"packed({name}) is refused: packed only works for transformations that treat "
-        "every coordinate alone, or all of them together. This one gives other updates "
-        "when leaves are put together: it looks at single leaves, as at their norms or "
-        f"shapes. {_REMEDY}",
+        "every coordinate alone, or all of them together. The updates of this one "
+        "depend on the leaves, such as their norms or shapes. "
+        f"{_REMEDY}",
     )
 
 
 def _differences(inner) -> np.ndarray:
-    """Return how far the updates of a packed tree are from the tree's, by step."""
+    """Return the relative difference of a packed tree's updates at each step."""
     traced = jax.make_jaxpr(lambda: _compared(inner))()
     program = traced.replace(consts=[_sample(value) for value in traced.consts])
     with jax.ensure_compile_time_eval():
@@ -66,7 +67,7 @@ def _differences(inner) -> np.ndarray:
 
 
 def _sample(constant: Any) -> Any:
-    """Stand in for a traced hyperparameter, of which there is no value yet."""
+    """Return a value for a traced hyperparameter."""
     if not isinstance(constant, Tracer):
         return constant
     with jax.ensure_compile_time_eval():
@@ -104,7 +105,7 @@ class _Feed(NamedTuple):
 
 
 def _feed() -> _Feed:
-    """Make gradients of all sizes, parameters and falling losses, by step."""
+    """Return gradients of all sizes, parameters and falling losses, by step."""
     random = np.random.default_rng(0)
 
     def sized(shape):
@@ -122,10 +123,10 @@ def _feed() -> _Feed:
 
 
 def _updated(inner, fed, state):
-    """Update with all the arguments that some transformation may need."""
+    """Update with all the arguments that a transformation may need."""
 
     def loss(params, grad_fn=None, micro_norms=None, key=None):
-        del grad_fn, micro_norms, key  # line searches of Optax hand on all they get
+        del grad_fn, micro_norms, key  # Optax's line searches pass on all they receive
 
         def bowl(there, here, slope):
             return jnp.sum(slope * (there - here) + (there - here) ** 2 / 2)
@@ -148,13 +149,13 @@ def _updated(inner, fed, state):
 
 
 def _typed(new, old):
-    """Keep the type that a part of a state had, as the carry of a scan must."""
+    """Cast a part of a state to its previous dtype, as the carry of a scan needs."""
     same = dtype_of(new) == dtype_of(old)
     return new if same else jnp.asarray(new).astype(dtype_of(old))
 
 
 def _name_of(update: Any) -> str:
-    """Name what a transformation was made by, and the parts of a chain."""
+    """Return the name of the function that made a transformation; of a chain, all."""
     name = getattr(update, "__qualname__", repr(update)).split(".")[0]
     cells = [cell.cell_contents for cell in getattr(update, "__closure__", ()) or ()]
     for cell in cells:
