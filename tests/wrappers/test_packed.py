@@ -159,8 +159,8 @@ def test_gradients_of_another_dtype_keep_it():
 @pytest.mark.parametrize(
     ("change", "path"),
     [
-        ({"vector": jnp.ones(4)}, r"has \(3,\) at \['vector'\].*given \(4,\)"),
-        ({"vector": {}}, r"has \(3,\) at \['vector'\].*given no leaf"),
+        ({"vector": jnp.ones(4)}, r"has \(3,\) at \['vector'\].*got \(4,\)"),
+        ({"vector": {}}, r"has \(3,\) at \['vector'\].*got no leaf"),
         ({"more": jnp.ones(4)}, r"has no leaf at \['more'\]"),
     ],
     ids=["shape", "missing", "more"],
