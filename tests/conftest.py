@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
+from pathlib import Path
 
 # Environment variables, so that the processes that tests start inherit them. The
 # workers of pytest-xdist already use all cores: no threads for BLAS beside them.
@@ -23,6 +24,10 @@ _FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_co
 if jax.__version_info__ < (0, 11):
     _FLAGS += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{_FLAGS} {os.environ.get('XLA_FLAGS', '')}"
+
+# Tests of many methods read the contract of each in its own test file.
+_FAMILIES = ("optimizers", "schedules", "controllers", "estimates", "wrappers")
+sys.path += [str(Path(__file__).parent / family) for family in _FAMILIES]
 
 collect_ignore_glob = ["reference/make_*"]  # scripts that need the other libraries
 

@@ -8,6 +8,7 @@ import optax
 import pytest
 from conformance.cases import Case, plane
 from conformance.contract import WRAPPERS
+from conformance.contracts import contract_of
 from steps import updates_of
 
 import adaptax
@@ -17,7 +18,7 @@ from adaptax._core import leaves
 TWINS = {
     entry.name: entry
     for entry in catalog.ENTRIES
-    if entry.optax_twin is not None
+    if contract_of(entry).optax_twin is not None
     and not entry.differs
     and entry.family in ("optimizer", "estimate")
 }
@@ -52,7 +53,7 @@ def assert_same(ours, theirs):
 def test_it_is_what_optax_does_with_complex_parameters(name):
     params, gradients = free_run()
     entry = TWINS[name]
-    twin = entry.optax_twin()
+    twin = contract_of(entry).optax_twin()
     with jax.numpy_dtype_promotion("standard"):
         theirs = updates_of(twin, gradients, params, value=jnp.ones(()))
     optimizer = Case(entry).optimizer()

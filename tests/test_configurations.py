@@ -44,7 +44,7 @@ def test_a_tree_of_a_thousand_levels_is_trained(case):
     tree = jnp.ones(2)
     for _ in range(1000):
         tree = [tree]
-    packed = {"elementwise": True} if case.entry.regroups else {}
+    packed = {"elementwise": True} if case.contract.regroups else {}
     optimizer = case.optimizer(**packed)
 
     def step(tree):

@@ -1,18 +1,19 @@
 """The guide for contributors: its skeletons work, and the parts it names exist."""
 
 import importlib.util
-import inspect
 import re
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from conformance.cases import Case
 from conformance.contract import POINTS
-from reference import REFERENCES
+from conformance.contracts import Contract, Goal
 
-from adaptax.catalog import Entry, Goal
+from adaptax._core.methods import Method
+from adaptax.catalog import Entry, Family
 
 PAGE = Path(__file__).parents[1] / "docs" / "contributing.md"
 TEXT = PAGE.read_text("utf-8")
@@ -60,55 +61,49 @@ def restart_every(w, gradients, values, *, learning_rate, every):
 
 
 SKELETONS = {
-    "yogi": ("optimizer", yogi, (0.1, 0.8, 0.99, 1e-2), 300, ()),
-    "hyperbolic": ("schedule", hyperbolic, (0.8, 20.0), 200, ()),
-    "halve_on_rise": ("controller", halve_on_rise, (0.5, 0.8, 0.1), 200, ("value",)),
-    "adagrad_norm": ("estimate", adagrad_norm, (0.5, 1e-6), 200, ("params",)),
-    "restart_every": ("wrapper", restart_every, (0.1, 7), 200, ("params",)),
+    "yogi": ("optimizer", yogi, 300),
+    "hyperbolic": ("schedule", hyperbolic, 200),
+    "halve_on_rise": ("controller", halve_on_rise, 200),
+    "adagrad_norm": ("estimate", adagrad_norm, 200),
+    "restart_every": ("wrapper", restart_every, 200),
 }
-"""By name: family, reference, its arguments, steps to train, and what it needs."""
+"""By name: family, reference, and steps to train."""
 
 
 @pytest.fixture(scope="module")
-def entries(tmp_path_factory):
-    """Return the skeletons, imported as modules, as entries of the catalogue."""
+def cases(tmp_path_factory):
+    """Return the skeletons, imported as modules, as cases of the contract."""
     folder, found = tmp_path_factory.mktemp("skeletons"), {}
     for text in MODULES:
         name = re.findall(r"^def (\w+)", text, re.MULTILINE)[-1]
-        family, reference, values, steps, needs = SKELETONS[name]
+        family, reference, steps = SKELETONS[name]
         file = folder / f"{name}.py"
         file.write_text(text, "utf-8")
         spec = importlib.util.spec_from_file_location(f"skeleton_{name}", file)
         module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        takes = inspect.signature(reference).parameters.values()
-        named = [one.name for one in takes if one.kind is one.KEYWORD_ONLY]
-        found[name] = Entry(
-            name,
-            family,
-            getattr(module, name),
-            dict(zip(named, values, strict=True)),
-            re.search(r"Source: (.*?\(\d+\)|an example)", text, re.DOTALL)[1],
+        entry = Entry(
+            name=name,
+            family=family,
+            factory=getattr(module, name),
             direction=getattr(module, f"scale_by_{name}", None),
-            needs=frozenset(needs),
-            differs="it stands in the guide alone",
-            goals={"quadratic": Goal(steps, 1e-2)},
+            **vars(module.METHOD),
         )
+        contract = Contract(reference, goals={"quadratic": Goal(steps, 1e-2)})
+        found[name] = Case(entry, other_contract=contract)
     yield found
     for name in found:
         del sys.modules[f"skeleton_{name}"]
 
 
-def test_every_family_has_a_skeleton(entries):
-    assert {entry.family for entry in entries.values()} == set(REFERENCES)
+def test_every_family_has_a_skeleton(cases):
+    assert {case.entry.family for case in cases.values()} == set(get_args(Family))
 
 
 @pytest.mark.parametrize("point", CHECKED)
 @pytest.mark.parametrize("name", SKELETONS)
-def test_a_skeleton_keeps_the_contract(name, point, entries, monkeypatch):
-    family, reference, *_ = SKELETONS[name]
-    monkeypatch.setitem(REFERENCES[family], name, reference)
-    POINTS[point](Case(entries[name]))
+def test_a_skeleton_keeps_the_contract(name, point, cases):
+    POINTS[point](cases[name])
 
 
 def test_the_parts_that_the_guide_names_exist():
@@ -128,9 +123,11 @@ def test_the_files_that_the_guide_names_exist():
         assert any(list(home.rglob(name)) for home in homes), name
 
 
-def test_every_field_of_an_entry_is_explained():
-    table = TEXT.partition("### The entry in the catalogue")[2].partition("\n### ")[0]
-    fields = re.findall(
-        r"`(\w+)`", "\n".join(re.findall(r"^\| ([^|]*)\|", table, re.M))
-    )
-    assert set(Entry.__dataclass_fields__) == set(fields)
+def test_every_field_of_a_method_and_of_its_contract_is_explained():
+    tables = TEXT.partition("### Method and contract")[2].partition("\n### ")[0]
+    for kind, table in zip(
+        (Method, Contract), tables.split("\n| field ")[1:], strict=True
+    ):
+        rows = re.findall(r"^\| ([^|]*)\|", table, re.MULTILINE)
+        fields = re.findall(r"`(\w+)`", "\n".join(rows))
+        assert set(kind.__dataclass_fields__) == set(fields)

@@ -38,7 +38,7 @@ def test_what_is_shaped_like_the_parameters_is_mapped_and_nothing_else(case):
     optimizer = case.optimizer()
     state = optimizer.init(PARAMS)
     leaves = jax.tree.leaves(state)
-    if "map_params" in case.entry.breaks:
+    if "map_params" in case.contract.breaks:
         with pytest.raises(ValueError, match="has no leaves shaped like"):
             mapped(optimizer, state)
         return

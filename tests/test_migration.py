@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import contract_of
 from test_words import FORMS, found
 
 import adaptax
@@ -65,6 +66,9 @@ ROWS = [
     for section, cells in tables()
     if cells[0].startswith("`") and section != "Arguments that have another name here"
 ]
+TWINS = [entry for entry in catalog.ENTRIES if contract_of(entry).optax_twin]
+"""What the contract compares with Optax."""
+
 WRAPPERS = "Plateau and wrappers of Optax"
 PLATEAU = {row.library: row.theirs for row in ROWS if "plateau" in row.theirs.lower()}
 WORDS = [cells for section, cells in tables() if section.startswith("Arguments")][1:]
@@ -131,7 +135,7 @@ def test_every_name_of_optax_exists():
 def test_every_method_that_optax_has_by_a_like_name_has_a_row():
     rows = {row.name for row in ROWS} | {"scale_by_backtracking_linesearch"}
     for entry in catalog.ENTRIES:
-        for form in entry.optax_forms:
+        for form in contract_of(entry).optax_forms:
             assert form.removeprefix("optax.") in rows, form
 
 
@@ -183,7 +187,7 @@ def test_every_default_that_is_not_that_of_optax_is_on_the_page():
 
 @pytest.mark.parametrize(
     "entry",
-    [one for one in catalog.ENTRIES if one.optax_twin and one.family == "optimizer"],
+    [one for one in TWINS if one.family == "optimizer"],
     ids=lambda entry: entry.name,
 )
 def test_what_optax_has_not_is_by_default_as_in_optax_or_on_the_page(entry):
@@ -274,7 +278,7 @@ def record_of(name):
 def is_twin(row):
     """Return whether the contract compares these two calls: one name with one rate."""
     name = row.code.removeprefix("adaptax.").removesuffix("(lr)").removesuffix("()")
-    return any(one.name == name and one.optax_twin for one in catalog.ENTRIES)
+    return any(one.name == name for one in TWINS)
 
 
 def compared(section):

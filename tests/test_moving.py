@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import contract_of
 
 import adaptax
 from adaptax._core.handover import gathered
@@ -284,11 +285,15 @@ def test_every_method_that_says_what_it_takes_is_moved_here():
 
 @pytest.mark.parametrize(
     "entry",
-    [one for one in ENTRIES if one.optax_twin and one.family == "optimizer"],
+    [
+        one
+        for one in ENTRIES
+        if contract_of(one).optax_twin and one.family == "optimizer"
+    ],
     ids=lambda entry: entry.name,
 )
 def test_twins_of_the_catalogue_move_or_are_refused_by_name(entry):
-    theirs, ours = entry.optax_twin(), entry.optimizer()
+    theirs, ours = contract_of(entry).optax_twin(), entry.optimizer()
     try:
         state = adaptax.from_optax(theirs.init(PARAMS), ours, PARAMS)
     except ValueError as raised:

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from adaptax._core import checks, counters, metrics
 from adaptax._core.checks import Scalar
 from adaptax._core.following import Controller, follow
+from adaptax._core.methods import Method
 from adaptax._core.metrics import Average, Mode, Window, bounded
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
@@ -138,3 +139,20 @@ def bold_driver(
         )
 
     return follow(init, advance, monitor=monitor, name=name)
+
+
+METHOD = Method(
+    {
+        "increase": 1.1,
+        "decrease": 0.6,
+        "tolerance": 1.001,
+        "decay": 0.3,
+        "window": 2,
+        "min_scale": 0.1,
+        "max_scale": 1.4,
+    },
+    source="Vogl, Mangis, Rigler, Zink & Alkon (1988)",
+    variants=({"mode": "max"},),
+    needs=frozenset({"value"}),
+    differs="Optax has no bold driver.",
+)

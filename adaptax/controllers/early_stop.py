@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from adaptax._core import checks, counters, metrics
 from adaptax._core.checks import Scalar, require
 from adaptax._core.following import Controller, follow
+from adaptax._core.methods import Method
 from adaptax._core.metrics import UNSEEN, Mode, Window, improves, whole
 from adaptax._core.scalars import real
 from adaptax._core.states import optimizer_state, without_variables
@@ -212,3 +213,12 @@ def _stopped(state, condition, reason) -> EarlyStopState:
 
 def _chosen(condition, one, other) -> EarlyStopState:
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), one, other)
+
+
+METHOD = Method(
+    {"patience": 2, "min_delta": 1e-3, "window": 2, "max_lost": 3},
+    source="Prechelt (1998)",
+    variants=({"target": 0.5}, {"mode": "max"}),
+    needs=frozenset({"value"}),
+    differs="Optax has no early stopping.",
+)

@@ -33,6 +33,7 @@ from adaptax._core.coordinates import (
 )
 from adaptax._core.following import Controller, follow_gradients
 from adaptax._core.leaves import global_norm, inner_product
+from adaptax._core.methods import Method
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
 
@@ -195,3 +196,11 @@ def _by_norm(decay, bounded, min_scale, name) -> Controller:
         return kept, jnp.isfinite(norm)
 
     return follow_gradients("gradient_variance", init, advance, name=name)
+
+
+METHOD = Method(
+    {"decay": 0.9, "exponent": 0.5, "min_scale": 0.02, "max_scale": 3.0},
+    source="McCandlish, Kaplan, Amodei et al. (2018)",
+    variants=({"by": "norm"}, {"micro_batches": True}),
+    differs="Optax has no rate that follows the gradient noise.",
+)

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from adaptax._core import checks, counters, metrics
 from adaptax._core.checks import Scalar
 from adaptax._core.following import Controller, follow
+from adaptax._core.methods import Method
 from adaptax._core.metrics import (
     UNSEEN,
     Mode,
@@ -195,3 +196,22 @@ def greedy(
         )
 
     return follow(init, advance, monitor=monitor, name=name)
+
+
+METHOD = Method(
+    {
+        "factor": 0.8,
+        "patience": 1,
+        "threshold": 1e-4,
+        "cooldown": 1,
+        "warmup": 2,
+        "min_scale": 0.7,
+        "max_scale": 1.5,
+        "reset": 9,
+        "window": 3,
+    },
+    source="Subramanian, Krishnamoorthy & Murthy (2025)",
+    variants=({"threshold_mode": "relative"}, {"mode": "max"}),
+    needs=frozenset({"value"}),
+    differs="Optax has no GreedyLR.",
+)

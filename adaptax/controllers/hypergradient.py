@@ -24,6 +24,7 @@ from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import accumulators, divide, remember
 from adaptax._core.following import Controller, follow_gradients
 from adaptax._core.leaves import global_norm, inner_product
+from adaptax._core.methods import Method
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
 
@@ -120,3 +121,11 @@ def hypergradient(
         return after, usable
 
     return follow_gradients("hypergradient", init, advance, name=name)
+
+
+METHOD = Method(
+    {"beta": 0.05, "initial": 0.5, "min_scale": 0.1, "max_scale": 4.0},
+    source="Baydin, Cornish, Martínez Rubio, Schmidt & Wood (2018)",
+    variants=({"rule": "additive"},),
+    differs="Optax has no hypergradient descent.",
+)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from adaptax._core import checks, counters, metrics
 from adaptax._core.checks import Scalar, require
 from adaptax._core.following import Controller, follow
+from adaptax._core.methods import Method
 from adaptax._core.metrics import Average, bounded
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
@@ -115,3 +116,12 @@ def loss_ratio(
         return jnp.where(gap > 0, part, 0)
 
     return follow(init, advance, monitor=monitor, name=name)
+
+
+METHOD = Method(
+    {"lower_bound": 0.5, "min_scale": 0.05, "decay": 0.3},
+    source='the "loss ratio" 1 − L / L_min',
+    variants=({"reference": "current"},),
+    needs=frozenset({"value"}),
+    differs="Optax has no loss ratio.",
+)

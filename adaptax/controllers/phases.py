@@ -17,15 +17,24 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar
 from adaptax._core.following import OBSERVED, Controller, ControllerState, started
 from adaptax._core.guards import guarded
+from adaptax._core.methods import Method
 from adaptax._core.metrics import whole
-from adaptax._core.rates import LearningRate, Schedule, as_rate, scale_updates
+from adaptax._core.rates import (
+    LearningRate,
+    Schedule,
+    as_rate,
+    as_schedule,
+    scale_updates,
+)
 from adaptax._core.words import translating
 from adaptax.controllers.early_stop import convergences
+from adaptax.controllers.reduce_on_plateau import reduce_on_plateau
 
 
 class PhasesState(NamedTuple):
@@ -189,3 +198,17 @@ def _rate(state: PhasesState) -> jax.Array:
 
 
 _LEARNING_RATE = jax.tree_util.GetAttrKey("learning_rate")
+
+
+METHOD = Method(
+    {
+        "warmup": as_schedule(optax.linear_schedule(0.2, 1.0, 6)),
+        "controller": reduce_on_plateau(0.5, patience=1),
+        "cooldown": as_schedule(optax.linear_schedule(1.0, 0.1, 20)),
+        "warmup_steps": 6,
+        "cooldown_at": 32,
+    },
+    source="Hu et al. (2024)",
+    needs=frozenset({"value"}),
+    differs="Optax has no cool-down from where a plateau leaves the rate.",
+)

@@ -41,6 +41,7 @@ import jax.numpy as jnp
 from adaptax._core import checks, counters, metrics
 from adaptax._core.checks import Scalar, require
 from adaptax._core.following import Controller, follow
+from adaptax._core.methods import Method
 from adaptax._core.metrics import (
     UNSEEN,
     Mode,
@@ -233,3 +234,26 @@ def _line(values: jax.Array) -> tuple[jax.Array, jax.Array]:
     residual = jnp.sum((heights - slope * places) ** 2) / (length - 2)
     ends = (length - 1) * unit
     return bounded(-slope * ends), bounded(jnp.sqrt(residual / spread) * ends)
+
+
+METHOD = Method(
+    {
+        "factor": 0.5,
+        "patience": 2,
+        "threshold": 1e-3,
+        "cooldown": 1,
+        "min_scale": 0.01,
+        "window": 2,
+    },
+    source="torch.optim.lr_scheduler.ReduceLROnPlateau",
+    variants=(
+        {"threshold_mode": "absolute"},
+        {"mode": "max"},
+        {"trend": 4, "patience": 1},
+        {"convention": "torch"},
+        {"convention": "keras"},
+        {"convention": "optax"},
+    ),
+    needs=frozenset({"value"}),
+    differs="Its conventions are compared with traces, Optax's among them.",
+)

@@ -36,6 +36,7 @@ from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import accumulators, remember
 from adaptax._core.following import Controller, follow, follow_gradients
 from adaptax._core.leaves import global_norm, inner_product
+from adaptax._core.methods import Method
 from adaptax._core.metrics import whole
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
@@ -232,3 +233,19 @@ def _pflug(cut, warmup, every, name) -> Controller:
         return after, usable
 
     return follow_gradients("stationarity", init, advance, name=name)
+
+
+METHOD = Method(
+    {
+        "factor": 0.5,
+        "significance": 0.01,
+        "warmup": 4,
+        "every": 3,
+        "min_scale": 0.1,
+        "window": 32,
+    },
+    source="Zhang, Lang, Liu & Xiao (2020)",
+    variants=({"test": "slope"}, {"test": "pflug"}),
+    needs=frozenset({"params"}),
+    differs="Optax has no tests of stationarity.",
+)

@@ -26,6 +26,7 @@ from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import accumulators, remember, root
 from adaptax._core.estimating import estimate, finite
 from adaptax._core.leaves import global_norm, inner_product
+from adaptax._core.methods import Method
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
 
@@ -136,3 +137,12 @@ def ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
     """Divide; the result is infinite where the denominator is 0."""
     zero = denominator == 0
     return jnp.where(zero, jnp.inf, numerator / jnp.where(zero, 1, denominator))
+
+
+METHOD = Method(
+    {"initial": 0.3},
+    source="Malitsky & Mishchenko (2020)",
+    variants=({"tight": True},),
+    needs=frozenset({"params"}),
+    differs="Optax has no AdGD.",
+)

@@ -14,6 +14,7 @@ import optax
 
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide, root
+from adaptax._core.methods import Method
 from adaptax._core.words import translating
 from adaptax.estimates.adgd import AdgdState, follow_curvature, ratio
 
@@ -46,3 +47,11 @@ def adgd2(initial: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
         return ratio(before, root(2 * product**2 - 1))
 
     return follow_curvature("adgd2", Adgd2State, initial, 1 / 3, 2 / 3, bound)
+
+
+METHOD = Method(
+    {"initial": 0.3},
+    source="Malitsky & Mishchenko (2024)",
+    needs=frozenset({"params"}),
+    differs="Optax has no AdGD.",
+)

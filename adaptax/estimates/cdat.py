@@ -26,6 +26,7 @@ from adaptax._core.coordinates import divide
 from adaptax._core.estimating import estimate, finite
 from adaptax._core.following import read_extra
 from adaptax._core.leaves import dtype_of, inner_product, is_placeholder, is_trained
+from adaptax._core.methods import Method
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
 
@@ -122,3 +123,11 @@ def _along(
     ]
     slopes, products = jax.jvp(gradient, (points,), (tangents,))
     return inner_product(slopes, tangents), inner_product(products, tangents)
+
+
+METHOD = Method(
+    {"sigma": 1.5, "decay": 0.8, "eps": 50.0},
+    source="Roulet, Agarwala, Grill, Swirszcz, Blondel & Pedregosa (2024)",
+    needs=frozenset({"params", "grad_fn"}),
+    differs="Optax has no CDAT.",
+)

@@ -26,6 +26,7 @@ from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide, root
 from adaptax._core.estimating import estimate, finite
 from adaptax._core.leaves import global_norm
+from adaptax._core.methods import Method
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
 
@@ -123,3 +124,10 @@ def check(reps_rel: Scalar, eps: Scalar) -> None:
     """Refuse arguments out of range."""
     checks.number("reps_rel", reps_rel, above=0)
     checks.number("eps", eps, at_least=0)
+
+
+METHOD = Method(
+    {"reps_rel": 0.02, "eps": 1e-3},
+    source="Ivgi, Hinder & Carmon (2023)",
+    needs=frozenset({"params"}),
+)

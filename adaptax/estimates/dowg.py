@@ -23,6 +23,7 @@ from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide, root
 from adaptax._core.estimating import estimate, finite
 from adaptax._core.leaves import global_norm
+from adaptax._core.methods import Method
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
 from adaptax.estimates.dog import distance_covered
@@ -91,3 +92,11 @@ def dowg(*, reps_rel: Scalar = 1e-6) -> optax.GradientTransformationExtraArgs:
         return after, finite(rate, weighted_sum)
 
     return estimate("dowg", init, advance)
+
+
+METHOD = Method(
+    {"reps_rel": 0.02},
+    source="Khaled, Mishchenko & Jin (2023)",
+    needs=frozenset({"params"}),
+    differs="optax.contrib.dowg adds an ε to the root.",
+)

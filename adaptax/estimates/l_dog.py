@@ -20,6 +20,7 @@ from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide, root
 from adaptax._core.estimating import estimate, finite
 from adaptax._core.leaves import global_norm, is_placeholder, is_trained
+from adaptax._core.methods import Method
 from adaptax._core.rates import scale_updates
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
@@ -147,3 +148,11 @@ def _by_leaf(function, scalars, *trees):
         *trees,
         is_leaf=is_placeholder,
     )
+
+
+METHOD = Method(
+    {"reps_rel": 0.02, "eps": 1e-3},
+    source="Ivgi, Hinder & Carmon (2023)",
+    needs=frozenset({"params"}),
+    differs="Optax has no DoG by leaf.",
+)

@@ -31,6 +31,7 @@ from adaptax._core.leaves import (
     is_trained,
     times,
 )
+from adaptax._core.methods import Method
 from adaptax._core.metrics import whole
 from adaptax._core.scalars import real
 from adaptax._core.varying import axes_of, spread
@@ -243,3 +244,20 @@ def _moved(params, updates, rate):
         return (jnp.asarray(param).astype(wide) - step).astype(dtype_of(param))
 
     return jax.tree.map(move, params, updates, is_leaf=is_placeholder)
+
+
+METHOD = Method(
+    {
+        "initial": 0.3,
+        "c": 0.25,
+        "decrease": 0.75,
+        "increase": 1.25,
+        "max_rate": 10.0,
+        "max_trials": 30,
+        "tolerance": 1e-7,
+    },
+    source="Vaswani, Mishkin, Laradji, Schmidt, Gidel & Lacoste-Julien (2019)",
+    variants=({"test": "goldstein"},),
+    needs=frozenset({"params", "value", "grad", "value_fn"}),
+    differs="optax.scale_by_backtracking_linesearch expects updates downhill.",
+)

@@ -32,6 +32,7 @@ from adaptax._core import checks
 from adaptax._core.checks import Scalar
 from adaptax._core.following import Controller, follow_gradients
 from adaptax._core.leaves import global_norm
+from adaptax._core.methods import Method
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
 
@@ -140,3 +141,16 @@ def polyak(
 def _smaller_over_larger(one: jax.Array, other: jax.Array) -> jax.Array:
     larger = jnp.maximum(one, other)
     return jnp.minimum(one, other) / jnp.where(larger > 0, larger, 1)
+
+
+METHOD = Method(
+    {"max_rate": 0.2, "c": 0.5, "lower_bound": 0.1, "eps": 1e-6, "growth": 1.25},
+    source="Loizou, Vaswani, Laradji & Lacoste-Julien (2021)",
+    variants=(
+        {"growth": None},
+        {"max_rate": None, "growth": None},
+        {"soft": True},
+    ),
+    needs=frozenset({"value"}),
+    differs="optax.polyak_sgd has neither smoothing nor a soft cap.",
+)

@@ -33,6 +33,7 @@ from adaptax._core.coordinates import (
 )
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import abs_sq
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.words import translating
 
@@ -137,3 +138,10 @@ def _bias(factor: Scalar, step: jax.Array) -> jax.Array:
     """Return 1 − bᵗ, the factor by which an average that starts at 0 is too small."""
     real = jnp.result_type(float)
     return 1 - jnp.asarray(factor).astype(real) ** step.astype(real)
+
+
+METHOD = Method(
+    {"learning_rate": 0.1, "b1": 0.8, "b2": 0.99, "eps": 1e-6, "eps_root": 1e-7},
+    source="Zhuang, Tang, Ding, Tatikonda, Dvornek, Papademetris & Duncan (2020)",
+    usual_rate=0.002,
+)

@@ -17,6 +17,7 @@ from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import by_coordinate, divide, magnitudes, root
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import abs_sq
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.words import translating
 
@@ -92,3 +93,11 @@ def adagrad(
         initial_sum, eps=eps, eps_root=eps_root, accumulator_dtype=accumulator_dtype
     )
     return optax.chain(direction, descend(learning_rate))
+
+
+METHOD = Method(
+    {"learning_rate": 0.5, "initial_sum": 0.1, "eps": 1e-6, "eps_root": 1e-7},
+    source="Duchi, Hazan & Singer (2011)",
+    differs="optax.adagrad has no ε outside the root.",
+    usual_rate=0.01,
+)

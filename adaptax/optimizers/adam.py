@@ -38,6 +38,7 @@ from adaptax._core.coordinates import (
 )
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import abs_sq
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.words import translating
 
@@ -159,3 +160,11 @@ def adam(
         accumulator_dtype=accumulator_dtype,
     )
     return optax.chain(direction, descend(learning_rate))
+
+
+METHOD = Method(
+    {"learning_rate": 0.1, "b1": 0.8, "b2": 0.99, "eps": 1e-6, "eps_root": 1e-7},
+    source="Kingma & Ba (2015)",
+    variants=({"nesterov": True}, {"amsgrad": True}),
+    usual_rate=0.002,
+)

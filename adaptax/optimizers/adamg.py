@@ -34,6 +34,7 @@ from adaptax._core.coordinates import (
 )
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import abs_sq
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import precise, real
 from adaptax._core.words import translating
@@ -136,3 +137,20 @@ def adamg(
         return updates, AdamgState(step, factor, mean, mean_sq, numerator, rate)
 
     return guarded(optax.GradientTransformationExtraArgs(init, update))
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.4,
+        "b1": 0.8,
+        "b2": 0.99,
+        "b3": 0.9,
+        "eps": 1e-6,
+        "p": 0.2,
+        "q": 0.24,
+    },
+    source="Pang, Yu, Hoang & Zhou (2024)",
+    differs="Optax has no AdamG.",
+    usual_rate=1.0,
+    rate="inferred",
+)

@@ -11,6 +11,7 @@ from typing import Any
 import optax
 
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
 from adaptax._core.words import translating
@@ -80,3 +81,18 @@ def adamw(
         accumulator_dtype=accumulator_dtype,
     )
     return optax.chain(direction, descend(learning_rate))
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.1,
+        "b1": 0.8,
+        "b2": 0.99,
+        "eps": 1e-6,
+        "eps_root": 1e-7,
+        "weight_decay": 0.01,
+    },
+    source="Loshchilov & Hutter (2019)",
+    needs=frozenset({"params"}),
+    usual_rate=0.002,
+)

@@ -29,6 +29,7 @@ from adaptax._core.coordinates import (
 )
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import abs_sq
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
 from adaptax._core.words import translating
@@ -146,3 +147,20 @@ def adan(
     return optax.chain(
         with_weight_decay(direction, weight_decay, mask), descend(learning_rate)
     )
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.1,
+        "b1": 0.9,
+        "b2": 0.8,
+        "b3": 0.95,
+        "eps": 1e-6,
+        "eps_root": 1e-7,
+        "weight_decay": 0.01,
+    },
+    source="Xie, Zhou, Li, Lin & Yan (2024)",
+    needs=frozenset({"params"}),
+    differs="optax.adan weighs the change of the gradient by 1 − b2, not b2.",
+    usual_rate=0.002,
+)

@@ -34,6 +34,7 @@ from adaptax._core.coordinates import (
 )
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import abs_sq
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
 from adaptax._core.words import translating
@@ -176,3 +177,22 @@ def _slow_weight(b1: Scalar, b3: Scalar, part: jax.Array) -> jax.Array:
     log_fast, log_slow = (jnp.log(jnp.maximum(b, smallest)) for b in (fast, slow))
     blend = divide(log_fast * log_slow, (1 - part) * log_slow + part * log_fast)
     return jnp.where(part < 1, -jnp.expm1(blend), 1 - slow)
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.05,
+        "b1": 0.8,
+        "b2": 0.99,
+        "b3": 0.95,
+        "alpha": 2.0,
+        "eps": 1e-6,
+        "eps_root": 1e-7,
+        "weight_decay": 0.01,
+        "warmup_steps": 0,
+    },
+    source="Pagliardini, Ablin & Grangier (2025)",
+    variants=({"warmup_steps": 30},),
+    needs=frozenset({"params"}),
+    usual_rate=0.002,
+)

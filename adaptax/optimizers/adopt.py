@@ -30,6 +30,7 @@ from adaptax._core.coordinates import (
 )
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import abs_sq, is_complex
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.words import translating
 
@@ -121,3 +122,10 @@ def _clipped(divided: jax.Array, clip: jax.Array) -> jax.Array:
         return jnp.clip(divided, -clip, clip)
     size = jnp.abs(divided)
     return divided * jnp.where(size > clip, divide(clip, size), 1)
+
+
+METHOD = Method(
+    {"learning_rate": 0.1, "b1": 0.8, "b2": 0.99, "eps": 1e-6},
+    source="Taniguchi et al. (2024)",
+    usual_rate=0.002,
+)

@@ -26,6 +26,7 @@ from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import accumulators, by_coordinate, divide, magnitudes
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import inner
+from adaptax._core.methods import Method
 from adaptax._core.words import translating
 
 
@@ -109,3 +110,12 @@ def cocob(
         return updates, CocobState(counters.increment(state.step), *trees)
 
     return guarded(optax.GradientTransformationExtraArgs(init, update))
+
+
+METHOD = Method(
+    {"alpha": 8.0, "eps": 1e-6},
+    source="Orabona & Tommasi (2017)",
+    needs=frozenset({"params"}),
+    usual_rate=1.0,
+    rate="none",
+)

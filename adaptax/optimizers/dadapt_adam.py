@@ -46,6 +46,7 @@ from adaptax._core.global_guard import (
 )
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import abs_sq, absolute_sum, inner_product
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import precise, real
 from adaptax._core.weight_decay import Mask, WeightDecay, decaying
@@ -200,3 +201,21 @@ def dadapt_adam(
         )
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.8,
+        "b1": 0.8,
+        "b2": 0.99,
+        "eps": 1e-6,
+        "d0": 0.01,
+        "weight_decay": 0.02,
+        "bias_correction": True,
+    },
+    source="Defazio & Mishchenko (2023)",
+    variants=({"bias_correction": False, "growth": 1.02},),
+    needs=frozenset({"params"}),
+    usual_rate=1.0,
+    rate="inferred",
+)

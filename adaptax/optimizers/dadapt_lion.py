@@ -36,6 +36,7 @@ from adaptax._core.leaves import (
     is_trained,
     times,
 )
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import precise, real
 from adaptax._core.weight_decay import Mask, WeightDecay, decaying
@@ -178,3 +179,20 @@ def dadapt_lion(
         )
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.8,
+        "b1": 0.8,
+        "b2": 0.9,
+        "d0": 0.01,
+        "weight_decay": 0.02,
+    },
+    source="Defazio & Mishchenko (2023)",
+    variants=({"growth": 1.02},),
+    needs=frozenset({"params"}),
+    differs="Optax has no D-Adaptation of Lion.",
+    usual_rate=0.2,
+    rate="inferred",
+)

@@ -30,6 +30,7 @@ from adaptax._core.coordinates import accumulators, by_coordinate, divide
 from adaptax._core.global_guard import chosen, grown, has_begun, is_usable
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import global_norm, inner_product
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import precise, real
 from adaptax._core.words import translating
@@ -151,3 +152,14 @@ def dadapt_sgd(
         )
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+
+METHOD = Method(
+    {"learning_rate": 0.8, "b": 0.5, "d0": 0.01},
+    source="Defazio & Mishchenko (2023)",
+    variants=({"growth": 1.02},),
+    needs=frozenset({"params"}),
+    differs="Optax has no D-Adaptation of gradient descent.",
+    usual_rate=1.0,
+    rate="inferred",
+)

@@ -10,6 +10,7 @@ import optax
 
 from adaptax._core.coordinates import by_coordinate
 from adaptax._core.guards import guarded
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.words import translating
 
@@ -41,3 +42,10 @@ def gradient_descent(
             per unit of loss.
     """
     return optax.chain(scale_by_gradient_descent(), descend(learning_rate))
+
+
+METHOD = Method(
+    {"learning_rate": 0.1},
+    source="Robbins & Monro (1951)",
+    usual_rate=0.1,
+)

@@ -30,6 +30,7 @@ from adaptax._core.leaves import (
     times,
     widened,
 )
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
 from adaptax._core.words import translating
@@ -122,3 +123,21 @@ def _with_norm_of(update: Any, param: Any, gradient: Any) -> Any:
     ratio = jnp.where(both, theirs, 1) / jnp.where(both, ours, 1)
     ratio = jnp.where(usable(widened(gradient)).any(), ratio, 0)
     return narrowed(times(u, ratio), dtype_of(update))
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.1,
+        "b1": 0.8,
+        "b2": 0.99,
+        "eps": 1e-6,
+        "eps_root": 1e-7,
+        "weight_decay": 0.01,
+    },
+    source=(
+        "You, Li, Reddi, Hseu, Kumar, Bhojanapalli, Song, Demmel, Keutzer & Hsieh "
+        "(2020)"
+    ),
+    needs=frozenset({"params"}),
+    usual_rate=0.01,
+)

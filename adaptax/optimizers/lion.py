@@ -22,6 +22,7 @@ from adaptax._core.coordinates import accumulators, by_coordinate, unit, usable
 from adaptax._core.fusion import once
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import is_complex, is_placeholder, is_trained
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
 from adaptax._core.words import translating
@@ -112,3 +113,11 @@ def _in_bytes(sign, mean):
 
 def _widened(sign, narrow, mean):
     return narrow.astype(sign.dtype) if is_trained(sign) and is_trained(mean) else sign
+
+
+METHOD = Method(
+    {"learning_rate": 0.01, "b1": 0.9, "b2": 0.99, "weight_decay": 0.01},
+    source="Chen et al. (2023)",
+    needs=frozenset({"params"}),
+    usual_rate=0.0002,
+)

@@ -24,6 +24,7 @@ from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import accumulators, by_coordinate
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import times
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.words import translating
 
@@ -100,3 +101,11 @@ def momentum(
         b, dampening=dampening, nesterov=nesterov, accumulator_dtype=accumulator_dtype
     )
     return optax.chain(direction, descend(learning_rate))
+
+
+METHOD = Method(
+    {"learning_rate": 0.1, "b": 0.8},
+    source="Polyak (1964)",
+    variants=({"dampening": 0.0}, {"nesterov": True}),
+    usual_rate=0.1,
+)

@@ -26,6 +26,7 @@ from adaptax._core.coordinates import accumulators, average_weight, by_coordinat
 from adaptax._core.global_guard import is_usable
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import inner_product
+from adaptax._core.methods import Method
 from adaptax._core.plausibility import judged
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import real
@@ -143,3 +144,15 @@ def momo(
         return updates, MomoState(truncated_model.chosen(usable, after, model), mean)
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+
+METHOD = Method(
+    {"learning_rate": 0.2, "b": 0.3, "lower_bound": -1.0, "weight_decay": 0.0},
+    source="Schaipp, Ohana, Eickenberg, Defazio & Gower (2024)",
+    # The gap to an estimated bound is a small difference of float32 scalars, so
+    # `use_fstar` is compared with the authors' traces instead.
+    variants=({"bias_correction": True, "weight_decay": 0.05},),
+    needs=frozenset({"params", "value"}),
+    usual_rate=1.0,
+    rate="inferred",
+)

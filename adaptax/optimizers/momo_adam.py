@@ -32,6 +32,7 @@ from adaptax._core.coordinates import (
 from adaptax._core.global_guard import is_usable, preconditioned
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import abs_sq, inner_product
+from adaptax._core.methods import Method
 from adaptax._core.plausibility import judged
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import real
@@ -154,3 +155,20 @@ def momo_adam(
         return updates, MomoAdamState(model, mean, mean_sq)
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.3,
+        "b1": 0.5,
+        "b2": 0.99,
+        "eps": 1e-6,
+        "lower_bound": -1.0,
+        "weight_decay": 0.0,
+    },
+    source="Schaipp, Ohana, Eickenberg, Defazio & Gower (2024)",
+    variants=({"weight_decay": 0.05},),
+    needs=frozenset({"params", "value"}),
+    usual_rate=0.01,
+    rate="inferred",
+)

@@ -46,6 +46,7 @@ from adaptax._core.leaves import (
     widened,
 )
 from adaptax._core.meshes import by_compiler
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
 from adaptax._core.words import translating
@@ -296,3 +297,21 @@ def _orthogonal(matrix: jax.Array, eps: Scalar, steps: int, dtype: Any) -> jax.A
 def _transposed(matrix: jax.Array) -> jax.Array:
     """Return the transpose, or the conjugate transpose of a complex matrix."""
     return matrix.T.conj() if is_complex(matrix) else matrix.T
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.1,
+        "b": 0.8,
+        "b1": 0.8,
+        "b2": 0.99,
+        "eps": 1e-6,
+        "eps_root": 1e-7,
+        "weight_decay": 0.01,
+    },
+    source="Jordan, Jin, Boza, You, Cesista, Newhouse & Bernstein (2024)",
+    variants=({"consistent_rms": 0.2, "other_scale": 0.5},),
+    needs=frozenset({"params"}),
+    differs="optax.contrib.muon looks a step ahead in Adam's leaves as well.",
+    usual_rate=0.01,
+)

@@ -16,6 +16,7 @@ from typing import Any
 import optax
 
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.words import translating
 from adaptax.optimizers.adam import scale_by_adam
@@ -67,3 +68,10 @@ def nadam(
         b1, b2, eps, eps_root, accumulator_dtype=accumulator_dtype
     )
     return optax.chain(direction, descend(learning_rate))
+
+
+METHOD = Method(
+    {"learning_rate": 0.1, "b1": 0.8, "b2": 0.99, "eps": 1e-6, "eps_root": 1e-7},
+    source="Dozat (2016)",
+    usual_rate=0.002,
+)

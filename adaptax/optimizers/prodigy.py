@@ -50,6 +50,7 @@ from adaptax._core.leaves import (
     is_trained,
 )
 from adaptax._core.meshes import by_compiler
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import precise, real
 from adaptax._core.weight_decay import Mask, WeightDecay, decaying
@@ -291,3 +292,25 @@ def _sliced(tree: Any, every: int) -> Any:
         )
 
     return jax.tree.map(leaf, tree, is_leaf=is_placeholder)
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.8,
+        "b1": 0.8,
+        "b2": 0.99,
+        "eps": 1e-6,
+        "d0": 0.01,
+        "d_coef": 0.9,
+        "weight_decay": 0.02,
+        "bias_correction": True,
+    },
+    source="Mishchenko & Defazio (2024)",
+    variants=(
+        {"bias_correction": False, "growth": 1.2, "freeze_after": 30},
+        {"safeguard_warmup": True, "b3": 0.9, "slice_p": 4},
+    ),
+    needs=frozenset({"params"}),
+    usual_rate=1.0,
+    rate="inferred",
+)

@@ -33,6 +33,7 @@ from adaptax._core.coordinates import (
 )
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import abs_sq
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.rectification import rectification
 from adaptax._core.words import translating
@@ -135,3 +136,17 @@ def radam(
         b1, b2, eps, eps_root, threshold, accumulator_dtype=accumulator_dtype
     )
     return optax.chain(direction, descend(learning_rate))
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.1,
+        "b1": 0.8,
+        "b2": 0.9,  # in float32, the ρ of Optax is ever farther off towards 1
+        "eps": 1e-6,
+        "eps_root": 1e-7,
+        "threshold": 5.5,
+    },
+    source="Liu, Jiang, He, Chen, Liu, Gao & Han (2020)",
+    usual_rate=0.002,
+)

@@ -32,6 +32,7 @@ from adaptax._core.coordinates import (
 )
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import abs_sq
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
 from adaptax._core.words import translating
 
@@ -166,3 +167,12 @@ def rmsprop(
         accumulator_dtype=accumulator_dtype,
     )
     return optax.chain(direction, descend(learning_rate))
+
+
+METHOD = Method(
+    {"learning_rate": 0.02, "decay": 0.9, "eps": 1e-8, "eps_root": 1e-8},
+    source="Tieleman & Hinton (2012)",
+    variants=({"momentum": 0.9, "debias": True}, {"centered": True}),
+    differs="optax.rmsprop has one ε, inside or outside the root.",
+    usual_rate=0.001,
+)

@@ -27,6 +27,7 @@ from adaptax._core.coordinates import (
 )
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import abs_sq
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.schedule_free import downhill, schedule_free_at
 from adaptax._core.weight_decay import Mask, WeightDecay
@@ -99,3 +100,20 @@ def _scale_by_mean_square(b2, eps, accumulator_dtype):
         return updates, _MeanSquareState(step, mean_sq)
 
     return guarded(optax.GradientTransformation(init, update))
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.1,
+        "b1": 0.8,
+        "b2": 0.99,
+        "eps": 1e-6,
+        "weight_decay": 0.01,
+        "weight_power": 2.0,
+        "step_power": 0.0,
+    },
+    source="Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024)",
+    needs=frozenset({"params"}),
+    usual_rate=0.005,
+    rate="inferred",
+)

@@ -44,6 +44,7 @@ from adaptax._core.leaves import (
     is_trained,
     kept_dtype,
 )
+from adaptax._core.methods import Method
 from adaptax._core.plausibility import Usual, judged, usual
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import real
@@ -192,3 +193,19 @@ def _in_type_of(g: Any, square: Any) -> Any:
     if not is_trained(g):
         return g
     return jnp.asarray(g).astype(kept_dtype(square.dtype, dtype_of(g)))
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.5,
+        "b1": 0.8,
+        "b2": 0.9,
+        "eps": 1e-6,
+        "lower_bound": -1.0,
+        "least_norm_sq": 1e-6,
+    },
+    source="Oikonomou, Buchholz, Pun, Gower & Loizou (2025)",
+    needs=frozenset({"params", "value"}),
+    differs="Optax has no schedule-free method at Polyak's rate.",
+    rate="path",
+)

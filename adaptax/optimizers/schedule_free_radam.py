@@ -16,6 +16,7 @@ import optax
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, as_rate, as_schedule
 from adaptax._core.rectification import rectification
 from adaptax._core.weight_decay import Mask, WeightDecay
@@ -73,3 +74,21 @@ def _rectified(b2: Scalar):
         return jnp.where(length > 4, factor, 0)
 
     return rectify
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.2,
+        "b1": 0.8,
+        "b2": 0.9,
+        "eps": 1e-6,
+        "weight_decay": 0.01,
+        "weight_power": 2.0,
+        "step_power": 0.0,
+    },
+    source="Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024)",
+    needs=frozenset({"params"}),
+    differs="Optax has no schedule-free RAdam.",
+    usual_rate=0.005,
+    rate="inferred",
+)

@@ -15,6 +15,7 @@ from typing import Any
 import optax
 
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.schedule_free import downhill, schedule_free_at
 from adaptax._core.weight_decay import Mask, WeightDecay
@@ -53,3 +54,18 @@ def schedule_free_sgd(
         step_power,
         accumulator_dtype=accumulator_dtype,
     )
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.5,
+        "b1": 0.8,
+        "weight_decay": 0.01,
+        "weight_power": 2.0,
+        "step_power": 0.0,
+    },
+    source="Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024)",
+    needs=frozenset({"params"}),
+    usual_rate=0.5,
+    rate="inferred",
+)

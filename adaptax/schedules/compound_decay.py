@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import precise, real
 from adaptax._core.words import translating
@@ -40,3 +41,11 @@ def compound_decay(initial: Scalar, rate: Scalar, periods: Scalar = 1) -> Schedu
         return real(initial) * jnp.exp(-interest * real(step))
 
     return as_schedule(discounted)
+
+
+METHOD = Method(
+    {"initial": 0.8, "rate": 0.05, "periods": 4.0},
+    source="Bernoulli (1690)",
+    differs="Optax has no compound decay.",
+    over=lambda rate, total_steps: compound_decay(rate, 5 / total_steps),
+)

@@ -6,4 +6,11 @@ Source: Widrow & Hoff (1960), "Adaptive Switching Circuits", IRE WESCON 4. It is
 in `adaptax._core.rates`, which converts a number given as a learning rate to it.
 """
 
+from adaptax._core.methods import Method
 from adaptax._core.rates import constant as constant
+
+METHOD = Method(
+    {"value": 0.1},
+    source="Widrow & Hoff (1960)",
+    over=lambda rate, total_steps: constant(rate),
+)

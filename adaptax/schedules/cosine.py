@@ -12,6 +12,7 @@ T includes the warm-up, as in `optax.warmup_cosine_decay_schedule`. In Keras's
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
@@ -54,3 +55,12 @@ def cosine(
         return between(risen, end, half_cosine(fall))
 
     return as_schedule(rate)
+
+
+METHOD = Method(
+    {"peak": 0.8, "total_steps": 40, "warmup_steps": 5, "end": 0.1},
+    source="Loshchilov & Hutter (2017)",
+    over=lambda rate, total_steps: cosine(
+        rate, total_steps, warmup_steps=total_steps // 20
+    ),
+)

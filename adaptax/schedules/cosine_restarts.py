@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import log, precise, real
 from adaptax._core.words import translating
@@ -100,3 +101,19 @@ def _growing_cycle(step, first_cycle, excess):
     index = jnp.floor(jnp.log1p(step * excess / first) / jnp.log1p(excess))
     index = index + real(step >= start(index + 1)) - real(step < start(index))
     return index, step - start(index), start(index + 1) - start(index)
+
+
+METHOD = Method(
+    {
+        "peak": 0.8,
+        "first_cycle": 10,
+        "cycle_mult": 2.0,
+        "peak_decay": 0.8,
+        "end": 0.05,
+        "warmup_steps": 2,
+        "start": 0.02,
+    },
+    source="Loshchilov & Hutter (2017)",
+    variants=({"warmup_steps": 0},),
+    over=lambda rate, total_steps: cosine_restarts(rate, max(total_steps // 3, 1), 2.0),
+)

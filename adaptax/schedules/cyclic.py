@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import log, real
 from adaptax._core.words import translating
@@ -72,3 +73,16 @@ def cyclic(
         return between(low, high, jnp.clip(height, 0, 1))
 
     return as_schedule(rate)
+
+
+METHOD = Method(
+    {"low": 0.1, "high": 0.8, "half_cycle": 6, "fall_steps": 9, "gamma": 0.98},
+    source="Smith (2017)",
+    variants=(
+        {"fall_steps": None},
+        {"mode": "triangular2"},
+        {"mode": "exp_range"},
+    ),
+    differs="Optax has no cycles of triangles.",
+    over=lambda rate, total_steps: cyclic(rate / 10, rate, max(total_steps // 10, 1)),
+)

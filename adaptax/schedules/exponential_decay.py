@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import log, real
 from adaptax._core.words import translating
@@ -63,3 +64,13 @@ def exponential_decay(
         return jnp.maximum(decayed, real(end))
 
     return as_schedule(rate)
+
+
+METHOD = Method(
+    {"initial": 0.8, "decay_rate": 0.8, "decay_steps": 8, "end": 0.1},
+    source="Darken & Moody (1990)",
+    variants=({"staircase": True},),
+    over=lambda rate, total_steps: exponential_decay(
+        rate, decay_rate=0.01, decay_steps=total_steps
+    ),
+)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
@@ -47,3 +48,11 @@ def inverse_sqrt(
         return highest / jnp.sqrt(1 + real(rate) * after)
 
     return as_schedule(decayed)
+
+
+METHOD = Method(
+    {"initial": 0.8, "rate": 0.1, "warmup_steps": 10},
+    source="Vaswani et al. (2017)",
+    differs="Optax has no inverse square root.",
+    over=lambda rate, total_steps: inverse_sqrt(rate, rate=20 / total_steps),
+)

@@ -10,6 +10,7 @@ staircase add `every=s`.
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
@@ -39,3 +40,11 @@ def inverse_time(initial: Scalar, *, rate: Scalar, every: Scalar = 1) -> Schedul
         return real(initial) / (1 + real(rate) * (real(step) - rest))
 
     return as_schedule(decayed)
+
+
+METHOD = Method(
+    {"initial": 0.8, "rate": 0.05, "every": 7},
+    source="Robbins & Monro (1951)",
+    differs="Optax has no inverse time.",
+    over=lambda rate, total_steps: inverse_time(rate, rate=20 / total_steps),
+)

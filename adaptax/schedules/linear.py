@@ -8,6 +8,7 @@ Scheduling by Refinement", where it is the theoretical default.
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.words import translating
 from adaptax.schedules.curves import between
@@ -41,3 +42,10 @@ def linear(initial: Scalar, *, total_steps: Scalar, end: Scalar = 0.0) -> Schedu
         return between(initial, end, elapsed(step, 0, total_steps))
 
     return as_schedule(rate)
+
+
+METHOD = Method(
+    {"initial": 0.8, "total_steps": 40, "end": 0.1},
+    source="Defazio et al. (2023)",
+    over=lambda rate, total_steps: linear(rate, total_steps=total_steps),
+)

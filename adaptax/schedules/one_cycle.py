@@ -18,6 +18,7 @@ from typing import Literal
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
@@ -74,3 +75,17 @@ def one_cycle(
         return between(risen, end, curve(elapsed(step, peak_step, total_steps)))
 
     return as_schedule(rate)
+
+
+METHOD = Method(
+    {
+        "peak": 0.8,
+        "total_steps": 40,
+        "start_fraction": 0.25,
+        "div_factor": 5.0,
+        "final_div_factor": 10.0,
+    },
+    source="Smith & Topin (2018)",
+    variants=({"anneal": "linear"},),
+    over=lambda rate, total_steps: one_cycle(rate, total_steps=total_steps),
+)

@@ -18,6 +18,7 @@ import numpy as np
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar, require
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import known, precise
 from adaptax._core.words import translating
@@ -70,3 +71,14 @@ def piecewise(
 def _products(xp, initial, factors):
     first = xp.reshape(xp.asarray(initial), (1,))
     return xp.cumprod(xp.concatenate([first, xp.asarray(factors)]))
+
+
+METHOD = Method(
+    {"initial": 0.8, "boundaries": (10, 30), "factors": (0.5, 0.4)},
+    source="Krizhevsky, Sutskever & Hinton (2012)",
+    over=lambda rate, total_steps: piecewise(
+        rate,
+        (total_steps // 2, total_steps // 2 + max(total_steps // 4, 1)),
+        (0.1, 0.1),
+    ),
+)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
@@ -48,3 +49,10 @@ def polynomial(
         return between(end, initial, jnp.where(left > 0, raised, 0))
 
     return as_schedule(rate)
+
+
+METHOD = Method(
+    {"initial": 0.8, "total_steps": 40, "power": 0.9, "end": 0.1},
+    source="Chen et al. (2017)",
+    over=lambda rate, total_steps: polynomial(rate, total_steps=total_steps, power=2.0),
+)

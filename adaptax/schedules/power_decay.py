@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
@@ -43,3 +44,11 @@ def power_decay(initial: Scalar, power: Scalar, rate: Scalar = 1.0) -> Schedule:
         )
 
     return as_schedule(decayed)
+
+
+METHOD = Method(
+    {"initial": 0.8, "power": 0.75, "rate": 0.1},
+    source="Robbins & Monro (1951)",
+    differs="Optax has no power decay.",
+    over=lambda rate, total_steps: power_decay(rate, 0.75, 30 / total_steps),
+)

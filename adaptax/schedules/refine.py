@@ -21,6 +21,7 @@ import numpy as np
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar, require
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import known, real
 from adaptax._core.words import translating
@@ -117,3 +118,15 @@ def _moving_median(values, half_width, padding):
         return jnp.median(jax.lax.dynamic_slice(padded, (place,), (width,)))
 
     return jax.lax.map(median, jnp.arange(values.shape[0]), batch_size=256)
+
+
+METHOD = Method(
+    {
+        "grad_norms": tuple(3.0 - 0.1 * i + (i % 3) / 2 for i in range(24)),
+        "peak": 0.8,
+        "total_steps": 60,
+    },
+    source="Defazio et al. (2023)",
+    variants=({"norm": "l1"}, {"padding": "nearest"}),
+    differs="Optax has no refinement.",
+)

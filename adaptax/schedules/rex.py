@@ -8,6 +8,7 @@ Improved Schedule", with η_end = 0.
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.words import translating
 from adaptax.schedules.curves import between
@@ -38,3 +39,11 @@ def rex(initial: Scalar, total_steps: Scalar, *, end: Scalar = 0.0) -> Schedule:
         return between(end, initial, left / (0.5 + 0.5 * left))
 
     return as_schedule(rate)
+
+
+METHOD = Method(
+    {"initial": 0.8, "total_steps": 40, "end": 0.1},
+    source="Chen, Wolfe & Kyrillidis (2022)",
+    differs="Optax has no REX.",
+    over=lambda rate, total_steps: rex(rate, total_steps),
+)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import log, real
 from adaptax._core.words import translating
@@ -40,3 +41,12 @@ def step_decay(initial: Scalar, *, factor: Scalar, every: Scalar) -> Schedule:
         return real(initial) * jnp.exp(drops * log(factor))
 
     return as_schedule(rate)
+
+
+METHOD = Method(
+    {"initial": 0.8, "factor": 0.5, "every": 16},
+    source="He, Zhang, Ren & Sun (2016)",
+    over=lambda rate, total_steps: step_decay(
+        rate, factor=0.1, every=max(total_steps // 3, 1)
+    ),
+)

@@ -12,10 +12,12 @@ so that their end does not move.
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.words import translating
 from adaptax.schedules.algebra import StepToRate, evaluate, require_schedules
 from adaptax.schedules.curves import between
+from adaptax.schedules.linear import linear
 from adaptax.schedules.periods import elapsed, since
 
 
@@ -48,3 +50,17 @@ def warmup(schedule: StepToRate, steps: Scalar, *, start: Scalar = 0.0) -> Sched
         return between(start, reached, elapsed(step, 0, steps))
 
     return as_schedule(rate)
+
+
+METHOD = Method(
+    {
+        "schedule": linear(0.8, total_steps=30, end=0.1),
+        "steps": 6,
+        "start": 0.05,
+    },
+    source="Goyal et al. (2017)",
+    over=lambda rate, total_steps: warmup(
+        linear(rate, total_steps=total_steps - total_steps // 20),
+        total_steps // 20,
+    ),
+)

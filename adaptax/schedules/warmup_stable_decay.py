@@ -25,6 +25,7 @@ import jax.numpy as jnp
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar, require
+from adaptax._core.methods import Method
 from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import known, real
 from adaptax._core.words import translating
@@ -100,3 +101,29 @@ def warmup_stable_decay(
         return between(end, risen, jnp.clip(left, 0, 1))
 
     return as_schedule(rate)
+
+
+METHOD = Method(
+    {
+        "peak": 0.8,
+        "total_steps": 40,
+        "warmup_steps": 5,
+        "decay_steps": 20,
+        "end": 0.1,
+    },
+    source="Hu et al. (2024)",
+    variants=(
+        {"shape": "cosine"},
+        {"shape": "mirror_cosine"},
+        {"shape": "sqrt"},
+        {"shape": "square"},
+        {"shape": "exponential"},
+    ),
+    over=lambda rate, total_steps: warmup_stable_decay(
+        rate,
+        total_steps,
+        warmup_steps=total_steps // 20,
+        decay_steps=total_steps // 5,
+        shape="sqrt",
+    ),
+)

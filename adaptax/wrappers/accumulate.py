@@ -23,6 +23,7 @@ from adaptax._core.coordinates import accumulators, by_coordinate
 from adaptax._core.following import as_metric
 from adaptax._core.guards import flattened, guarded
 from adaptax._core.leaves import by_parts, dtype_of, is_trained, kept_dtype
+from adaptax._core.methods import Method
 from adaptax._core.scalars import either
 from adaptax._core.varying import axes_of, spread
 from adaptax._core.words import translating
@@ -191,3 +192,9 @@ def _with_trained(updates, replacements):
     return jax.tree.map(
         lambda leaf: next(remaining) if is_trained(leaf) else leaf, updates
     )
+
+
+METHOD = Method(
+    {"learning_rate": 0.1, "every": 2},
+    source="the mean over a batch is the mean of the means over equal parts of it",
+)

@@ -30,6 +30,7 @@ from adaptax._core.coordinates import (
 )
 from adaptax._core.eval_params import averaged
 from adaptax._core.guards import guarded
+from adaptax._core.methods import Method
 from adaptax._core.words import translating
 
 
@@ -114,3 +115,11 @@ def iterate_average(
         return updates, IterateAverageState(step, average, inner_state)
 
     return guarded(optax.GradientTransformationExtraArgs(init, update))
+
+
+METHOD = Method(
+    {"learning_rate": 0.1, "gamma": 8.0},
+    source="Shamir & Zhang (2013)",
+    variants=({"decay": 0.9},),
+    needs=frozenset({"params"}),
+)

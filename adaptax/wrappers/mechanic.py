@@ -25,6 +25,7 @@ from adaptax._core import checks
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide, root
 from adaptax._core.leaves import global_norm, inner_product
+from adaptax._core.methods import Method
 from adaptax._core.scalars import real
 from adaptax._core.scaled_paths import scale_path
 from adaptax._core.weight_decay import Mask, WeightDecay, decaying
@@ -112,3 +113,18 @@ def as_factors(betas: Sequence[Scalar]) -> jax.Array:
     for factor in betas:
         checks.averaging_factor("betas", factor)
     return jnp.stack([real(factor) for factor in betas])
+
+
+METHOD = Method(
+    {
+        "learning_rate": 1.0,
+        "initial_scale": 0.03,
+        "weight_decay": 0.02,
+        "eps": 1e-4,
+        "betas": (0.8, 0.95, 0.99),
+    },
+    source="Cutkosky, Defazio & Mehta (2023)",
+    needs=frozenset({"params"}),
+    differs="optax.contrib.mechanize clips h and adds ε to m.",
+    rate="path",
+)

@@ -11,6 +11,7 @@ from adaptax._core.coordinates import usable
 from adaptax._core.fusion import once
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import global_norm, is_trained, widened
+from adaptax._core.methods import Method
 from adaptax._core.varying import axes_of, spread
 from adaptax._core.words import translating
 
@@ -88,3 +89,10 @@ def _none_usable(updates: optax.Updates) -> jax.Array:
     leaves = [leaf for leaf in jax.tree.leaves(updates) if is_trained(leaf)]
     found = [usable(widened(leaf)).any() for leaf in leaves if jnp.size(leaf)]
     return ~jnp.stack(found).any() if found else jnp.zeros((), bool)
+
+
+METHOD = Method(
+    {"learning_rate": 0.1},
+    source="A. Karpathy (2015)",
+    needs=frozenset({"params"}),
+)

@@ -22,6 +22,7 @@ from adaptax._core import checks
 from adaptax._core.checks import require
 from adaptax._core.guards import flattened, guarded
 from adaptax._core.leaves import dtype_of, is_placeholder
+from adaptax._core.methods import Method
 from adaptax._core.words import translating
 from adaptax.wrappers.packing.layout import (
     Layout,
@@ -243,3 +244,12 @@ def _in_places(layout: Layout, leaves: list[Any], params: optax.Params) -> Any:
     )
     placed = [found.get(path, optax.MaskedNode()) for path in paths]
     return structure.unflatten(placed)
+
+
+METHOD = Method(
+    {"learning_rate": 0.1},
+    source=(
+        "the concatenation of vectors commutes with whatever treats each coordinate "
+        "alone"
+    ),
+)

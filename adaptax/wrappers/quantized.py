@@ -37,6 +37,7 @@ from adaptax._core import checks, counters
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import computing_dtype, is_complex, is_trained
 from adaptax._core.meshes import by_compiler
+from adaptax._core.methods import Method
 from adaptax._core.states import asked
 from adaptax._core.words import translating
 
@@ -305,3 +306,10 @@ def _restored(node: Any) -> Any:
 
 def _keeps_parameters(node: Any) -> bool:
     return asked(node, "evaluated") is not None
+
+
+METHOD = Method(
+    {"learning_rate": 0.1, "block": 8, "smallest": 1},
+    source="Dettmers, Lewis, Shleifer & Zettlemoyer (2022)",
+    differs="Optax has none.",
+)

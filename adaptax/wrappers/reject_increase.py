@@ -34,6 +34,7 @@ from adaptax._core.coordinates import average_weight, divide
 from adaptax._core.following import read_metric
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import is_trained
+from adaptax._core.methods import Method
 from adaptax._core.metrics import UNSEEN
 from adaptax._core.plausibility import Usual, judged, usual
 from adaptax._core.rates import scale_updates
@@ -228,3 +229,20 @@ def _staying_finite(updates: optax.Updates, params: optax.Params) -> optax.Updat
         return jnp.where(jnp.isfinite(param + update.astype(param.dtype)), update, 0)
 
     return jax.tree.map(leaf, params, updates)
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.1,
+        "tolerance": 1.005,
+        "decrease": 0.5,
+        "increase": 1.25,
+        "min_scale": 0.125,
+        "max_scale": 4.0,
+        "decay": 0.25,
+    },
+    source="Vogl et al. (1988)",
+    variants=({"restart": True},),
+    needs=frozenset({"params", "value"}),
+    differs="Optax has no rejection of steps.",
+)

@@ -20,6 +20,7 @@ import optax
 from adaptax._core import checks, counters, snapshots
 from adaptax._core.following import Controller
 from adaptax._core.guards import guarded
+from adaptax._core.methods import Method
 from adaptax._core.metrics import UNSEEN
 from adaptax._core.rates import scale_updates
 from adaptax._core.words import translating
@@ -154,3 +155,12 @@ def restore_best(
 def _method(controller_state: Any) -> Any:
     (method,) = controller_state.followed.values()
     return method
+
+
+METHOD = Method(
+    {"learning_rate": 0.1},
+    source="Keras, `keras.callbacks.EarlyStopping(restore_best_weights=True)`",
+    variants=({"restart": False},),
+    needs=frozenset({"params", "value"}),
+    differs="Optax does not go back.",
+)

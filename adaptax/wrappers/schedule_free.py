@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import optax
 
 from adaptax._core.checks import Scalar
+from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, Seat, seat
 from adaptax._core.schedule_free import schedule_free_at
 from adaptax._core.words import translating
@@ -67,4 +68,13 @@ def schedule_free(
 
 _ONE = Seat(
     optax.EmptyState, lambda state, **extra_args: (jnp.ones((), jnp.float32), state)
+)
+
+
+METHOD = Method(
+    {"learning_rate": 0.1, "b1": 0.8, "weight_power": 2.0, "step_power": 1.5},
+    source="Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky (2024)",
+    needs=frozenset({"params"}),
+    differs="optax.contrib.schedule_free has no power of the step.",
+    rate="inferred",
 )

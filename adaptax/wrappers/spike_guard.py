@@ -27,6 +27,7 @@ from adaptax._core.checks import Scalar
 from adaptax._core.following import read_metric
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import global_norm, is_trained
+from adaptax._core.methods import Method
 from adaptax._core.rates import scale_updates
 from adaptax._core.scalars import either, real
 from adaptax._core.words import translating
@@ -193,3 +194,20 @@ def _reason(finite: jax.Array, spikes: jax.Array) -> jax.Array:
     reasons = reasons.at[0, : finite.size].set(~finite)
     reasons = reasons.at[1, : spikes.size].set(spikes)
     return (jnp.argmax(reasons.ravel()) + 1).astype(jnp.int32)
+
+
+METHOD = Method(
+    {
+        "learning_rate": 0.1,
+        "sigma": 2.0,
+        "patience": 2,
+        "factor": 0.5,
+        "recovery": 1.25,
+        "min_scale": 0.125,
+        "min_deviation": 1e-3,
+    },
+    source="Groeneveld et al. (2024)",
+    variants=({"window": 8},),
+    needs=frozenset({"value"}),
+    differs="Optax has no guard against spikes.",
+)

@@ -29,6 +29,7 @@ from adaptax._core import checks
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide, root
 from adaptax._core.leaves import inner_product
+from adaptax._core.methods import Method
 from adaptax._core.scalars import real
 from adaptax._core.scaled_paths import scale_path
 from adaptax._core.words import translating
@@ -105,3 +106,12 @@ def erfi(z: jax.Array) -> jax.Array:
     n = jnp.asarray(_ODD * _SPACING).reshape((1,) * z.ndim + (-1,))
     terms = jnp.exp(2 * n * size - n**2) * -jnp.expm1(-4 * n * size) / (n / _SPACING)
     return jnp.sign(z) * (2 / math.pi) * jnp.sum(terms, axis=-1)
+
+
+METHOD = Method(
+    {"learning_rate": 1.0, "initial_scale": 0.05, "betas": (0.95, 0.999)},
+    source="Muppidi, Zhang & Yang (2024)",
+    needs=frozenset({"params"}),
+    differs="Optax has no TRAC.",
+    rate="path",
+)

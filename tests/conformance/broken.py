@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from conformance.cases import Case
+from conformance.contracts import contract_of
 
 import adaptax
 from adaptax import catalog, optimizers
@@ -348,8 +349,12 @@ def broken(wrong, point, says, factory, entry=MOMENTUM, **changes) -> Broken:
     """Put a factory into the place of an entry's own."""
     if not factory.__doc__:
         functools.update_wrapper(factory, entry.factory)
+    contract = contract_of(entry)
+    fields = {field.name for field in dataclasses.fields(contract)}
+    others = {name: changes.pop(name) for name in fields & changes.keys()}
     entry = dataclasses.replace(entry, factory=factory, **changes)
-    return Broken(wrong, point, says, Case(entry))
+    contract = dataclasses.replace(contract, **others)
+    return Broken(wrong, point, says, Case(entry, other_contract=contract))
 
 
 def _sum(params):

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from conformance.contracts import Contract, contract_of
 from conformance.problems import PROBLEMS, SHAPES, SIZE, tree_of
 
 from adaptax import catalog
@@ -37,10 +38,16 @@ class Case:
 
     entry: catalog.Entry
     variant: Mapping[str, Any] = field(default_factory=dict)
+    other_contract: Contract | None = None
 
     def __str__(self) -> str:
         arguments = [f"{name}={value}" for name, value in self.variant.items()]
         return "-".join([self.entry.name, *arguments])
+
+    @property
+    def contract(self) -> Contract:
+        """What it is held to, unless it is another contract."""
+        return self.other_contract or contract_of(self.entry)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -63,20 +70,21 @@ class Case:
     def structural(self) -> set[str]:
         """The names of the arguments that are no data."""
         found = {k for k, v in self.arguments.items() if _is_structure(v)}
-        return found.union(self.entry.static)
+        return found.union(self.contract.static)
 
     @property
     def needs(self) -> frozenset[str]:
         """What `update` must be given."""
         for value in self.variant.values():
-            if value in self.entry.variant_needs:
-                return self.entry.variant_needs[value]
+            if value in self.contract.variant_needs:
+                return self.contract.variant_needs[value]
         return self.entry.needs
 
     @property
     def by_leaf(self) -> bool:
         """Whether it looks at each leaf as such."""
-        return self.entry.by_leaf is True or self.entry.by_leaf in self.variant
+        by_leaf = self.contract.by_leaf
+        return by_leaf is True or by_leaf in self.variant
 
     def make(self, **arguments: Any) -> optax.GradientTransformation:
         """Make the thing itself, from Python numbers unless they are replaced."""

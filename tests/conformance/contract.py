@@ -33,9 +33,9 @@ from conformance.cases import (
     trainer,
     training_feed,
 )
+from conformance.contracts import contract_of
 from conformance.problems import PROBLEMS, SHAPES, vector_of
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from reference import REFERENCES
 
 from adaptax import catalog, controllers, optimizers, reading
 from adaptax._core import rates
@@ -253,21 +253,30 @@ def _wrappers_of_optax() -> dict[str, tuple[Callable, int, Any]]:
 
 
 def _wrappers_of_adaptax() -> dict[str, tuple[Callable, int, Any]]:
-    def wrap(entry):
-        return lambda case: entry.make(inner=case.optimizer(), **entry.steady)
+    def wrap(entry, steady):
+        return lambda case: entry.make(inner=case.optimizer(), **steady)
 
     return {
-        entry.name: (wrap(entry), entry.calls, entry.needs)
-        for entry in catalog.ENTRIES
-        if entry.family == "wrapper" and entry.steady is not None
+        entry.name: (wrap(entry, contract.steady), contract.calls, entry.needs)
+        for entry, contract in CONTRACTS_OF_WRAPPERS
+        if contract.steady is not None
     }
+
+
+CONTRACTS_OF_WRAPPERS = [
+    (entry, contract_of(entry))
+    for entry in catalog.ENTRIES
+    if entry.family == "wrapper"
+]
 
 
 WRAPPERS = _wrappers_of_optax() | _wrappers_of_adaptax()
 """What leaves the updates as they are, when each input is repeated so often and it is
 with the extra arguments that it needs beside the case's."""
 
-REGROUPING = {entry.name for entry in catalog.ENTRIES if entry.regroups}
+REGROUPING = {
+    entry.name for entry, contract in CONTRACTS_OF_WRAPPERS if contract.regroups
+}
 """The wrappers that put leaves together, and refuse what looks at single ones."""
 
 
@@ -278,8 +287,8 @@ def _assert_wrapped(case):
     run.
     """
     (first, second), params = _inputs(2), start()
-    for entry in catalog.ENTRIES:
-        if entry.family != "wrapper" or entry.steady is not None:
+    for entry, contract in CONTRACTS_OF_WRAPPERS:
+        if contract.steady is not None:
             continue
         optimizer = optax.with_extra_args_support(entry.make(inner=case.optimizer()))
 
@@ -312,7 +321,7 @@ def check_sharding(case):
     _assert_sharded(state, rows, "the first state")
     arguments = (hyperparameters, params, state, gradients, value)
     compiled = stepper(case).step.lower(*arguments).compile()
-    if case.entry.elementwise:
+    if case.contract.elementwise:
         text = compiled.as_text()
         assert "all-gather" not in text, "each device gathers the whole"
         assert "all-reduce" not in text, "the devices wait for each other"
@@ -416,7 +425,7 @@ def check_nonfinite(case):
         assert np.all(trace.finite), "the state is not finite"
         assert vector_of(trace.updates)[-5:].all(), "training does not go on"
         updates[name] = trace.updates
-    if case.entry.elementwise:
+    if case.contract.elementwise:
         clean = vector_of(given_trace(case).updates)[:, 1:]
         for name in ("gradients", "values"):
             np.testing.assert_allclose(vector_of(updates[name])[:, 1:], clean, 1e-6)
@@ -443,7 +452,7 @@ def _assert_bad_parameter_stays_alone(case):
         if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             spoiled = np.sum(~np.isfinite(leaf))
             assert spoiled <= (np.ndim(leaf) > 0), "it spreads in the state"
-    if case.entry.elementwise:
+    if case.contract.elementwise:
         clean = vector_of(given_trace(case).updates)[:, 1:]
         np.testing.assert_allclose(others, clean, 1e-6, err_msg="it moves the others")
     counts = reading.telemetry(state).items()
@@ -465,7 +474,7 @@ def _assert_no_further(moved, with_zeros, bad):
 
 def check_goals(case):
     """16: It reaches its goals on the toy problems that it declares."""
-    for problem, goal in case.entry.goals.items():
+    for problem, goal in case.contract.goals.items():
         if case.variant and not PROBLEMS[problem].with_variants:
             continue
         hyperparameters = dict(case.hyperparameters)
@@ -484,7 +493,8 @@ def check_goals(case):
 
 def check_reference(case):
     """17: In float64 it equals its NumPy reference over 50 steps."""
-    reference, inferred = _reference(case), case.entry.rate in ("inferred", "path")
+    reference = case.contract.reference
+    inferred = case.entry.rate in ("inferred", "path")
     with jax.enable_x64(True):
         feed = given_feed()
         updates = vector_of(train(case, feed).updates)
@@ -519,12 +529,12 @@ def check_reference(case):
 def check_optax(case):
     """18: It equals Optax over 20 steps, or the catalogue says why it cannot."""
     entry = case.entry
-    if entry.optax_twin is None or entry.differs:
+    if case.contract.optax_twin is None or entry.differs:
         assert entry.differs, "there is neither a twin in Optax nor a reason why not"
         return
     if case.variant:
         return
-    twin = entry.optax_twin()
+    twin = case.contract.optax_twin()
     if entry.family == "schedule":
         twin = optax.sgd(twin)
     elif entry.family == "controller":
@@ -620,10 +630,10 @@ def check_complex(case):
     chex.assert_tree_all_finite(traces.params)
     goes_on = vector_of(moves["bad"])[-5:].any(axis=0).all()
     assert goes_on, "training does not go on"
-    if "nonfinite" not in case.entry.breaks:
+    if "nonfinite" not in case.contract.breaks:
         bad = ~np.isfinite(feeds["bad"].gradients["matrix"])
         _assert_no_further(moves["bad"]["matrix"], moves["zeros"]["matrix"], bad)
-    if "zero_gradients" not in case.entry.breaks:
+    if "zero_gradients" not in case.contract.breaks:
         assert not vector_of(moves["rest"]).any(), "zero gradients moved it"
     _assert_complex_without_jit(case, starts["free"], feeds["free"], moves["free"])
 
@@ -671,7 +681,7 @@ POINTS: dict[str, Callable[[Any], None]] = {
     "docstring": check_docstring,
     "complex": check_complex,
 }
-"""The points by the names under which `Entry.breaks` declares exceptions."""
+"""The points by the names under which `Contract.breaks` declares exceptions."""
 
 
 class _Traced(NamedTuple):
@@ -810,10 +820,6 @@ def _to_compare(case, updates):
     return jax.tree.map(lambda x: np.cumsum(np.asarray(x), axis=0), updates)
 
 
-def _reference(case):
-    return REFERENCES[case.entry.family][case.entry.name]
-
-
 def _assert_no_rate(case):
     error = _error_of(reading.learning_rate, case.optimizer().init(start()))
     assert isinstance(error, ValueError), "it shows a rate that it declares not to have"
@@ -836,7 +842,8 @@ def _assert_rate_of_reference(case):
     falling = np.asarray(10 * _falling(np.arange(12)), np.float64)
     arguments = {**case.arguments, "learning_rate": falling}
     gradients = np.stack([vector_of(gradients) for gradients, _ in inputs])
-    steps = _reference(case)(first, gradients, [v for _, v in inputs], **arguments)
+    values = [value for _, value in inputs]
+    steps = case.contract.reference(first, gradients, values, **arguments)
     points, expected = zip(*steps, strict=True)
     np.testing.assert_allclose(shown, expected, 2e-6, err_msg="the rate is off")
     path = np.stack([first, *points])

@@ -14,6 +14,8 @@ from adaptax._core.leaves import abs_sq
 
 SHAPES = {"matrix": (8, 2), "scalar": ()}
 SIZE = 17
+MATRIX, SCALAR = slice(0, 16), slice(16, 17)
+"""Where the leaves of a tree are in its vector."""
 
 
 class Problem(NamedTuple):

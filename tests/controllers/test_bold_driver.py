@@ -5,10 +5,48 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
 from metrics import METRICS, assert_follows, followed, run
-from reference.controllers import bold_driver as reference
+from reference.smoothing import averages, means_over
 
 import adaptax
+
+
+def reference(
+    metrics,
+    gradients=None,
+    *,
+    increase=1.05,
+    decrease=0.7,
+    tolerance=1.04,
+    decay=0.0,
+    window=1,
+    min_scale=1e-3,
+    max_scale=1e3,
+    mode="min",
+):
+    """Raise the scale when the evaluation fell, cut it when it rose."""
+    del gradients
+    means = [
+        m if mode == "min" or m is None else -m for m in means_over(window, metrics)
+    ]
+    smoothed = averages([m for m in means if m is not None], decay)
+    scale, before = 1.0, None
+    for mean in means:
+        if mean is not None:
+            now = next(smoothed)
+            if before is not None and now < before:
+                scale = min(scale * increase, max_scale)
+            elif before is not None and now > before + (tolerance - 1) * abs(before):
+                scale = max(scale * decrease, min_scale)
+            before = now
+        yield scale
+
+
+CONTRACT = Contract(
+    reference,
+    goals={"quadratic": Goal(200, 1e-2)},
+)
 
 ARGUMENTS = {
     "by default": {},

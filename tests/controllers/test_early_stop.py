@@ -5,11 +5,25 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
 from flax import nnx
 from metrics import followed, run
 
 import adaptax
 from adaptax import StopReason
+
+
+def reference(metrics, gradients=None, **arguments):
+    """Leave the scale at 1."""
+    del gradients, arguments
+    for _ in metrics:
+        yield 1.0
+
+
+CONTRACT = Contract(
+    reference,
+    goals={"quadratic": Goal(200, 1e-2)},
+)
 
 ARGUMENTS = {
     "at once": {"patience": 0},

@@ -4,8 +4,57 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conformance.contracts import Contract, Goal
 
 import adaptax
+
+
+def reference(
+    metrics,
+    gradients,
+    *,
+    decay,
+    exponent,
+    min_scale,
+    max_scale,
+    by="variance",
+    micro_batches=False,
+):
+    """Compare signal with noise in pairs, or each norm with the average of norms.
+
+    With micro-batches there are three, whose norms spread with the metric.
+    """
+    norms, signals, powers = [], [], []
+
+    def average(values):
+        weights = decay ** np.arange(len(values))[::-1]
+        return weights @ np.asarray(values) / weights.sum()
+
+    for step, gradient in enumerate(gradients):
+        ratio, norm = 1.0, np.linalg.norm(gradient)
+        if micro_batches:
+            micro = norm * (1 + np.array([1, 2, 3]) / 8 * metrics[step])
+            signals.append((3 * norm**2 - np.mean(micro**2)) / 2)
+            powers.append(norm**2)
+            ratio = max(average(signals), 0) / average(powers)
+        elif step > 0 and by == "norm":
+            ratio = average(norms) / norm
+            norm = min(norm, average(norms) / min_scale)
+        elif step > 0:
+            pair = gradients[step - 1 : step + 1]
+            mean_square, square_mean = np.mean(pair**2) * len(gradient), pair.mean(0)
+            signals.append(2 * square_mean @ square_mean - mean_square)
+            powers.append(mean_square)
+            ratio = max(average(signals), 0) / average(powers)
+        norms.append(norm)
+        yield min(max(ratio**exponent, min_scale), max_scale)
+
+
+CONTRACT = Contract(
+    reference,
+    variant_needs={True: frozenset({"micro_norms"})},
+    goals={"quadratic": Goal(200, 1e-2, {"max_scale": 1.5})},
+)
 
 
 def scales(controller, gradients):

@@ -5,10 +5,64 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
 from metrics import METRICS, assert_follows, followed, run
-from reference.controllers import greedy as reference
 
 import adaptax
+
+
+def reference(
+    metrics,
+    gradients=None,
+    *,
+    factor=0.95,
+    patience=10,
+    threshold=1e-6,
+    cooldown=0,
+    warmup=0,
+    min_scale=1e-3,
+    max_scale=1e3,
+    reset=500,
+    window=1,
+    threshold_mode="absolute",
+    mode="min",
+):
+    """Raise the scale after a run of improvements, cut it after a run without."""
+    del gradients
+    scale, best, good, bad, cooling, warming = 1.0, None, 0, 0, 0, 0
+    left, latest = reset, []
+    for metric in metrics:
+        latest = [*latest, metric if mode == "min" else -metric][-window:]
+        mean = sum(latest) / len(latest)
+        if cooling > 0:
+            cooling, good, bad = cooling - 1, 0, 0
+        elif warming > 0:
+            warming, good, bad = warming - 1, 0, 0
+        elif best is None or mean < best - threshold * (
+            abs(best) if threshold_mode == "relative" else 1
+        ):
+            best, good, bad = mean, good + 1, 0
+        else:
+            good, bad = 0, bad + 1
+        if good > patience:
+            scale = min(scale / factor, max_scale)
+            good, warming, left = 0, warmup, reset
+        elif bad > patience:
+            scale = max(scale * factor, min_scale)
+            bad, cooling = 0, cooldown
+        if scale <= min_scale:
+            left -= 1
+        if left <= 0:
+            scale, best, good, bad, cooling, warming = 1.0, None, 0, 0, 0, 0
+            left, latest = reset, []
+        yield scale
+
+
+CONTRACT = Contract(
+    reference,
+    static=frozenset({"window"}),
+    goals={"quadratic": Goal(200, 1e-2)},
+)
 
 ARGUMENTS = {
     "at once": {"factor": 0.5, "patience": 0},

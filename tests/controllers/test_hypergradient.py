@@ -4,9 +4,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conformance.contracts import Contract, Goal
 from steps import gradients, minimize
 
 import adaptax
+
+
+def reference(
+    metrics, gradients, *, beta, initial, min_scale, max_scale, rule="multiplicative"
+):
+    """Raise the rate while each gradient points along the one before."""
+    del metrics
+    rate, previous = initial, np.zeros_like(gradients[0])
+    for gradient in gradients:
+        slope = gradient @ previous
+        if rule == "additive":
+            rate += beta * slope
+        elif slope:
+            norms = np.linalg.norm(gradient) * np.linalg.norm(previous)
+            rate *= 1 + beta * slope / norms
+        rate = min(max(rate, initial * min_scale), initial * max_scale)
+        previous = gradient
+        yield rate
+
+
+CONTRACT = Contract(
+    reference,
+    goals={"quadratic": Goal(200, 1e-2, {"initial": 0.2})},
+)
 
 CURVATURES = jnp.asarray([0.2, 0.5, 1.0])
 

@@ -3,10 +3,40 @@
 import jax
 import numpy as np
 import pytest
+from conformance.contracts import Contract, Goal
 from metrics import METRICS, assert_follows, followed, run
-from reference.controllers import loss_ratio as reference
+from reference.smoothing import averages
 
 import adaptax
+
+
+def reference(
+    metrics,
+    gradients=None,
+    *,
+    lower_bound=0.0,
+    min_scale=0.0,
+    decay=0.0,
+    reference="first",
+):
+    """Scale by the loss above its bound, as a part of the first such loss or of it."""
+    del gradients
+    for loss in averages(metrics, decay):
+        if loss <= lower_bound:
+            ratio = 0.0
+        elif reference == "current":
+            ratio = 1 - lower_bound / loss
+        elif metrics[0] <= lower_bound:
+            ratio = 1.0
+        else:
+            ratio = (loss - lower_bound) / (metrics[0] - lower_bound)
+        yield min(max(ratio, min_scale), 1.0)
+
+
+CONTRACT = Contract(
+    reference,
+    goals={"quadratic": Goal(200, 5e-2, {"lower_bound": 1e-3})},
+)
 
 ARGUMENTS = {
     "by default": {},

@@ -5,9 +5,40 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
 from metrics import followed, run
 
 import adaptax
+
+
+def reference(
+    metrics,
+    gradients=None,
+    *,
+    warmup,
+    controller,
+    cooldown,
+    warmup_steps,
+    cooldown_at,
+):
+    """Tell the controller of its own phase alone, and multiply what it gives."""
+    del gradients
+    state = controller.init(())
+    for step, metric in enumerate(metrics):
+        factor = 1.0
+        if step >= cooldown_at:
+            factor = float(cooldown(step - cooldown_at))
+        elif step >= warmup_steps:
+            state = controller.observe(state, metric)
+        else:
+            factor = float(warmup(step))
+        yield factor * float(adaptax.learning_rate(state))
+
+
+CONTRACT = Contract(
+    reference,
+    goals={"quadratic": Goal(200, 1e-2, {"cooldown_at": 150})},
+)
 
 RISE, FALL = (
     adaptax.linear(0.25, total_steps=3, end=1.0),

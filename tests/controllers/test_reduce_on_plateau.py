@@ -9,11 +9,87 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.controllers import reduce_on_plateau as reference
+from reference.smoothing import means_over
 
 import adaptax
+
+
+def reference(
+    metrics,
+    gradients=None,
+    *,
+    factor,
+    patience,
+    threshold,
+    cooldown=0,
+    min_scale=0.0,
+    window=1,
+    trend_errors=2.0,
+    trend=None,
+    threshold_mode=None,
+    mode="min",
+    convention="adaptax",
+):
+    """Cut the scale after more than `patience` evaluations that do not improve."""
+    del gradients
+    absolute = (threshold_mode or convention) in ("absolute", "keras")
+    sign = 1 if mode == "min" else -1
+    best, bad, cooling, scale, recent = None, 0, 0, 1.0, []
+    for mean in means_over(window, metrics):
+        if mean is not None:
+            mean = sign * mean
+            if best is None:
+                improved = True
+            elif absolute:
+                improved = mean < best - threshold
+            elif convention == "adaptax":
+                improved = mean < best - threshold * abs(best)
+            elif convention == "torch":
+                improved = mean < best * (1 - sign * threshold)
+            else:
+                improved = mean < best * (1 - threshold)
+            recent.append(mean)
+            falling = trend and falls(recent, trend, threshold, trend_errors, absolute)
+            if improved:
+                best = mean
+            waiting = cooling > 0
+            cooling = max(cooling - 1, 0)
+            if convention == "keras":
+                waiting = cooling > 0
+            bad = 0 if improved or falling or waiting else bad + 1
+            fires = {
+                "adaptax": bad > patience,
+                "torch": bad > patience,
+                "keras": bad >= max(patience, 1),
+                "optax": bad == patience and not waiting,
+            }
+            if fires[convention]:
+                scale = max(scale * factor, min_scale)
+                bad, cooling, recent = 0, cooldown, []
+        yield scale
+
+
+def falls(evaluations, length, threshold, errors, absolute):
+    """Return whether the line through the latest evaluations falls for certain."""
+    latest = np.asarray(evaluations[-length:])
+    if len(latest) < length:
+        return False
+    places = np.arange(length)
+    slope, start = np.polyfit(places, latest, 1)
+    squares = np.sum((latest - start - slope * places) ** 2) / (length - 2)
+    error = np.sqrt(squares / np.sum((places - places.mean()) ** 2))
+    size = 1 if absolute else abs(latest.mean())
+    return -slope * (length - 1) > threshold * size and slope + errors * error < 0
+
+
+CONTRACT = Contract(
+    reference,
+    static=frozenset({"trend"}),
+    optax_forms=("optax.contrib.reduce_on_plateau",),
+)
 
 TRACES = json.loads(
     (Path(__file__).parents[1] / "reference" / "plateau_traces.json").read_text("utf-8")

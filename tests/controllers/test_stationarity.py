@@ -1,13 +1,91 @@
 """Stationarity: it waits while training gains, and cuts once it does not."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference.controllers import stationarity as reference
+from conformance.contracts import Contract, Goal
 from steps import minimize
 
 import adaptax
+
+T_QUANTILES = {3: 5.840909, 4: 4.604095, 30: 2.457262}
+"""Published: upper quantiles of Student's t for 0.005, but for 0.01 with ν = 30."""
+
+
+def reference(
+    metrics,
+    gradients,
+    *,
+    factor,
+    significance,
+    warmup,
+    every,
+    min_scale,
+    window,
+    test="sasa",
+    first=None,
+):
+    """Test, now and then, whether training at this scale is stationary."""
+    assert significance == 0.01, "the quantiles are for this one"
+    scale, seen, cuts, total, kept, place = 1.0, 0, 0, 0.0, [], first
+
+    def holds_zero(statistics):
+        size = math.isqrt(len(statistics))
+        batches = [
+            np.mean(statistics[at : at + size])
+            for at in range(0, len(statistics) - size + 1, size)
+        ]
+        squares = np.square(np.asarray(batches) - np.mean(statistics)).sum()
+        variance = size * squares / (len(batches) - 1)
+        width = T_QUANTILES[size - 1] * math.sqrt(variance / len(statistics))
+        return abs(np.mean(statistics)) < width
+
+    def sasa():
+        halves = kept[: window // 2], kept[window // 2 :]
+        if cuts == 0:
+            return holds_zero(halves[0]) and holds_zero(halves[1])
+        return holds_zero(kept) and np.mean(halves[0]) * np.mean(halves[1]) > 0
+
+    def slope():
+        steps = np.arange(window)
+        line, residual = np.polynomial.polynomial.polyfit(steps, kept, 1, full=True)
+        deviations = np.sum((steps - steps.mean()) ** 2)
+        error = math.sqrt(residual[0][0] / (window - 2) / deviations)
+        return line[1] >= -T_QUANTILES[window - 2] * error
+
+    for step, gradient in enumerate(gradients):
+        seen += 1
+        if test == "sasa":
+            after = place - scale * gradient
+            kept.append(after @ gradient + scale / 2 * gradient @ gradient)
+        elif test == "slope":
+            kept.append(metrics[step])
+        elif seen > max(warmup, 1):
+            total += gradient @ gradients[step - 1]
+        kept = kept[-window:]
+        if test == "pflug":
+            cut = total < 0 and seen % every == 0
+        else:
+            cut = seen >= window and seen % every == 0
+            cut = cut and (cuts > 0 or seen > warmup)
+            cut = cut and (sasa() if test == "sasa" else slope())
+        if cut:
+            scale, cuts = max(scale * factor, min_scale), cuts + 1
+            seen, total, kept = 0, 0.0, []
+        if test == "sasa":
+            place = place - scale * gradient
+        yield scale
+
+
+CONTRACT = Contract(
+    reference,
+    static=frozenset({"window"}),
+    variant_needs={"slope": frozenset({"value"}), "pflug": frozenset()},
+    goals={"quadratic": Goal(200, 1e-2)},
+)
 
 
 def noisy_descent(controller, first, steps=400, rate=0.1):

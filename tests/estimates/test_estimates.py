@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from reference.estimates import REFERENCES
+from conformance.contracts import reference_of
 from steps import PARAMS, gradients, minimize
 
 import adaptax
@@ -169,7 +169,8 @@ def test_on_gradients_that_belong_together_an_estimate_is_its_reference(
     with jax.enable_x64(True):
         ours = path_of(optimizer, bowl, jnp.ones(6), steps=30)
     known = {"curvatures": CURVATURES} if name == "cdat" else {}
-    expected = Downhill(np.ones(6), 30).follow(REFERENCES[name], **arguments, **known)
+    reference, downhill = reference_of(name, "estimate"), Downhill(np.ones(6), 30)
+    expected = downhill.follow(reference, **arguments, **known)
     np.testing.assert_allclose(ours, np.stack(list(expected)), rtol=1e-4, atol=1e-6)
 
 

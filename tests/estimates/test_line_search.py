@@ -5,9 +5,50 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
 from steps import minimize
 
 import adaptax
+
+
+def reference(
+    w,
+    gradients,
+    values,
+    *,
+    initial,
+    c,
+    decrease,
+    increase,
+    max_rate,
+    max_trials,
+    tolerance,
+    test="armijo",
+):
+    """Try rates on a loss of curvature 1; where one is too small, double it."""
+    accepted = initial
+    for g, value in zip(gradients, values, strict=True):
+        slope = g @ g
+        rate, trials = min(accepted * increase, max_rate), 1
+        while True:
+            loss = value - rate * slope + rate**2 * slope / 2
+            good = loss <= value - c * rate * slope + tolerance * abs(value)
+            short = loss < value - (1 - c) * rate * slope and rate < max_rate
+            short = good and short and test == "goldstein"
+            if (good and not short) or trials == max_trials:
+                break
+            rate = min(2 * rate, max_rate) if short else rate * decrease
+            trials += 1
+        accepted = rate
+        w = w - (rate if good else 0.0) * g
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    optax_forms=("optax.scale_by_backtracking_linesearch",),
+    goals={"quadratic": Goal(200, 1e-2)},
+)
 
 
 def rosenbrock(params):

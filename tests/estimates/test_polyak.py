@@ -5,9 +5,33 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
 from steps import minimize
 
 import adaptax
+
+
+def reference(
+    w, gradients, values, *, max_rate, c, lower_bound, eps, growth, soft=False
+):
+    """Divide what the loss may still fall by the squared gradient."""
+    cap = max_rate
+    for g, value in zip(gradients, values, strict=True):
+        rate = max(value - lower_bound, 0) / (c * (g @ g) + eps)
+        if max_rate is not None:
+            limit = cap * growth if growth else max_rate
+            rate = rate * limit / (rate + limit) if soft else min(rate, limit)
+        if rate > 0:
+            cap = rate
+        w = w - rate * g
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    optax_forms=("optax.polyak_sgd",),
+    goals={"quadratic": Goal(200, 1e-2, {"lower_bound": 0.0})},
+)
 
 G, VALUE = jnp.asarray([3.0, -4.0]), 2.0  # ‖g‖² = 25
 

@@ -1,9 +1,36 @@
 import chex
 import jax
 import numpy as np
+import optax
+from conformance.contracts import Contract, Goal
 from steps import gradients, updates_of
 
 import adaptax
+
+
+def reference(w, gradients, values, *, learning_rate, b1, b2, eps, eps_root):
+    """s ← β₂ s + (1 − β₂) (g − m)² + ε₀;  w ← w − α m̂ / (√ŝ + ε)."""
+    m, s = np.zeros_like(w), np.zeros_like(w)
+    for t, g in enumerate(gradients, start=1):
+        m = b1 * m + (1 - b1) * g
+        s = b2 * s + (1 - b2) * (g - m) ** 2 + eps_root
+        m_hat, s_hat = m / (1 - b1**t), s / (1 - b2**t)
+        w = w - learning_rate * m_hat / (np.sqrt(s_hat) + eps)
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    elementwise=True,
+    optax_forms=("optax.adabelief",),
+    optax_twin=lambda: optax.adabelief(0.1, 0.8, 0.99, 1e-6, 1e-7),
+    goals={
+        "quadratic": Goal(300, 1e-2),
+        "regression": Goal(300, 0.2),
+        "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.01}),
+        "complex_rosenbrock": Goal(1000, 0.01, {"learning_rate": 0.001}),
+    },
+)
 
 
 def test_the_first_step_is_the_sign_divided_by_b1():

@@ -1,8 +1,33 @@
 import numpy as np
 import optax
+from conformance.contracts import Contract, Goal
 from steps import assert_same_steps
 
 import adaptax
+
+
+def reference(
+    w, gradients, values, *, learning_rate, initial_sum=0.0, eps=0.0, eps_root=1e-8
+):
+    """G ← G + g²;  w ← w − α g / (√(G + ε₀) + ε)."""
+    G = np.full_like(w, initial_sum)
+    for g in gradients:
+        G = G + g**2
+        w = w - learning_rate * g / (np.sqrt(G + eps_root) + eps)
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    elementwise=True,
+    optax_forms=("optax.adagrad",),
+    goals={
+        "quadratic": Goal(200, 1e-2),
+        "regression": Goal(300, 0.15),
+        "complex_parabola": Goal(500, 1e-2, {"learning_rate": 1.0}),
+        "complex_rosenbrock": Goal(2000, 0.05, {"learning_rate": 0.1}),
+    },
+)
 
 
 def directions(gradients, **arguments):

@@ -4,10 +4,52 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from reference import optimizers as reference
+from conformance.contracts import Contract, Goal
 from steps import PARAMS, as_dtype, assert_same_steps, gradients, updates_of
 
 import adaptax
+
+
+def reference(
+    w,
+    gradients,
+    values,
+    *,
+    learning_rate,
+    b1,
+    b2,
+    eps=1e-8,
+    eps_root=0.0,
+    nesterov=False,
+    amsgrad=False,
+    weight_decay=0.0,
+):
+    """w ← w − α (m̂ / (√(v̂ + ε₀) + ε) + λ w), where m̂ and v̂ are debiased averages."""
+    m, v, largest = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)
+    for t, g in enumerate(gradients, start=1):
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)
+        if nesterov:
+            m_hat = b1 * m / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
+        largest = np.maximum(largest, v_hat)
+        divisor = np.sqrt((largest if amsgrad else v_hat) + eps_root) + eps
+        w = w - learning_rate * (m_hat / divisor + weight_decay * w)
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    elementwise=True,
+    optax_forms=("optax.adam", "optax.amsgrad"),
+    optax_twin=lambda: optax.adam(0.1, 0.8, 0.99, 1e-6, 1e-7),
+    goals={
+        "quadratic": Goal(300, 1e-2),
+        "regression": Goal(300, 0.2),
+        "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.1}),
+        "complex_rosenbrock": Goal(1000, 0.01, {"learning_rate": 0.003}),
+    },
+)
 
 HALF = [jnp.bfloat16, jnp.float16]
 
@@ -55,7 +97,7 @@ def test_bfloat16_parameters_do_not_stop_the_second_moment_from_falling():
         lambda given: jax.lax.scan(step, direction.init(start), given)
     )(given)
     path = list(
-        reference.adam(
+        reference(
             np.zeros(()), np.float64(given), None, learning_rate=1.0, b1=0.9, b2=0.999
         )
     )

@@ -1,10 +1,31 @@
 import chex
 import jax
 import numpy as np
+import optax
 import pytest
+from conformance.contracts import Contract, Goal
 from steps import PARAMS, assert_same_steps, gradients, updates_of
+from test_adam import reference as adam
 
 import adaptax
+
+CONTRACT = Contract(
+    adam,
+    elementwise=True,
+    breaks={"zero_gradients": "the weights decay"},
+    optax_forms=("optax.adamw", "optax.nadamw"),
+    optax_twin=lambda: optax.adamw(0.1, 0.8, 0.99, 1e-6, 1e-7, weight_decay=0.01),
+    goals={
+        "quadratic": Goal(300, 1e-2, {"weight_decay": 1e-4}),
+        "rosenbrock": Goal(500, 1e-2, {"weight_decay": 1e-5}),
+        "complex_parabola": Goal(
+            500, 1e-2, {"learning_rate": 0.1, "weight_decay": 0.0}
+        ),
+        "complex_rosenbrock": Goal(
+            1000, 0.01, {"learning_rate": 0.003, "weight_decay": 0.0}
+        ),
+    },
+)
 
 ZEROS = jax.tree.map(np.zeros_like, PARAMS)
 

@@ -2,9 +2,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from conformance.contracts import Contract, Goal
 from steps import assert_same_steps, gradients, updates_of
 
 import adaptax
+
+
+def reference(
+    w, gradients, values, *, learning_rate, b1, b2, b3, eps, eps_root, weight_decay
+):
+    """w ← w − α ((m̂ + β₂ ŷ) / (√(v̂ + ε₀) + ε) + λ w), y the average of the changes."""
+    m, y, v, before = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w), None
+    for t, g in enumerate(gradients, start=1):
+        d = np.zeros_like(g) if before is None else g - before
+        before = g
+        m = b1 * m + (1 - b1) * g
+        y = b2 * y + (1 - b2) * d
+        v = b3 * v + (1 - b3) * (g + b2 * d) ** 2
+        m_hat, y_hat, v_hat = m / (1 - b1**t), y / (1 - b2**t), v / (1 - b3**t)
+        step = (m_hat + b2 * y_hat) / (np.sqrt(v_hat + eps_root) + eps)
+        w = w - learning_rate * (step + weight_decay * w)
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    elementwise=True,
+    breaks={"zero_gradients": "the weights decay"},
+    optax_forms=("optax.adan",),
+    goals={
+        "quadratic": Goal(300, 1e-2, {"weight_decay": 1e-4}),
+        "complex_parabola": Goal(
+            500, 1e-2, {"learning_rate": 0.03, "weight_decay": 0.0}
+        ),
+        "complex_rosenbrock": Goal(
+            1000, 0.05, {"learning_rate": 0.003, "weight_decay": 0.0}
+        ),
+    },
+)
 
 
 def test_where_b2_is_its_own_complement_it_is_that_of_optax():

@@ -1,8 +1,64 @@
 import chex
 import jax
+import numpy as np
+import optax
+from conformance.contracts import Contract, Goal
 from steps import assert_same_steps, gradients, updates_of
 
 import adaptax
+
+
+def reference(
+    w,
+    gradients,
+    values,
+    *,
+    learning_rate,
+    b1,
+    b2,
+    b3,
+    alpha,
+    eps,
+    eps_root,
+    weight_decay,
+    warmup_steps,
+):
+    """w ← w − α ((m̂ + a k) / (√(v̂ + ε₀) + ε) + λ w)."""
+    m, k, v = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)
+    for t, g in enumerate(gradients, start=1):
+        a, b = alpha, b3
+        if t < warmup_steps:
+            r = t / warmup_steps
+            a = alpha * r
+            start, end = np.log(b1), np.log(b3)
+            b = np.exp(start * end / ((1 - r) * end + r * start))
+        m = b1 * m + (1 - b1) * g
+        k = b * k + (1 - b) * g
+        v = b2 * v + (1 - b2) * g**2
+        divisor = np.sqrt(v / (1 - b2**t) + eps_root) + eps
+        step = (m / (1 - b1**t) + a * k) / divisor
+        w = w - learning_rate * (step + weight_decay * w)
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    elementwise=True,
+    breaks={"zero_gradients": "the weights decay"},
+    optax_forms=("optax.contrib.ademamix",),
+    optax_twin=lambda: optax.contrib.ademamix(
+        0.05, 0.8, 0.99, 0.95, 2.0, 1e-6, 1e-7, weight_decay=0.01
+    ),
+    goals={
+        "quadratic": Goal(300, 1e-2, {"weight_decay": 1e-4}),
+        "complex_parabola": Goal(
+            500, 1e-2, {"learning_rate": 0.03, "weight_decay": 0.0}
+        ),
+        "complex_rosenbrock": Goal(
+            1000, 0.01, {"learning_rate": 0.003, "weight_decay": 0.0}
+        ),
+    },
+)
 
 
 def test_without_the_slow_average_it_is_adamw():

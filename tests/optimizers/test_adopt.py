@@ -1,9 +1,38 @@
 import chex
 import jax
 import numpy as np
+import optax
+from conformance.contracts import Contract, Goal
 from steps import gradients, updates_of
 
 import adaptax
+
+
+def reference(w, gradients, values, *, learning_rate, b1, b2, eps):
+    """m ← β₁ m + (1 − β₁) clip(g / max(√v, ε), ±t^¼);  w ← w − α m; then v."""
+    m, v = np.zeros_like(w), None
+    for t, g in enumerate(gradients):
+        if v is None:
+            v = g**2
+        else:
+            clipped = np.clip(g / np.maximum(np.sqrt(v), eps), -(t**0.25), t**0.25)
+            m = b1 * m + (1 - b1) * clipped
+            w = w - learning_rate * m
+            v = b2 * v + (1 - b2) * g**2
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    elementwise=True,
+    optax_forms=("optax.contrib.adopt",),
+    optax_twin=lambda: optax.contrib.adopt(0.1, 0.8, 0.99, 1e-6),
+    goals={
+        "quadratic": Goal(300, 1e-2),
+        "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.1}),
+        "complex_rosenbrock": Goal(1000, 0.01, {"learning_rate": 0.003}),
+    },
+)
 
 
 def test_the_first_call_moves_nothing():

@@ -2,9 +2,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from conformance.contracts import Contract, Goal
 from steps import PARAMS, assert_same_steps, gradients
 
 import adaptax
+
+
+def reference(w, gradients, values, *, learning_rate):
+    """w ← w − α g."""
+    for g in gradients:
+        w = w - learning_rate * g
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    elementwise=True,
+    optax_forms=("optax.sgd",),
+    optax_twin=lambda: optax.sgd(0.1),
+    goals={
+        "quadratic": Goal(200, 1e-2),
+        "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.01}),
+        "complex_rosenbrock": Goal(2000, 0.15, {"learning_rate": 0.001}),
+    },
+)
 
 
 def test_the_direction_is_the_gradient():

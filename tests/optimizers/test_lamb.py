@@ -1,9 +1,47 @@
 import chex
 import jax
 import numpy as np
+import optax
+from conformance.contracts import Contract, Goal
+from conformance.problems import MATRIX, SCALAR
 from steps import PARAMS, gradients, updates_of
 
 import adaptax
+
+
+def reference(
+    w, gradients, values, *, learning_rate, b1, b2, eps, eps_root, weight_decay
+):
+    """u = m̂ / (√(v̂ + ε₀) + ε) + λ w;  w ← w − α ‖w‖/‖u‖ u in each leaf."""
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for t, g in enumerate(gradients, start=1):
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)
+        u = m_hat / (np.sqrt(v_hat + eps_root) + eps) + weight_decay * w
+        w = w.copy()
+        for leaf in (MATRIX, SCALAR):
+            ratio = np.linalg.norm(w[leaf]) / np.linalg.norm(u[leaf])
+            w[leaf] -= learning_rate * ratio * u[leaf]
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    by_leaf=True,
+    breaks={"zero_gradients": "the weights decay"},
+    optax_forms=("optax.lamb",),
+    optax_twin=lambda: optax.lamb(0.1, 0.8, 0.99, 1e-6, 1e-7, weight_decay=0.01),
+    goals={
+        "quadratic": Goal(300, 1e-2),
+        "complex_parabola": Goal(
+            500, 1e-2, {"learning_rate": 0.01, "weight_decay": 0.0}
+        ),
+        "complex_rosenbrock": Goal(
+            10000, 0.05, {"learning_rate": 0.001, "weight_decay": 0.0}
+        ),
+    },
+)
 
 
 def norms(tree):

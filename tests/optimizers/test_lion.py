@@ -1,9 +1,38 @@
 import jax.numpy as jnp
 import numpy as np
 import optax
+from conformance.contracts import Contract, Goal
 from steps import assert_same_steps, updates_of
 
 import adaptax
+
+
+def reference(w, gradients, values, *, learning_rate, b1, b2, weight_decay):
+    """w ← w − α (sign(β₁ m + (1 − β₁) g) + λ w);  m ← β₂ m + (1 − β₂) g."""
+    m = np.zeros_like(w)
+    for g in gradients:
+        u = np.sign(b1 * m + (1 - b1) * g)
+        w = w - learning_rate * (u + weight_decay * w)
+        m = b2 * m + (1 - b2) * g
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    elementwise=True,
+    breaks={"zero_gradients": "the weights decay"},
+    optax_forms=("optax.lion",),
+    optax_twin=lambda: optax.lion(0.01, 0.9, 0.99, weight_decay=0.01),
+    goals={
+        "quadratic": Goal(300, 1e-1, {"weight_decay": 1e-4}),
+        "complex_parabola": Goal(
+            500, 1e-2, {"learning_rate": 0.1, "weight_decay": 0.0}
+        ),
+        "complex_rosenbrock": Goal(
+            2000, 0.05, {"learning_rate": 0.001, "weight_decay": 0.0}
+        ),
+    },
+)
 
 
 def test_every_step_is_the_rate_long_in_every_coordinate():

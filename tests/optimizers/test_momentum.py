@@ -1,9 +1,36 @@
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
 from steps import PARAMS, assert_same_steps
 
 import adaptax
+
+
+def reference(
+    w, gradients, values, *, learning_rate, b, dampening=None, nesterov=False
+):
+    """v ← b v + (1 − d) g;  w ← w − α v."""
+    d = b if dampening is None else dampening
+    v = np.zeros_like(w)
+    for g in gradients:
+        v = b * v + (1 - d) * g
+        w = w - learning_rate * (b * v + (1 - d) * g if nesterov else v)
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    elementwise=True,
+    optax_forms=("optax.sgd",),
+    optax_twin=lambda: optax.chain(optax.scale(1 - 0.8), optax.sgd(0.1, momentum=0.8)),
+    goals={
+        "quadratic": Goal(200, 1e-2),
+        "ill_conditioned": Goal(200, 5e-3, {"learning_rate": 1.0}),
+        "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.01}),
+        "complex_rosenbrock": Goal(1000, 0.05, {"learning_rate": 0.01}),
+    },
+)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

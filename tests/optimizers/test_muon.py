@@ -4,9 +4,68 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
+from conformance.problems import MATRIX, SCALAR
 from steps import as_dtype, gradients, updates_of
+from test_adam import reference as adam_reference
 
 import adaptax
+
+
+def reference(
+    w,
+    gradients,
+    values,
+    *,
+    learning_rate,
+    b,
+    b1,
+    b2,
+    eps,
+    eps_root,
+    weight_decay,
+    consistent_rms=None,
+    other_scale=1.0,
+):
+    """W ← W − α (s O + λ W), O from five iterations; for the scalar it is AdamW."""
+    numbers = {"b1": b1, "b2": b2, "eps": eps, "eps_root": eps_root}
+    average = np.zeros((8, 2))
+    free = adam_reference(
+        np.zeros(1), gradients[:, SCALAR], values, learning_rate=1, **numbers
+    )
+    before = np.zeros(1)
+    for t, g in enumerate(gradients, start=1):
+        G = g[MATRIX].reshape(8, 2)
+        average = b * average + (1 - b) * G
+        X = b * average / (1 - b ** (t + 1)) + (1 - b) * G / (1 - b**t)
+        X = X / (np.linalg.norm(X) + eps)
+        for _ in range(5):
+            S = X @ X.T
+            X = 3.4445 * X + (-4.7750 * S + 2.0315 * S @ S) @ X
+        scale = 1 if consistent_rms is None else consistent_rms * np.sqrt(8)
+        after = next(free)
+        adams = (before - after) * other_scale
+        before = after
+        step = np.concatenate([scale * X.ravel(), adams])
+        w = w - learning_rate * (step + weight_decay * w)
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    by_leaf=True,
+    breaks={"zero_gradients": "the weights decay"},
+    optax_forms=("optax.contrib.muon",),
+    goals={
+        "quadratic": Goal(300, 5e-2, {"weight_decay": 1e-4}),
+        "complex_parabola": Goal(
+            500, 1e-2, {"learning_rate": 0.1, "weight_decay": 0.0}
+        ),
+        "complex_rosenbrock": Goal(
+            1000, 0.01, {"learning_rate": 0.003, "weight_decay": 0.0}
+        ),
+    },
+)
 
 MATRICES = {"tall": (8, 2), "wide": (3, 5), "square": (4, 4)}
 START = {name: np.ones(shape, np.float32) for name, shape in MATRICES.items()}

@@ -2,10 +2,43 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from conformance.contracts import Contract, Goal
 from steps import as_dtype, gradients, updates_of
 
 import adaptax
+
+
+def reference(w, gradients, values, *, learning_rate, b1, b2, eps, eps_root, threshold):
+    """w ← w − α r m̂ / (√(v̂ + ε₀) + ε) where ρ >= threshold, else w ← w − α m̂."""
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    longest = 2 / (1 - b2) - 1
+    for t, g in enumerate(gradients, start=1):
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        step = m / (1 - b1**t)
+        length = longest - 2 * t * b2**t / (1 - b2**t)
+        if length >= threshold:
+            above = (length - 4) * (length - 2) * longest
+            below = (longest - 4) * (longest - 2) * length
+            v_hat = v / (1 - b2**t)
+            step = np.sqrt(above / below) * step / (np.sqrt(v_hat + eps_root) + eps)
+        w = w - learning_rate * step
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    elementwise=True,
+    optax_forms=("optax.radam",),
+    optax_twin=lambda: optax.radam(0.1, 0.8, 0.9, 1e-6, 1e-7, 5.5),
+    goals={
+        "quadratic": Goal(300, 1e-2),
+        "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.03}),
+        "complex_rosenbrock": Goal(1000, 0.01, {"learning_rate": 0.003}),
+    },
+)
 
 
 def rectification(b2, t):

@@ -1,9 +1,51 @@
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
 from steps import assert_same_steps
 
 import adaptax
+
+
+def reference(
+    w,
+    gradients,
+    values,
+    *,
+    learning_rate,
+    decay,
+    momentum=None,
+    centered=False,
+    debias=False,
+    eps=0.0,
+    eps_root=1e-8,
+):
+    """s ← ρ s + (1 − ρ) g²;  m ← β m + (1 − β) g;  w ← w − α m / (√(s + ε₀) + ε)."""
+    beta = 0.0 if momentum is None else momentum
+    s, m, mean = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)
+    for t, g in enumerate(gradients, start=1):
+        s = decay * s + (1 - decay) * g**2
+        m = beta * m + (1 - beta) * g
+        mean = decay * mean + (1 - decay) * g
+        s_hat, m_hat, mean_hat = s, m, mean
+        if debias:
+            s_hat, mean_hat = s / (1 - decay**t), mean / (1 - decay**t)
+            m_hat = m / (1 - beta**t)
+        spread = s_hat - mean_hat**2 if centered else s_hat
+        w = w - learning_rate * m_hat / (np.sqrt(spread + eps_root) + eps)
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    elementwise=True,
+    optax_forms=("optax.rmsprop",),
+    goals={
+        "quadratic": Goal(300, 1e-2),
+        "complex_parabola": Goal(500, 1e-2, {"learning_rate": 0.03}),
+        "complex_rosenbrock": Goal(2000, 0.1, {"learning_rate": 0.001}),
+    },
+)
 
 
 @pytest.mark.parametrize("eps", [1e-8, 1e-2])

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from reference import learning_rate_free as references
+from conformance.contracts import reference_of
 
 import adaptax
 
@@ -29,34 +29,39 @@ class Ours(NamedTuple):
     arguments: dict[str, Any]
     warmed_up: bool = False
 
+    @classmethod
+    def of(cls, name, arguments, warmed_up=False):
+        factory = getattr(adaptax, name)
+        return cls(factory, reference_of(name, "optimizer"), arguments, warmed_up)
+
 
 def prodigy(warmed_up=False, **arguments):
     arguments = {"bias_correction": False, **arguments}  # the authors' default
-    return Ours(adaptax.prodigy, references.prodigy, arguments, warmed_up)
+    return Ours.of("prodigy", arguments, warmed_up)
 
 
 def cocob(**arguments):
-    return Ours(adaptax.cocob, references.cocob, arguments)
+    return Ours.of("cocob", arguments)
 
 
 def dadapt_adam(warmed_up=False, **arguments):
-    return Ours(adaptax.dadapt_adam, references.dadapt_adam, arguments, warmed_up)
+    return Ours.of("dadapt_adam", arguments, warmed_up)
 
 
 def dadapt_sgd(**arguments):
-    return Ours(adaptax.dadapt_sgd, references.dadapt_sgd, arguments)
+    return Ours.of("dadapt_sgd", arguments)
 
 
 def dadapt_lion(**arguments):
-    return Ours(adaptax.dadapt_lion, references.dadapt_lion, arguments)
+    return Ours.of("dadapt_lion", arguments)
 
 
 def momo(**arguments):
-    return Ours(adaptax.momo, references.momo, arguments)
+    return Ours.of("momo", arguments)
 
 
 def momo_adam(**arguments):
-    return Ours(adaptax.momo_adam, references.momo_adam, arguments)
+    return Ours.of("momo_adam", arguments)
 
 
 OURS = {

@@ -4,8 +4,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from conformance.contracts import Contract, Goal
 
 from adaptax.schedules import piecewise
+
+
+def reference(step, *, initial, boundaries, factors):
+    """η₀, multiplied by each factor whose boundary has been reached."""
+    for boundary, factor in zip(boundaries, factors, strict=True):
+        if step >= boundary:
+            initial *= factor
+    return initial
+
+
+CONTRACT = Contract(
+    reference,
+    optax_forms=("optax.piecewise_constant_schedule",),
+    optax_twin=lambda: optax.piecewise_constant_schedule(0.8, {10: 0.5, 30: 0.4}),
+    goals={"quadratic": Goal(200, 1e-2)},
+)
 
 
 def test_the_size_of_the_program_does_not_depend_on_the_number_of_boundaries():

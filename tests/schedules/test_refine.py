@@ -1,12 +1,49 @@
 """Refinement turns gradient norms into a schedule."""
 
+import statistics
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference.schedules import refine as reference
+from conformance.contracts import Contract, Goal
 
 from adaptax.schedules import linear, refine
+
+
+def reference(
+    step,
+    *,
+    grad_norms,
+    peak=1.0,
+    total_steps=None,
+    norm="l2",
+    padding="reflect",
+):
+    """Algorithm 1 of Defazio et al. (2023), one sum after the other."""
+    n, half = len(grad_norms), len(grad_norms) // 20
+
+    def at(i):
+        if padding == "nearest":
+            return grad_norms[min(max(i, 0), n - 1)]
+        return grad_norms[-1 - i if i < 0 else 2 * n - 1 - i if i >= n else i]
+
+    smooth = [
+        statistics.median(at(j) for j in range(i - half, i + half + 1))
+        for i in range(n)
+    ]
+    weights = [1 / (g**2 if norm == "l2" else g) for g in smooth]
+    rates = [weights[i] * sum(weights[i + 1 :]) for i in range(n)]
+    rates = [peak * rate / max(rates) for rate in rates] + [0.0]
+    place = min(step * n / (total_steps or n), n)
+    i = min(int(place), n - 1)
+    return rates[i] + (rates[i + 1] - rates[i]) * (place - i)
+
+
+CONTRACT = Contract(
+    reference,
+    goals={"quadratic": Goal(200, 1e-2, {"total_steps": 200})},
+)
 
 NORMS = 1 + np.random.default_rng(0).exponential(size=67) * np.linspace(2, 0.2, 67)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from reference.schedules import REFERENCES
+from conformance.contracts import contract_of, reference_of
 
 from adaptax import catalog, schedules
 
@@ -67,7 +67,7 @@ def assert_close(ours, theirs, rtol=1e-5):
 def test_rates_are_those_of_the_equation(name):
     entry, variant = CASES[name]
     arguments = {**entry.hyperparameters, **variant}
-    expected = [REFERENCES[entry.name](int(step), **arguments) for step in STEPS]
+    expected = [contract_of(entry).reference(int(step), **arguments) for step in STEPS]
     assert_close(rates_of_cases()[name], expected)
 
 
@@ -117,10 +117,10 @@ def test_rates_stay_finite_and_settle_after_any_number_of_steps(name):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n, entry in ENTRIES.items() if entry.optax_twin]
+    "name", [n for n, entry in ENTRIES.items() if contract_of(entry).optax_twin]
 )
 def test_rates_are_those_of_optax(name):
-    twin = ENTRIES[name].optax_twin()
+    twin = contract_of(ENTRIES[name]).optax_twin()
     steps = np.arange(70)
     with jax.numpy_dtype_promotion("standard"):
         theirs = jax.jit(jax.vmap(lambda step: jnp.asarray(twin(step), jnp.float32)))(
@@ -329,7 +329,8 @@ def test_runs_of_one_to_three_steps_have_the_rates_of_their_equations():
         for name, arguments in shapes.items():
             arguments = {**arguments, "total_steps": total_steps}
             made[name] = ENTRIES[name].factory(**arguments)
-            expected[name] = [REFERENCES[name](step, **arguments) for step in range(5)]
+            reference = contract_of(ENTRIES[name]).reference
+            expected[name] = [reference(step, **arguments) for step in range(5)]
         for name, ours in rates_of_all(made, np.arange(5)).items():
             assert_close(ours, expected[name])
 
@@ -414,7 +415,7 @@ def test_known_decay_rates_are_not_rounded_before_they_are_raised():
 
 
 def test_cycles_restart_at_their_first_step():
-    reference = REFERENCES["cosine_restarts"]
+    reference = reference_of("cosine_restarts", "schedule")
     made, expected = {}, {}
     for first in (1, 7, 10):
         for mult in (1.0, 1.1, 1.5, 2.0, 3.0):

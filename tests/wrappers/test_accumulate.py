@@ -5,8 +5,33 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
+from reference.momentum import Momentum, momentum_of_optax
 
 import adaptax
+
+
+def reference(w, gradients, values, *, learning_rate, every):
+    """Step with the mean of so many gradients."""
+    inner, waiting = Momentum(w, learning_rate), []
+    for g in gradients:
+        waiting.append(g)
+        if len(waiting) == every:
+            w = w + inner.step(sum(waiting) / every)
+            waiting = []
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    breaks={"nonfinite": "it moves by the finite gradients of the other calls"},
+    optax_forms=("optax.MultiSteps",),
+    optax_twin=lambda: optax.MultiSteps(
+        momentum_of_optax(), 2
+    ).gradient_transformation(),
+    calls=2,
+    goals={"quadratic": Goal(400, 1e-2)},
+)
 
 PARAMS = {"w": jnp.ones((2, 3)), "h": jnp.ones(4, jnp.bfloat16)}
 

@@ -5,9 +5,36 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from reference.wrappers import averages_of_iterates
+from conformance.contracts import Contract, Goal
+from reference.momentum import Momentum, momentum_of_optax
 
 import adaptax
+
+
+def reference(w, gradients, values, *, learning_rate, gamma, decay=None):
+    """Watch only; see `averages_of_iterates` for what is evaluated."""
+    del gamma, decay
+    return Momentum(w, learning_rate).along(gradients)
+
+
+def averages_of_iterates(points, *, gamma, decay=None):
+    """Average the points so far with the weights that each average gives them."""
+    for t in range(1, len(points) + 1):
+        if decay is not None:
+            weights = decay ** np.arange(t)[::-1]
+        else:
+            weights = np.ones(t)
+            for s in range(t):  # what is left of a point after the later ones
+                weights[s] = (1 + gamma) / (s + 1 + gamma)
+                weights[:s] *= 1 - weights[s]
+        yield weights @ points[:t] / weights.sum()
+
+
+CONTRACT = Contract(
+    reference,
+    optax_twin=momentum_of_optax,
+    goals={"quadratic": Goal(200, 1e-2)},
+)
 
 POINTS = np.random.default_rng(5).normal(size=(12, 3)).astype(np.float32)
 STEPS = np.diff(POINTS, axis=0)

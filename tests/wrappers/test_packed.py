@@ -6,12 +6,29 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from reference.momentum import Momentum, momentum_of_optax
 from steps import updates_of
 
 import adaptax
 from adaptax.wrappers import PackedState, PackedTree
+
+
+def reference(w, gradients, values, *, learning_rate):
+    """Lay out otherwise."""
+    return Momentum(w, learning_rate).along(gradients)
+
+
+CONTRACT = Contract(
+    reference,
+    elementwise=True,
+    regroups=True,
+    breaks={"map_params": "small leaves are kept in flat buffers"},
+    optax_twin=momentum_of_optax,
+    goals={"quadratic": Goal(200, 1e-2)},
+)
 
 
 def tree(seed: int = 0):

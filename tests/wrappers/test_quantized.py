@@ -8,10 +8,60 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from reference.momentum import Momentum
 
 import adaptax
 from adaptax.wrappers.quantized import Quantized, quantize
+
+
+def reference(w, gradients, values, *, learning_rate, block, smallest):
+    """Keep what momentum remembers in bytes, rounded by a hash of step and place."""
+    inner = Momentum(w, learning_rate)
+    for t, g in enumerate(gradients, start=1):
+        w = w + inner.step(g)
+        if w.size >= smallest:
+            inner.v = in_bytes(inner.v, block, t)
+        yield w
+
+
+def in_bytes(x, block, step):
+    """Round to s (q/255)⁴, or s sign(q) (q/127)² in blocks with negative numbers."""
+    result = np.empty_like(x)
+    for row, start in enumerate(range(0, x.size, block)):
+        part = x[start : start + block]
+        size, signed = abs(part).max(), (part < 0).any()
+        levels, power = (127, 2) if signed else (255, 4)
+        for column, number in enumerate(part):
+            share = abs(number) / size if size else 0.0
+            below = min(np.floor(levels * share ** (1 / power)), levels - 1)
+            low, high = ((code / levels) ** power for code in (below, below + 1))
+            code = below + ((share - low) / (high - low) > dither(step, row, column))
+            if number > 0 and not signed:
+                code = max(code, 1)
+            value = size * np.sign(number) * (code / levels) ** power
+            result[start + column] = value
+    return result
+
+
+def dither(step, row, column):
+    """Return a number in [2⁻¹², 1 − 2⁻¹²]."""
+    turn = step * 0x9E3779B1 + row * 0x85EBCA6B + column * 0xC2B2AE35
+    return 2**-12 + (1 - 2**-11) * (turn % 2**32 >> 8) / 2**24
+
+
+CONTRACT = Contract(
+    reference,
+    by_leaf=True,
+    static=frozenset({"block", "smallest"}),
+    breaks={
+        "complex": "complex moments are not quantized, real ones are",
+        "map_params": "moments are kept in blocks of codes",
+    },
+    steady={"smallest": 4096},
+    goals={"quadratic": Goal(200, 1e-2)},
+)
 
 BLOCK = 64
 NORMAL = np.random.default_rng(0).standard_normal((37, 50)).astype(np.float32)

@@ -6,9 +6,60 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
+from reference.momentum import Momentum
 
 import adaptax
 from adaptax._core import snapshots
+
+
+def reference(
+    w,
+    gradients,
+    values,
+    *,
+    learning_rate,
+    tolerance,
+    decrease,
+    increase,
+    min_scale,
+    max_scale,
+    decay,
+    restart=False,
+):
+    """Go back where the loss rose by more than the tolerance."""
+    inner, scale, saved = Momentum(w, learning_rate), np.float32(1), None
+    returned, total, weights = False, 0.0, 0.0
+    for g, value in zip(gradients, values, strict=True):
+        if saved is not None and not returned:
+            before = saved[0]
+            if value > before + (tolerance - 1) * abs(before):
+                _, w, inner.v = saved
+                if restart:
+                    inner = Momentum(w, learning_rate)
+                scale = max(scale * np.float32(decrease), np.float32(min_scale))
+                returned = True
+                yield w
+                continue
+            if value < before:
+                scale = min(scale * np.float32(increase), np.float32(max_scale))
+        returned = False
+        total, weights = decay * total + value, decay * weights + 1
+        saved = total / weights, w, inner.v
+        w = w + scale * inner.step(g)
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    steady={"increase": 1.0},
+    goals={
+        "quadratic": Goal(200, 1e-2),
+        "ill_conditioned": Goal(
+            200, 1e-2, {"learning_rate": 300.0, "tolerance": 1.04, "min_scale": 0.0}
+        ),
+    },
+)
 
 CURVATURES = jnp.geomspace(0.05, 1.0, 12)
 

@@ -6,9 +6,57 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
+from reference.momentum import Momentum
+from test_reduce_on_plateau import reference as reduce_on_plateau
 
 import adaptax
 from adaptax._core import following
+
+
+def reference(
+    w,
+    gradients,
+    values,
+    *,
+    learning_rate,
+    restart=True,
+    factor=0.1,
+    patience=10,
+    threshold=1e-4,
+):
+    """Go back to the best point where the plateau cuts the scale."""
+    inner, seen, scale, best, returned = (
+        Momentum(w, learning_rate),
+        [],
+        1.0,
+        None,
+        False,
+    )
+    plateau = reduce_on_plateau(
+        iter(seen.pop, None), factor=factor, patience=patience, threshold=threshold
+    )
+    for g, value in zip(gradients, values, strict=True):
+        cut = False
+        if not returned:
+            if best is None or value < best[0] - threshold * abs(best[0]):
+                best = value, w
+            seen.append(value)
+            before, scale = scale, next(plateau)
+            cut = scale < before
+        returned = cut
+        if cut:
+            _, w = best
+            inner = Momentum(w, learning_rate) if restart else inner
+        else:
+            w = w + float(np.float32(scale)) * inner.step(g)
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    goals={"quadratic": Goal(200, 1e-2)},
+)
 
 
 def best_of(inner=None, restart=True, **arguments):

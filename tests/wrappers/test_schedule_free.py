@@ -5,9 +5,35 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
+from reference.averaging import averaging_without_schedule
+from reference.momentum import Momentum
 from steps import PARAMS, gradients
 
 import adaptax
+
+
+def reference(w, gradients, values, *, learning_rate, b1, weight_power, step_power):
+    """Average the points of momentum; its rate is its own, and γ is 1."""
+    inner, rates = Momentum(w, 1.0), np.broadcast_to(learning_rate, len(gradients))
+    points = averaging_without_schedule(
+        w,
+        gradients,
+        lambda t, g, y: (1.0, rates[t - 1] * inner.step(g)),
+        b1=b1,
+        weight_power=weight_power,
+        step_power=step_power,
+    )
+    for (point, _), rate in zip(points, rates, strict=True):
+        yield point, rate
+
+
+CONTRACT = Contract(
+    reference,
+    optax_forms=("optax.contrib.schedule_free",),
+    steady=None,
+    goals={"quadratic": Goal(400, 1e-2)},
+)
 
 TARGET = jnp.asarray([3.0, -2.0, 0.5])
 

@@ -8,8 +8,55 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conformance.contracts import Contract, Goal
+from reference.momentum import Momentum
 
 import adaptax
+
+
+def reference(
+    w,
+    gradients,
+    values,
+    *,
+    learning_rate,
+    sigma,
+    patience,
+    factor,
+    recovery,
+    min_scale,
+    min_deviation,
+    window=128,
+):
+    """Skip what lies σ deviations above the mean of the latest accepted steps."""
+    inner, scale, recent, in_a_row = Momentum(w, learning_rate), np.float32(1), [], 0
+    for g, value in zip(gradients, values, strict=True):
+        pair = np.array([np.sqrt(np.sum(g**2)), value])
+        spike = False
+        if len(recent) == window:
+            mean, deviation = np.mean(recent, axis=0), np.std(recent, axis=0)
+            deviation = np.maximum(deviation, min_deviation * abs(mean))
+            spike = np.any(pair > mean + sigma * deviation)
+        if spike or not np.all(np.isfinite(pair)):
+            in_a_row += 1
+            if in_a_row % patience == 0:
+                scale = max(scale * np.float32(factor), np.float32(min_scale))
+                if spike:
+                    recent = []
+        else:
+            in_a_row = 0
+            scale = min(scale * np.float32(recovery), np.float32(1))
+            recent = [*recent, pair][-window:]
+            w = w + scale * inner.step(g)
+        yield w
+
+
+CONTRACT = Contract(
+    reference,
+    static=frozenset({"window"}),
+    optax_forms=("optax.apply_if_finite",),
+    goals={"quadratic": Goal(200, 1e-2)},
+)
 
 PARAMS = {"w": jnp.ones((3,)), "h": jnp.ones((2,), jnp.bfloat16)}
 QUIET = [1.0, 1.1, 0.9, 1.05, 0.95, 1.0, 1.1, 0.9]
