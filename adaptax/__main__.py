@@ -2,7 +2,7 @@
 
 list [FAMILY]    all methods, or those of a family, with a line about each
 show NAME        equations, arguments, example values and source of a method
-plot NAME        the rates of a schedule, drawn into a file
+plot NAME        save a plot of a schedule
 """
 
 import argparse
@@ -20,7 +20,7 @@ FAMILIES = tuple(dict.fromkeys(entry.family for entry in ENTRIES))
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command that the command line names."""
+    """Run the command of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m adaptax",
         description="Look methods up in the catalogue of adaptax.",
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     showing.add_argument("name", metavar="NAME")
     showing.set_defaults(run=_show)
-    plotting = commands.add_parser("plot", help="draw the rates of a schedule")
+    plotting = commands.add_parser("plot", help="save a plot of a schedule")
     plotting.add_argument("name", metavar="NAME")
     plotting.add_argument("--steps", type=int, default=1000, help="default: 1000")
     plotting.add_argument("--rate", type=float, default=1.0, help="default: 1")
@@ -68,7 +68,7 @@ def _show(given: argparse.Namespace) -> None:
         if entry.needs:
             print(f"Its update needs: {', '.join(sorted(entry.needs))}")
         if entry.differs:
-            print(f"Beside Optax: {entry.differs}")
+            print(f"Difference from Optax: {entry.differs}")
         print(f"Source: {entry.source}")
 
 
@@ -93,7 +93,7 @@ def _named(name: str) -> list[Entry]:
 
 
 def _summary(entry: Entry) -> str:
-    """Return the line about a method: of its module if that has no other method."""
+    """Return the first line of a method's module, or of its function if shared."""
     module = inspect.getmodule(entry.factory)
     own = module is not None and module.__name__.rpartition(".")[2] == entry.name
     return (inspect.getdoc(module if own else entry.factory) or "").partition("\n")[0]

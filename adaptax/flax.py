@@ -1,8 +1,8 @@
-"""A Flax `TrainState` that passes the loss on to the optimizer.
+"""A Flax `TrainState` that passes the loss to the optimizer.
 
-The `apply_gradients` of Flax's own calls `tx.update(grads, opt_state, params)`, and
-puts everything else that it is given into fields of the state: `value=loss` does not
-reach the optimizer. Here it does:
+Flax's own `apply_gradients` calls `tx.update(grads, opt_state, params)` and treats all
+other arguments as fields of the state, so `value=loss` does not reach the optimizer.
+Here it does:
 
     u, s ← tx.update(g, s, w, value=L),   w ← w + u
 
@@ -24,9 +24,9 @@ except ImportError as error:
 
 
 class TrainState(train_state.TrainState):
-    """Flax's `TrainState`, whose `apply_gradients` hands extra arguments on.
+    """Flax's `TrainState`, with an `apply_gradients` that passes on extra arguments.
 
-    It is made by `create`, extended by subclasses and saved as Flax's own is.
+    It is created, subclassed and saved like Flax's own.
 
     >>> import adaptax, jax.numpy as jnp
     >>> state = TrainState.create(
@@ -44,15 +44,15 @@ class TrainState(train_state.TrainState):
 
         Args:
             grads: The gradients, with the structure of `params`.
-            kwargs: Where a name is that of a field of the state, such as the
-                `batch_stats` of a subclass, the field is replaced, as in Flax. All
-                others are extra arguments of `tx.update`: `value`, `grad_fn`, ...
+            kwargs: New values of the state's fields, such as the `batch_stats` of a
+                subclass, as in Flax; all others are extra arguments of `tx.update`,
+                such as `value` and `grad_fn`.
 
         Returns:
-            The state after the step, with `step` one higher.
+            The state after the step, with `step` increased by 1.
 
         Raises:
-            TypeError: If a name is no field, but so much like one that it seems to be
+            TypeError: If a name is similar to that of a field, so that it is probably
                 misspelt: an optimizer would ignore it.
         """
         fields = [field.name for field in dataclasses.fields(self)]
@@ -61,7 +61,7 @@ class TrainState(train_state.TrainState):
             meant = difflib.get_close_matches(name, fields, n=1, cutoff=0.8)
             if meant:
                 raise TypeError(
-                    f"apply_gradients got {name!r}, which is no field of "
+                    f"apply_gradients got {name!r}, which is not a field of "
                     f"{type(self).__name__}. Did you mean {meant[0]!r}? An extra "
                     "argument of the optimizer needs a name less like a field's."
                 )
@@ -70,6 +70,7 @@ class TrainState(train_state.TrainState):
         def update(updates, state, params=None):
             return tx.update(updates, state, params, **kwargs)
 
-        told = self.replace(tx=optax.GradientTransformation(tx.init, update))
-        state = super(TrainState, told).apply_gradients(grads=grads, **replaced)
+        # Flax calls update without extra arguments, so bind them for this step.
+        bound = self.replace(tx=optax.GradientTransformation(tx.init, update))
+        state = super(TrainState, bound).apply_gradients(grads=grads, **replaced)
         return state.replace(tx=replaced.get("tx", self.tx))

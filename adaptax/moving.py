@@ -1,9 +1,9 @@
-"""Moving in: take over what an optimizer of Optax has learned so far.
+"""Moving in: continue training from the state of an Optax optimizer.
 
     m̂ = μ / (1 − β₁ᵗ),   v̂ = ν / (1 − β₂ᵗ),   v = (1 − d) Σ bⁱ gₜ₋ᵢ
 
-Optax keeps the averages μ and ν as they are and divides them at every step; here the
-state keeps m̂ and v̂ themselves. Its momentum is a sum, here an average with dampening d.
+Optax stores the averages μ and ν and corrects their bias at every step; here the state
+contains m̂ and v̂. Optax's momentum is a sum; here it is an average with dampening d.
 """
 
 from collections.abc import Iterable, Iterator
@@ -35,29 +35,30 @@ _RATE, _DECAY = "ScaleByScheduleState", "WeightDecaySchedule"
 def from_optax(
     opt_state: Any, tx: optax.GradientTransformation, params: optax.Params
 ) -> Any:
-    """Make the state of an optimizer of adaptax from that of its like in Optax.
+    """Convert the state of an Optax optimizer to that of its adaptax equivalent.
 
-    Training goes on as Optax's would have, if `tx` has the same hyperparameters (they
-    are not in the state). It takes the states of `optax.sgd`, `adagrad`, `rmsprop`,
-    `adam`, `adamw`, `nadam`, `nadamw`, `lion`, `adabelief` and `radam`, in chains, in
-    `optax.masked` and in `optax.partition`, with the counts of their schedules. A rate
-    that `optax.inject_hyperparams` keeps as a number becomes that of `tx`, if that is
-    constant. Parts of `tx` that have no like in Optax, such as controllers, begin anew.
+    Training continues as it would in Optax, if `tx` has the same hyperparameters (they
+    are not in the state). States of `optax.sgd`, `adagrad`, `rmsprop`, `adam`, `adamw`,
+    `nadam`, `nadamw`, `lion`, `adabelief` and `radam` can be converted, in chains, in
+    `optax.masked` and in `optax.partition`, with the counts of their schedules. A
+    constant rate of `optax.inject_hyperparams` becomes that of `tx`, if `tx` has a
+    constant one. Parts of `tx` without an equivalent in Optax, such as controllers,
+    start anew.
 
     Args:
-        opt_state: The state in Optax, or a Flax `TrainState` or `nnx.Optimizer` that
-            has it.
-        tx: The optimizer to go on with.
-        params: The parameters at this point, or their shapes and dtypes; those of an
-            `nnx.Optimizer` are `nnx.state(model, nnx.Param)`.
+        opt_state: The Optax state, or a Flax `TrainState` or `nnx.Optimizer` that
+            contains it.
+        tx: The optimizer to continue with.
+        params: The present parameters, or their shapes and dtypes; for an
+            `nnx.Optimizer`, `nnx.state(model, nnx.Param)`.
 
     Returns:
-        A state of `tx`. Averages have its dtypes: float32 for half precision.
+        A state of `tx`. Averages are in float32 for half precision.
 
     Raises:
-        ValueError: If the state has a part that cannot be taken over, or `tx` one for
-            which there is nothing, which is then named; if it belongs to other
-            parameters; or if its counts differ.
+        ValueError: If a part of the state cannot be converted, or a part of `tx` has no
+            counterpart in it; if the state belongs to other parameters; or if its
+            counts differ.
 
     >>> import jax.numpy as jnp, optax, adaptax
     >>> params, optimizer = jnp.zeros(3), optax.adam(0.1)
@@ -121,7 +122,7 @@ class _Part(NamedTuple):
 
 
 def _theirs(state: Any, labels: tuple[Any, ...] = ()) -> Iterator[_Part]:
-    """List the parts of a state of Optax, in the order in which they act."""
+    """Yield the parts of an Optax state, in the order in which they act."""
     if type(state) in (tuple, list):
         for one in state:
             yield from _theirs(one, labels)
@@ -143,7 +144,7 @@ def _theirs(state: Any, labels: tuple[Any, ...] = ()) -> Iterator[_Part]:
 def _ours(
     state: Any, conversions: dict[int, Conversions], labels: tuple[Any, ...] = ()
 ) -> Iterator[_Part]:
-    """List the parts of a state of `tx`, those inside of wrappers too."""
+    """Yield the parts of a state of `tx`, including those inside wrappers."""
     if "inner_states" in _fields(state):
         for label, one in state.inner_states.items():
             yield from _ours(one, conversions, (*labels, label))
@@ -160,13 +161,13 @@ def _fields(state: Any) -> tuple[str, ...]:
 
 
 def _common(counts: Iterable[Any]) -> Any:
-    """Return the count that all agree on, as far as that is known; None for none."""
+    """Return the common count of all parts; None without parts."""
     counts = list(counts)
     known = {int(count) for count in counts if not isinstance(count, Tracer)}
     require(
         len(known) < 2,
         f"the counts in opt_state differ: {sorted(known)}. Parts that took different "
-        "numbers of steps cannot go on as one optimizer.",
+        "numbers of steps cannot continue as one optimizer.",
     )
     return jnp.asarray(counts[0]) if counts else None
 
@@ -174,7 +175,7 @@ def _common(counts: Iterable[Any]) -> Any:
 def _matched(
     theirs: list[_Part], ours: list[_Part], conversions: dict[int, Conversions]
 ) -> Iterator[tuple[int, Any]]:
-    """Pair the parts by their order, and yield what each of ours becomes."""
+    """Match the parts in order, and yield the new state of each part of `tx`."""
     remaining = {id(own.state) for own in ours if not own.is_schedule} & set(
         conversions
     )
@@ -203,8 +204,8 @@ def _matched(
         if id(own.state) in remaining:
             raise ValueError(
                 f"from_optax found nothing in opt_state for the {own.name} of tx"
-                f"{_at(own)}. Give the optimizer that opt_state belongs to its like "
-                "in adaptax."
+                f"{_at(own)}. Build tx as the adaptax equivalent of the optimizer that "
+                "opt_state belongs to."
             )
 
 
@@ -223,7 +224,7 @@ def _refusal(
     ]
     there = f"tx takes {', '.join(wanted)}" if wanted else "tx has no part for it"
     return f"from_optax cannot take {part.name}{_at(part)}; {there}. " + (
-        "Of a wrapper, give the state inside to it, and the optimizer inside as tx."
+        "For a wrapper, convert its inner state, with the inner optimizer as tx."
         if {"inner_state", "inner_opt_state"} & set(_fields(part.state))
         else "Build tx with the method and the order of parts that opt_state has."
     )
@@ -234,11 +235,11 @@ def _at(part: _Part) -> str:
 
 
 def _require_same_order(part: _Part, theirs: list[_Part], ours: list[_Part]) -> None:
-    """Refuse a sum of steps for a sum of gradients: a rate before it or behind.
+    """Refuse a momentum before the rate in Optax and after it in `tx`, or vice versa.
 
-    Optax's constant rate has an empty state, as others have: it is known only between
-    a root mean square and momentum, as in `optax.rmsprop`. There the minus sign stands
-    before the momentum too, as in `descend`, which ends in an empty state.
+    The state of Optax's constant rate is empty, like others, so it is recognized only
+    between a root mean square and a momentum, as in `optax.rmsprop`. There the minus
+    sign is before the momentum too, as in `descend`, which ends in an empty state.
     """
     theirs = [one for one in theirs if one.labels == part.labels]
     ours = [one for one in ours if one.labels == part.labels]
@@ -250,15 +251,15 @@ def _require_same_order(part: _Part, theirs: list[_Part], ours: list[_Part]) -> 
     after = any(isinstance(one.state, _RATES) for one in ours)
     if scaled != after or (after and not ours[-1].is_empty):
         raise ValueError(
-            f"from_optax cannot take {part.name}{_at(part)}: its steps come "
+            f"from_optax cannot take {part.name}{_at(part)}: it comes "
             f"{'after' if scaled else 'before'} the rate and the minus sign in "
-            "opt_state, not in tx. optax.rmsprop with momentum is optax.chain("
+            "opt_state, but not in tx. optax.rmsprop with momentum is optax.chain("
             "scale_by_rmsprop(), descend(rate), scale_by_momentum(dampening=0.0))."
         )
 
 
 def _made(part: Any, own: Any, conversions: dict[int, Conversions]) -> Any:
-    """Make one of our states, with the structure, the shapes and the dtypes it has."""
+    """Convert a state to the structure, shapes and dtypes of one of ours."""
     name = type(part).__name__
     maker = conversions.get(id(own), {}).get(name)
     made = part if maker is None else maker(_widened(part))
@@ -267,7 +268,7 @@ def _made(part: Any, own: Any, conversions: dict[int, Conversions]) -> Any:
         leaves = structure.flatten_up_to(made)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"{name} in opt_state belongs to other parameters than params: {error}"
+            f"{name} in opt_state does not belong to params: {error}"
         ) from None
     return structure.unflatten(
         _fitted(name, jax.tree_util.keystr(path), new, old)
@@ -276,7 +277,7 @@ def _made(part: Any, own: Any, conversions: dict[int, Conversions]) -> Any:
 
 
 def _widened(part: Any) -> Any:
-    """Return Optax's averages in float32 at least, without leaves not trained."""
+    """Return Optax's averages in float32 at least, with untrained leaves masked."""
 
     def average(leaf):
         return widened(leaf) if is_trained(leaf) else optax.MaskedNode()
@@ -298,14 +299,14 @@ def _fitted(name: str, path: str, new: Any, old: Any) -> Any:
     require(
         shape == jnp.shape(old),
         f"{name} in opt_state has shape {shape} where the {path[1:]} of tx has "
-        f"{jnp.shape(old)}: it belongs to other parameters than params.",
+        f"{jnp.shape(old)}: it does not belong to params.",
     )
     real = is_complex(new) and not is_complex(old)  # Optax has complex squares
     return (jnp.real(new) if real else new).astype(dtype_of(old))
 
 
 def _with_decay_at(state: Any, step: jax.Array) -> Any:
-    """Let scheduled weight decays go on at the step at which Optax's was."""
+    """Set the step of scheduled weight decays to Optax's count."""
 
     def holds(node):
         return isinstance(node, WeightDecayState)
@@ -317,7 +318,7 @@ def _with_decay_at(state: Any, step: jax.Array) -> Any:
 
 
 def _with_hyperparams(state: Any, part: _Part, ours: list[_Part]) -> Any:
-    """Set the rate, and what `tx` has injected, as they were set in Optax's state."""
+    """Copy the rate, and the hyperparameters injected in `tx`, from Optax's state."""
 
     def visit(node):
         if "hyperparams" not in _fields(node):

@@ -1,7 +1,7 @@
-"""Plots: one figure for each thing that people look at.
+"""Plots of results, schedules and training histories.
 
-Each function gives a `matplotlib.figure.Figure`, which a notebook shows and `savefig`
-writes; no global state is touched. They need `pip install "adaptax[plots]"`.
+Each function returns a `matplotlib.figure.Figure`, for a notebook or `savefig`, without
+changing global state. They need `pip install "adaptax[plots]"`.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,14 +33,14 @@ _FAINT: Any = {"alpha": 0.3, "linewidth": 0.8}
 
 
 def finder(result: FinderResult) -> "Figure":
-    """Draw the smoothed losses by the rate, and where to start.
+    """Plot the smoothed losses by rate, with the suggested rates.
 
-    The seeds are thin lines, their median is a thick one. A suggestion is a point on
-    the median; the one that is recommended also has its spread over the seeds, shaded.
-    Losses are drawn until they have diverged.
+    Thin lines are the seeds, and a thick one is their median. Suggestions are points on
+    the median; the recommended one has its spread over the seeds shaded. Losses are
+    drawn until they diverge.
 
     Args:
-        result: Of `find_learning_rate`.
+        result: A result of `find_learning_rate`.
     """
     _require_result(result, FinderResult)
     figure = _figure(7, 4.2)
@@ -74,16 +74,16 @@ def finder(result: FinderResult) -> "Figure":
 
 
 def sweep(result: SweepResult, name: str = "learning_rate") -> "Figure":
-    """Draw the scores over a hyperparameter, and the best learning curves.
+    """Plot the scores by a hyperparameter, and the best learning curves.
 
-    On the left a point is a run and the line the mean over seeds of the best member at
-    each value; the region within 5 % of the best is shaded, and a cross marks values at
-    which a seed diverged. On the right are the curves of the best five members, with
-    the quartiles over seeds.
+    On the left, points are runs, and the line is the mean over seeds of the best member
+    at each value. The region within 5 % of the best is shaded, and crosses mark values
+    at which a seed diverged. On the right are the curves of the best five members, with
+    quartiles over seeds.
 
     Args:
-        result: Of `adaptax.sweep`.
-        name: The hyperparameter, by its path.
+        result: A result of `adaptax.sweep`.
+        name: The path of the hyperparameter.
 
     Raises:
         ValueError: If there is no such hyperparameter.
@@ -131,11 +131,11 @@ def sweep(result: SweepResult, name: str = "learning_rate") -> "Figure":
 
 
 def halving(result: HalvingResult, name: str = "learning_rate") -> "Figure":
-    """Draw the learning curves of all members, each to the rung where it ended.
+    """Plot the learning curves of all members, each up to its last rung.
 
     Args:
-        result: Of `adaptax.successive_halving`.
-        name: The hyperparameter that colours the curves, by its path.
+        result: A result of `adaptax.successive_halving`.
+        name: The path of the hyperparameter that colours the curves.
 
     Raises:
         ValueError: If there is no such hyperparameter.
@@ -170,13 +170,13 @@ def halving(result: HalvingResult, name: str = "learning_rate") -> "Figure":
 
 
 def population(result: PopulationResult, name: str = "learning_rate") -> "Figure":
-    """Draw a hyperparameter and the scores of all members, the winner's in bold.
+    """Plot a hyperparameter and the scores of all members, with the winner in bold.
 
-    A thin line leads from a member to the one that it was copied from.
+    Thin vertical lines connect a member with the one that it was copied from.
 
     Args:
-        result: Of `adaptax.population_based_training`.
-        name: The hyperparameter, by its path.
+        result: A result of `adaptax.population_based_training`.
+        name: The path of the hyperparameter.
 
     Raises:
         ValueError: If there is no such hyperparameter.
@@ -214,11 +214,11 @@ def population(result: PopulationResult, name: str = "learning_rate") -> "Figure
 
 
 def branches(result: BranchResult, name: str = "learning_rate") -> "Figure":
-    """Draw the run, the branches that it tried at each stage, and what it chose.
+    """Plot the run, the branches tried at each stage, and the chosen ones.
 
     Args:
-        result: Of `adaptax.branch`.
-        name: The hyperparameter, by its path.
+        result: A result of `adaptax.branch`.
+        name: The path of the hyperparameter.
 
     Raises:
         ValueError: If there is no such hyperparameter.
@@ -250,15 +250,15 @@ def branches(result: BranchResult, name: str = "learning_rate") -> "Figure":
 
 
 def search(result: SearchResult) -> "Figure":
-    """Draw the schedule that was found, beside the best cosine, and how it was found.
+    """Plot the schedule found, the best cosine, and the course of the search.
 
-    To the right are the scores of the candidates by generation, each generation's over
-    its own seeds, with a line through their medians, and crosses at the top for those
-    that diverged. Behind them are the scores over the fresh seeds of the winner and of
-    the cosine, with twice their standard errors.
+    On the right are the scores of the candidates by generation, each generation with
+    its own seeds. A line connects their medians, and crosses at the top mark candidates
+    that diverged. Right of them are the scores of the winner and of the cosine over
+    fresh seeds, with two standard errors.
 
     Args:
-        result: Of `search_schedule`.
+        result: A result of `search_schedule`.
     """
     _require_result(result, SearchResult)
     figure = _figure(10, 4)
@@ -274,11 +274,11 @@ def schedule(
     *schedules: Callable[[Any], Any] | Mapping[str, Callable[[Any], Any]],
     total_steps: int,
 ) -> "Figure":
-    """Draw the rates of schedules, those of adaptax, of Optax, or any functions.
+    """Plot schedules of adaptax or Optax, or any functions of the step.
 
     Args:
-        schedules: One or more functions `step -> rate`, and dicts of them by name.
-        total_steps: How many steps to draw, >= 1.
+        schedules: One or more functions `step -> rate`, or dicts of them by name.
+        total_steps: The number of steps to draw, >= 1.
 
     Raises:
         TypeError: If there is none, or one cannot be called.
@@ -304,10 +304,10 @@ def schedule(
 
 
 def history(history: Mapping[str, Any]) -> "Figure":
-    """Draw what training recorded: a panel for each array, with its mean over steps.
+    """Plot recorded arrays of training, one panel each, with a running mean.
 
-    The scale is logarithmic where all values are positive and most of them span more
-    than a factor of 30. Values that are not finite are left out.
+    The scale is logarithmic if all values are positive and most of them span more than
+    a factor of 30. Values that are not finite are not drawn.
 
     Args:
         history: Arrays of shape (steps,) or (runs, steps), by name.
@@ -390,7 +390,7 @@ def _draw_generations(axes: "Axes", result: SearchResult) -> None:
     axes.axvline(len(history) - 0.5, color="0.3", linewidth=0.8, linestyle="--")
     positive = history[np.isfinite(history)].min(initial=np.inf) > 0
     axes.set(ylabel="score", yscale="log" if positive else "linear")
-    axes.set_xlabel("generation; behind the last one, the fresh seeds")
+    axes.set_xlabel("generation; right of the last one, the fresh seeds")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
 
@@ -411,14 +411,14 @@ def _require_result(result: Any, kind: type) -> None:
 
 
 def _smooth(curves: np.ndarray) -> np.ndarray:
-    """Average over a 50th of the steps, backwards; NaN where a loss is."""
+    """Average each loss with those before it, over a 50th of the steps."""
     width = max(1, curves.shape[1] // 50)
     sums = np.cumsum(np.pad(curves, ((0, 0), (width, 0)), mode="edge"), axis=1)
     return (sums[:, width:] - sums[:, :-width]) / width
 
 
 def _median(curves: np.ndarray) -> np.ndarray:
-    """Return the median over runs; NaN where half of them are not finite."""
+    """Return the median over runs; NaN where it is not finite."""
     middle = np.median(np.where(np.isfinite(curves), curves, np.inf), axis=0)
     return np.where(np.isfinite(middle), middle, np.nan)
 

@@ -1,9 +1,8 @@
-"""Reading and setting the rate that is really applied, and what else a state knows.
+"""Reading and setting the rate that is applied, and reading the scalars of a state.
 
-A rate is a state with the field `learning_rate`. These functions find it at any depth
-of chains, wrappers, `optax.partition` and `optax.inject_hyperparams`, in a Flax
-`TrainState` or `nnx.Optimizer` as in a bare optimizer state, inside jit and vmap as
-outside.
+These functions find the field `learning_rate` at any depth of chains, wrappers,
+`optax.partition` and `optax.inject_hyperparams`, in an optimizer's state, a Flax
+`TrainState` or an `nnx.Optimizer`, inside jit and vmap or outside.
 """
 
 from typing import Any, TypeVar
@@ -28,9 +27,9 @@ _S = TypeVar("_S")
 
 
 def learning_rate(opt_state: Any) -> Any:
-    """Read the rate of the last step: the product of all the rates in a chain.
+    """Return the rate of the last step: the product of all rates in a chain.
 
-    Before the first step it is the rate that the first step starts from.
+    Before the first step it is the first rate.
 
     Args:
         opt_state: An optimizer's state, a Flax `TrainState` or `nnx.Optimizer`, or a
@@ -38,18 +37,17 @@ def learning_rate(opt_state: Any) -> Any:
             tuple is a chain, and so is the state of `optax.named_chain`.
 
     Returns:
-        A float32 scalar; under `optax.partition` a dict of them by label, and where
-        several branches of a container are states, a dict by key (of dicts, where
-        containers are nested). Labels and keys of which the rate is not known are
-        missing. A rate inside `optax.masked` counts like any other, though it applies
-        to a part of the tree. Of a lone controller's own state it is the factor.
+        A float32 scalar; under `optax.partition` a dict of them by label; for a
+        container with several states, a dict by key (nested like the containers).
+        Labels and keys whose rate is not known are missing. A rate inside
+        `optax.masked` is included, though it applies to only a part of the tree. For a
+        controller's own state, it is the controller's factor.
 
     Raises:
-        ValueError: If the rate is not known. Optax keeps none, as in `optax.adam(1e-3)`
-            or `optax.scale_by_schedule`, but with `optax.inject_hyperparams`; and what
-            a controller behind it multiplies by is only a factor. A number that
-            `optax.scale` multiplies by leaves no trace in a state: beside a schedule or
-            a constant of adaptax it is not counted.
+        ValueError: If the rate is not known. Optax does not store it, as in
+            `optax.adam(1e-3)` or `optax.scale_by_schedule`, except with
+            `optax.inject_hyperparams`; a controller after it has only a factor. The
+            number of `optax.scale` is in no state, so it is not included.
 
     >>> import adaptax
     >>> tx = adaptax.adam(adaptax.cosine(peak=0.5, total_steps=100))
@@ -64,8 +62,8 @@ def learning_rate(opt_state: Any) -> Any:
     known = as_array(rates.product) if alone else _known(rates)
     if known is None:
         raise ValueError(
-            "this optimizer state keeps no learning rate, or only a factor of one that "
-            "Optax does not keep. Build the optimizer with an adaptax rate, such as "
+            "this optimizer state has no learning rate, or only a factor of one that "
+            "Optax does not store. Build the optimizer with an adaptax rate, such as "
             "adaptax.adam([1e-3, reduce_on_plateau()]) or optax.chain(..., "
             "adaptax.descend(1e-3)), or with optax.inject_hyperparams."
         )
@@ -73,32 +71,33 @@ def learning_rate(opt_state: Any) -> Any:
 
 
 def set_learning_rate(opt_state: _S, value: Scalar | dict[Any, Any]) -> _S:
-    """Set the constant rate in a state, without recompiling anything.
+    """Set the constant rate in a state, without recompiling.
 
-    What controllers have made of the rate so far is undone: `learning_rate` reads
-    `value` afterwards, and they go on from there. Schedules and inferred rates go on
-    multiplying it. What `optax.inject_hyperparams` keeps as a number is set there.
+    The cuts and rises of controllers so far are compensated: `learning_rate` then
+    returns `value`, and they continue from there. Schedules and inferred rates still
+    multiply it. A constant rate of `optax.inject_hyperparams` is set as well.
 
     Args:
         opt_state: An optimizer's state, or a container, as in `learning_rate`. An
-            `nnx.Optimizer` is itself changed, and returned.
-        value: The rate >= 0; under `optax.partition`, and for containers, either one
-            for all the labels or a dict of some labels.
+            `nnx.Optimizer` is changed in place, and returned.
+        value: The rate >= 0; under `optax.partition`, and for containers, one rate for
+            all labels or a dict with some of them.
 
     Returns:
-        The state with the rate set.
+        The state with the new rate.
 
     Raises:
         ValueError: If there is no constant rate to set, as with a schedule (its next
-            update would override it), or several of which one cannot be chosen, or if
-            `value` is not a rate.
+            update would override it), if there are several, or if `value` is not a
+            rate.
     """
     _require_rates(value)
     targets = _targets(kept_rates(opt_state), value)
     if not targets:
         raise ValueError(
             "this optimizer state has no constant learning rate to set: a schedule, a "
-            "controller or an estimate decides it. Build the optimizer with a number."
+            "controller or an estimate determines it. Build the optimizer with a "
+            "number."
         )
 
     def visit(path, node):
@@ -110,23 +109,22 @@ def set_learning_rate(opt_state: _S, value: Scalar | dict[Any, Any]) -> _S:
 
 
 def telemetry(opt_state: Any) -> dict[str, jax.Array]:
-    """Collect every scalar of a state, such as "reduce_on_plateau/learning_rate".
+    """Return every scalar of a state by name, such as "adam/step".
 
-    A scalar is called by its method and its field: "adam/step",
-    "cosine" and other schedules as "schedule/learning_rate", "constant/learning_rate".
-    What a controller counts stands beside the fields of its method. The states of Optax
-    have the names of their classes: "scale_by_adam/count". In front stand, where there
-    are some,
+    A name consists of a method and a field. Schedules are called "schedule", as in
+    "schedule/learning_rate", or "constant". A controller's own fields are among those
+    of its method. States of Optax are named after their classes:
+    "scale_by_adam/count". There may be prefixes:
 
-    * "saved", for what `restore_best` goes back to;
-    * the `name` or `monitor` of a controller, unless that is "value":
+    * "saved", for the state that `restore_best` returns to;
+    * the `name` or `monitor` of a controller, unless it is "value":
       "validation/reduce_on_plateau/best";
-    * where there are two of a kind, that by which their places differ: a label of
-      `optax.partition`, the key of a container, or an index in a chain:
+    * between several of a kind, the part of their paths that differs: a label of
+      `optax.partition`, a key of a container, or an index in a chain:
       "generator/adam/step", "0/schedule/step".
 
-    The names depend on the structure of the state alone, and so are the same from step
-    to step.
+    The names depend only on the structure of the state, so they are the same at every
+    step.
 
     Args:
         opt_state: Any optimizer state, a Flax `TrainState`, an `nnx.Optimizer` or a
@@ -134,8 +132,8 @@ def telemetry(opt_state: Any) -> dict[str, jax.Array]:
             `jax.vmap(telemetry)`.
 
     Returns:
-        A dict from name to scalar. Parts of a name are joined by "/"; a "/" or "~"
-        within one is written "~1" or "~0", as in JSON pointers.
+        A dict of scalars. The parts of a name are joined by "/"; a "/" or "~" within a
+        part is escaped as "~1" or "~0", as in JSON pointers.
 
     >>> import adaptax
     >>> state = adaptax.adam([1e-3, adaptax.reduce_on_plateau()]).init({"w": 1.0})
@@ -147,7 +145,7 @@ def telemetry(opt_state: Any) -> dict[str, jax.Array]:
 
 
 def _known(rates: Any) -> Any:
-    """Return the rates that are known, as arrays; None where none is."""
+    """Return the known rates as arrays; None if there is none."""
     if isinstance(rates, dict):
         known = {label: _known(rate) for label, rate in rates.items()}
         return {key: rate for key, rate in known.items() if rate is not None} or None
@@ -157,20 +155,20 @@ def _known(rates: Any) -> Any:
 
 
 def _targets(rates: Any, value: Any) -> dict[tuple[Any, ...], Any]:
-    """Return what to put where, by path, for the rates to become a value."""
+    """Return the constants that give the rates a value, by their paths."""
     if isinstance(rates, dict):
         return _targets_by_label(rates, value)
     if isinstance(value, dict):
         raise ValueError(
-            f"a learning rate by label, {value}, was given for a state without labels. "
-            "Labels are those of optax.partition, and keys of containers of states."
+            f"got a learning rate by label, {value}, for a state without labels. Labels"
+            " are those of optax.partition, and the keys of containers of states."
         )
     if rates is None or not rates.slots:
         return {}
     if len(rates.slots) > 1:
         raise ValueError(
-            "this optimizer state has several constant learning rates that multiply, "
-            "and one of them cannot be chosen. Build the optimizer with a single one."
+            "this optimizer state has several constant learning rates, which multiply. "
+            "Build the optimizer with a single one."
         )
     constant = _divided(value, rates.cut)
     return dict.fromkeys(rates.slots[0], constant)
@@ -182,7 +180,7 @@ def _targets_by_label(rates: dict[Any, Any], value: Any) -> dict[Any, Any]:
     for label, one in values.items():
         if label not in rates:
             raise ValueError(
-                f"there is no label {label!r} in this optimizer state. There are: "
+                f"this optimizer state has no label {label!r}. Its labels are "
                 f"{', '.join(map(repr, rates))}."
             )
         found = _targets(rates[label], one)
@@ -193,14 +191,14 @@ def _targets_by_label(rates: dict[Any, Any], value: Any) -> dict[Any, Any]:
 
 
 def _divided(value: Any, cut: Any) -> Any:
-    """Return the constant that a cut makes a value of; the value where none does."""
+    """Return the constant that becomes `value` after a cut; if none does, `value`."""
     value = as_array(value)
     constant = value / jnp.where(cut > 0, cut, 1)
     return jnp.where(jnp.isfinite(constant), constant, value)
 
 
 def _filled(field: Any, value: Any) -> Any:
-    """Put a value into a field, keeping its dtype, its batch and its wrapper."""
+    """Fill a field with a value, keeping its dtype, its batch and its wrapper."""
     return jax.tree.map(
         lambda old: jnp.full_like(old, jnp.asarray(value).astype(old.dtype)), field
     )

@@ -1,15 +1,14 @@
-"""Spaces: which hyperparameters to try.
+"""Spaces of hyperparameters.
 
-A space is a dict, which may hold dicts, of what each hyperparameter can be:
+A space is a dict, which may be nested, with an entry for each hyperparameter:
 
-    grid, log_grid                 points that are all tried; grids multiply
-    uniform, log_uniform, choice   random axes, drawn anew for each member
-    a list or 1-D array            values that go, one by one, with those of the others
+    grid, log_grid                 points, all tried; several grids form a product
+    uniform, log_uniform, choice   random axes, drawn for each member
+    a list or 1-D array            values paired with those of the other lists
     a number                       the same for all members
 
-`members` makes the hyperparameters of all members of it. Everything is drawn and
-computed on the host, from the bits of a JAX key, so that it is the same wherever it
-runs.
+`members` returns the hyperparameters of all members. They are computed on the host from
+the bits of a JAX key, so they are the same on every platform.
 
 Source of the random axes: Bergstra & Bengio (2012), "Random Search for Hyper-Parameter
 Optimization", JMLR 13; of their perturbation: Jaderberg et al. (2017), "Population
@@ -53,9 +52,9 @@ class Grid:
         return _nearest(self.values, values)
 
     def perturbed(self, values: Any, factors: Any, key: jax.Array) -> np.ndarray:
-        """Move points to the next higher one where the factor is > 1, lower if < 1.
+        """Move to the next higher point if the factor is > 1, to the next lower if < 1.
 
-        The outermost points stay where they are.
+        The outermost points do not move outwards.
         """
         del key
         points = np.unique(self.values)
@@ -81,7 +80,7 @@ class Interval:
         return self.clip(np.exp(drawn) if self.logarithmic else drawn)
 
     def clip(self, values: Any) -> np.ndarray:
-        """Put values into the bounds; float32."""
+        """Clip values to the bounds; float32."""
         inside = np.clip(np.asarray(values, np.float64), self.low, self.high)
         return inside.astype(np.float32)
 
@@ -107,17 +106,17 @@ class Choice:
         return _nearest(self.options, values)
 
     def perturbed(self, values: Any, factors: Any, key: jax.Array) -> np.ndarray:
-        """Draw anew: an option is near no other."""
+        """Draw anew, since options have no order."""
         del factors
         return self.draw(key, len(values))
 
 
 Axis = Grid | Interval | Choice
-"""What a hyperparameter can be.
+"""The possible values of a hyperparameter.
 
 `values` has the points of a grid, and is `None` on a random axis. `draw(key, count)`
-draws, `clip(values)` gives the nearest allowed values, and `perturbed(values, factors,
-key)` varies the values of a population.
+draws values, `clip(values)` returns the nearest allowed values, and `perturbed(values,
+factors, key)` varies the values of a population.
 """
 
 
@@ -125,8 +124,7 @@ def grid(values: Numbers) -> Grid:
     """Try each of these values.
 
     Args:
-        values: Finite numbers, in any order; int32 if all are whole numbers of Python
-            or NumPy, else float32.
+        values: Finite numbers, in any order; int32 if all are integers, else float32.
 
     >>> grid([0.9, 0.99, 0.999]).values
     array([0.9  , 0.99 , 0.999], dtype=float32)
@@ -135,7 +133,7 @@ def grid(values: Numbers) -> Grid:
 
 
 def log_grid(low: float, high: float, num: int) -> Grid:
-    """Try `num` >= 2 values whose ratio is the same, from `low` > 0 to `high` > low.
+    """Try `num` >= 2 logarithmically spaced values, from `low` > 0 to `high` > low.
 
     >>> log_grid(1e-3, 1.0, 4).values
     array([0.001, 0.01 , 0.1  , 1.   ], dtype=float32)
@@ -157,15 +155,15 @@ def log_uniform(low: float, high: float) -> Interval:
 
 
 def choice(values: Numbers) -> Choice:
-    """Draw one of these numbers, between which there is no order; see `grid`.
+    """Draw one of these numbers, without regard to their order; see `grid`.
 
-    Listed twice, a number is drawn twice as often.
+    A number listed twice is drawn twice as often.
     """
     return Choice(_numbers("values", values))
 
 
 def is_axis(entry: Any) -> bool:
-    """Tell an axis from a list, a constant or a dict."""
+    """Return whether an entry is an axis, and not a list, a constant or a dict."""
     return isinstance(entry, Axis)
 
 
@@ -175,33 +173,33 @@ def is_random(space: dict[str, Any]) -> bool:
 
 
 def entries(space: dict[str, Any]) -> list[Any]:
-    """List what a space holds: axes, lists and constants.
+    """Return the entries of a space: axes, lists and constants.
 
-    The order is that of `jax.tree.leaves` of the members' hyperparameters.
+    They are in the order of `jax.tree.leaves` of the members' hyperparameters.
     """
-    _flattened(space)  # which refuses what is none
+    _flattened(space)  # checks the space
     return jax.tree.leaves(space, is_leaf=lambda entry: not isinstance(entry, dict))
 
 
 def members(space: dict[str, Any], samples: int | None, key: jax.Array) -> Any:
-    """Make the hyperparameters of all members of a space.
+    """Return the hyperparameters of all members of a space.
 
-    Each point of a grid goes with each of the others, those of the first key vary
-    slowest; each combination gets `samples` draws of the random axes. Lists are of one
-    length, and the first values of all of them, the second ones and so on are the
-    points of one grid.
+    Grids form a product, in which the first key varies slowest; each combination gets
+    `samples` draws of the random axes. Lists have the same length, and their i-th
+    values together are one point of the product.
 
     Args:
-        space: See the module's text.
+        space: See the module's docstring.
         samples: Draws of the random axes >= 1; `None` if there are none.
-        key: What is drawn for a hyperparameter follows from the key and its name.
+        key: The random key. The draws of a hyperparameter depend only on the key and
+            its name.
 
     Returns:
         The space with NumPy arrays of shape (members,), float32 or int32.
 
     Raises:
-        ValueError: If the space is empty, its lists differ in their lengths, a value is
-            not finite, or `samples` does not fit the space.
+        ValueError: If the space is empty, its lists differ in length, a value is not
+            finite, or `samples` does not match the space.
         TypeError: If an entry is none of these.
 
     >>> space = {
@@ -218,7 +216,7 @@ def members(space: dict[str, Any], samples: int | None, key: jax.Array) -> Any:
     key = checks.key("key", key)
     found, points, axes, sizes = _laid_out(space, samples)
     count = math.prod(sizes.values())
-    each = 8 * len(sizes) + 4 * len(found) + 40  # of the draws, in double precision
+    each = 8 * len(sizes) + 4 * len(found) + 40  # bytes, draws in double precision
     memory.require_room(f"{count} members of space (samples={samples})", each * count)
     places = np.indices(tuple(sizes.values())).reshape(len(sizes), -1)
     place = dict(zip(sizes, places, strict=True))
@@ -229,7 +227,7 @@ def members(space: dict[str, Any], samples: int | None, key: jax.Array) -> Any:
 
 
 def count_members(space: dict[str, Any], samples: int | None) -> int:
-    """Count the members that `members` would make of a space, and make none.
+    """Return the number of members of a space, without making them.
 
     >>> count_members({"b1": grid([0.8, 0.9]), "eps": log_uniform(1e-8, 1e-4)}, 10**9)
     2000000000
@@ -239,15 +237,15 @@ def count_members(space: dict[str, Any], samples: int | None) -> int:
 
 
 def constants(given: dict[str, Any], name: str) -> Any:
-    """Return hyperparameters that are one number each, as arrays of shape (1,).
+    """Return constant hyperparameters as arrays of shape (1,).
 
     Args:
-        given: Like a space, but without random axes and lists of several values.
-        name: What messages call it.
+        given: A space without random axes and lists of several values.
+        name: Its name in messages.
 
     Raises:
         ValueError: If one is not finite, or has several values.
-        TypeError: If one is no number.
+        TypeError: If one is not a number.
     """
     made = {}
     for path, entry in _flattened(given, name=name).items():
@@ -262,10 +260,10 @@ def constants(given: dict[str, Any], name: str) -> Any:
 
 
 class _Layout(NamedTuple):
-    """The product that the members of a space are.
+    """The product that the members of a space form.
 
     `points` has the values of the entries that are not drawn, `axes` the axis of the
-    product to which each of these belongs, and `sizes` the lengths of all axes.
+    product that each of these belongs to, and `sizes` the lengths of all axes.
     """
 
     entries: dict[tuple[str, ...], Any]
@@ -287,10 +285,10 @@ def _laid_out(space: dict[str, Any], samples: int | None) -> _Layout:
     listed = ", ".join(f"{len(points[path])} in {_named(path)}" for path in lists)
     require(
         len({len(points[path]) for path in lists}) <= 1,
-        f"lengths must be equal, got {listed}. Lists are taken together, value by "
-        "value; each value of grid(...) goes with each of the others.",
+        f"lengths must be equal, got {listed}. Lists are paired value by value; use "
+        "grid(...) to combine each value with all others.",
     )
-    # The lists have one axis together.
+    # All lists together are one axis.
     axes = {path: "lists" if path in lists else path for path in points}
     sizes: dict[Any, int] = {axis: len(points[path]) for path, axis in axes.items()}
     sizes["samples"] = int(samples or 1)
@@ -317,7 +315,7 @@ def _flattened(
 
 
 def _nested(space: Any, made: dict[tuple[str, ...], Any], path: tuple = ()) -> Any:
-    """Undo `_flattened`, for the structure of a space."""
+    """Undo `_flattened`: return values in the structure of a space."""
     if path in made:
         return made[path]
     return {key: _nested(entry, made, (*path, key)) for key, entry in space.items()}
@@ -358,7 +356,7 @@ def _points(name: str, entry: Any) -> np.ndarray:
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
-    """Check numbers, and give them as int32 if all of them are whole, else float32."""
+    """Check numbers, and return them as int32 if all are integers, else float32."""
     if not _is_list(values):
         raise TypeError(
             f"{name} must be a list or a 1-D array of numbers, got {values!r}."
@@ -386,9 +384,9 @@ def _numbers(name: str, values: Any) -> np.ndarray:
 
 
 def _from_array(name: str, values: Any) -> tuple[np.ndarray, bool]:
-    """Return the numbers of an array, in double precision, and whether all are whole.
+    """Return the numbers of an array in float64, and whether its dtype is integer.
 
-    Those that are not finite are refused.
+    Numbers that are not finite are refused.
     """
     require(values.ndim == 1, f"{name} must be 1-D, got shape {values.shape}.")
     if len(values):
@@ -421,7 +419,7 @@ def _bounds(low: Any, high: Any, *, logarithmic: bool) -> tuple[float, float]:
 
 
 def _stream(key: jax.Array, path: tuple[str, ...]) -> jax.Array:
-    """Return the key of a hyperparameter, whatever else the space has."""
+    """Return the key of a hyperparameter, which does not depend on the others."""
     return jax.random.fold_in(key, zlib.crc32(_named(path).encode()))
 
 
@@ -438,10 +436,10 @@ def _drawn_from(values: np.ndarray, key: jax.Array, count: int) -> np.ndarray:
 
 
 def _nearest(points: np.ndarray, values: Any) -> np.ndarray:
-    """Return the nearest of the points, of two equally near ones the lower."""
+    """Return the nearest points; of two equally near ones, the lower."""
     points = np.unique(points)
     exact = points.astype(np.float64)
-    # What lies far outside would be as far from all points, for rounding.
+    # Far outside, rounding would make all points equally near.
     inside = np.clip(np.asarray(values, np.float64), exact[0], exact[-1])
     above = np.minimum(np.searchsorted(exact, inside), len(exact) - 1)
     below = np.maximum(above - 1, 0)

@@ -354,7 +354,7 @@ REFUSED = {
         adaptax.rmsprop(0.1, momentum=0.9),
     ),
     "momentum before the rate": (
-        "TraceState: its steps come after the rate",
+        "TraceState: it comes after the rate",
         optax.rmsprop(0.1, momentum=0.9).init(PARAMS),
         optax.chain(
             adaptax.scale_by_rmsprop(),
@@ -363,19 +363,19 @@ REFUSED = {
         ),
     ),
     "momentum after the rate": (
-        "TraceState: its steps come before the rate",
+        "TraceState: it comes before the rate",
         optax.sgd(COSINE[0], 0.9).init(PARAMS),
         optax.chain(
             adaptax.descend(0.1), adaptax.scale_by_momentum(0.9, dampening=0.0)
         ),
     ),
     "a wrapper": (
-        "cannot take ApplyIfFiniteState.*the state inside",
+        "cannot take ApplyIfFiniteState.*its inner state",
         optax.apply_if_finite(optax.adam(0.1), 3).init(PARAMS),
         adaptax.adam(0.1),
     ),
     "accumulated gradients": (
-        "cannot take MultiStepsState.*the state inside",
+        "cannot take MultiStepsState.*its inner state",
         optax.MultiSteps(optax.adam(0.1), 2).init(PARAMS),
         adaptax.adam(0.1),
     ),
@@ -385,7 +385,7 @@ REFUSED = {
         adaptax.adam(0.1),
     ),
     "another structure": (
-        "ScaleByAdamState in opt_state belongs to other parameters",
+        "ScaleByAdamState in opt_state does not belong to params",
         optax.adam(0.1).init({"w": jnp.ones(3)}),
         adaptax.adam(0.1),
     ),
@@ -405,7 +405,7 @@ REFUSED = {
         adaptax.adam(0.1),
     ),
     "packed leaves": (
-        "belongs to other parameters|has shape",
+        "does not belong to params|has shape",
         optax.adam(0.1).init(PARAMS),
         adaptax.packed(adaptax.adam(0.1)),
     ),

@@ -1,4 +1,4 @@
-"""Tools: find, sweep, halve, evolve and search learning rates inside one program."""
+"""Tools that find, sweep, evolve and search learning rates in one compiled program."""
 
 from adaptax.tuning.analysis.cosine_baselines import CosineBaseline as CosineBaseline
 from adaptax.tuning.branching import BranchResult as BranchResult

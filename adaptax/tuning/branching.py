@@ -1,16 +1,16 @@
-"""Branching: try several rates from one state, and go on from the best.
+"""Branching: try several rates from one state, and continue from the best.
 
-    stage:  K branches from one state train n steps, each with its own hyperparameters
-            the loss that each would have at the end of the stage is forecast
-            the branch with the least forecast trains on to the end of the stage
+    stage:  K branches train n steps from one state, each with its own hyperparameters
+            the loss of each at the end of the stage is forecast
+            the branch with the lowest forecast is trained to the end of the stage
 
     forecast: ℓ(t) ≈ a e^{−bt} + c,  a >= 0 and b > 0,  fitted to the branch's losses
 
 Source: Jin et al. (2021), "AutoLRS: Automatic Learning-Rate Schedule by Bayesian
 Optimization on the Fly" (arXiv 2105.10762), sections 3 and 4. There the rates are tried
-one after the other, chosen by Bayesian optimization, outliers are removed by splines,
-and the stage begins anew with the best rate; here the rates are tried at once, the fit
-is to means of the losses, and the best branch itself goes on.
+one after another, chosen by Bayesian optimization; splines remove outliers; and the
+stage restarts with the best rate. Here all rates are tried at once, the curve is fitted
+to means of the losses, and the best branch continues.
 """
 
 from collections.abc import Sequence
@@ -39,18 +39,18 @@ from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
 from adaptax.tuning.storage.named_arrays import leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
-_STAGE_BYTES = 1000  # of the dicts and arrays of a stage
+_STAGE_BYTES = 1000  # the dicts and arrays of a stage
 
 
 @dataclass(frozen=True, repr=False)
 class BranchResult(ToolResult):
-    """What branching found.
+    """The result of branching.
 
-    `hparams` has leading axes (stages, branches); `explored` is (stages, branches,
-    explore steps): the losses of the branches; `forecasts` (stages, branches) the
-    losses that they promised, infinite for what diverged; `chosen` (stages,) the
-    branch that went on; `losses` (steps,) those of the run itself. `stage_steps` is the
-    length of a stage. `state` is the trial's state at the end, `None` after `load`.
+    `hparams` has leading axes (stages, branches). `explored` has the losses of the
+    branches, (stages, branches, explore steps), and `forecasts` (stages, branches)
+    their forecasts, infinite if a branch diverged. `chosen` (stages,) is the branch
+    that continued, and `losses` (steps,) are those of the whole run. `stage_steps` is
+    the length of a stage. `state` is the trial's state at the end, `None` after `load`.
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("cost",)
@@ -82,7 +82,7 @@ class BranchResult(ToolResult):
 
     @property
     def cost(self) -> float:
-        """The steps of all branches, as a multiple of those of the run itself."""
+        """The steps of all branches, as a multiple of those of the run alone."""
         stages, branches, explore_steps = self.explored.shape
         extra = stages * (branches - 1) * explore_steps
         return 1 + extra / len(self.losses)
@@ -107,18 +107,18 @@ def branch(
     checkpoint: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> BranchResult:
-    """Train one run that tries several rates at the beginning of each stage.
+    """Train one run that tries several rates at the start of each stage.
 
     Args:
-        trial: What to train.
-        space: A dict of axes from `adaptax.spaces`: grids give the same branches at
-            every stage, random axes are drawn anew.
-        stages: How many times to branch.
+        trial: The trial to train.
+        space: A dict of axes from `adaptax.spaces`. Grids give the same branches in
+            every stage; random axes are drawn anew.
+        stages: The number of stages.
         stage_steps: Steps of a stage, those of the branches included.
         explore_steps: Steps of the branches; by default a tenth of the stage.
-        branches: How many, if an axis is random.
-        forecast: Whether to judge a branch by the loss that it promises for the end of
-            the stage, or else by the mean of its last tenth. Static.
+        branches: The number of branches, if an axis is random.
+        forecast: Whether to score a branch by its forecast for the end of the stage, or
+            else by the mean loss over the last tenth of its steps. Static.
         key: See `sweep`, as for the arguments below.
         strategy: See `sweep`.
         mesh: See `sweep`.
@@ -126,11 +126,11 @@ def branch(
         progress: See `sweep`.
 
     Raises:
-        ValueError: If an argument is out of its range, a hyperparameter that is varied
-            does not act, all branches do not fit into the memory together, or the
-            folder has a checkpoint of other arguments.
+        ValueError: If an argument is out of range, a varied hyperparameter has no
+            effect, the branches do not fit into memory together, or the folder has a
+            checkpoint of other arguments.
         FloatingPointError: If every branch of a stage diverges.
-        KeyError: If the trial reads a hyperparameter that is not there.
+        KeyError: If the trial reads a hyperparameter that is missing.
         OSError: If the folder cannot be written, or another process is using it.
     """
     require_trial(trial)
@@ -191,7 +191,7 @@ class _Branching:
     def __init__(
         self, hparams: list[Any], explore_steps: int, stage_steps: int, forecast: bool
     ):
-        """Keep the hyperparameters of each stage's branches, and the arguments."""
+        """Store the hyperparameters of each stage's branches, and the arguments."""
         self.hparams, self.forecast = hparams, forecast
         self.explore_steps, self.stage_steps = explore_steps, stage_steps
         self._forecasts: list[np.ndarray] = []
@@ -204,9 +204,9 @@ class _Branching:
         """
         stage, explored = divmod(len(history), 2)
         if explored:
-            promised = self.forecasts(history)[stage]
-            chosen = int(np.argmin(promised))
-            if not np.isfinite(promised[chosen]):
+            forecasts = self.forecasts(history)[stage]
+            chosen = int(np.argmin(forecasts))
+            if not np.isfinite(forecasts[chosen]):
                 raise FloatingPointError(
                     f"every branch of stage {stage} diverged: lower the bounds of "
                     "space."
@@ -233,12 +233,12 @@ class _Branching:
         return Round(steps, parents, hparams, seeds, part=steps, evaluate=False)
 
     def forecasts(self, history: Sequence[Outcome]) -> list[np.ndarray]:
-        """Return the losses that the branches promise, (branches,) for each stage."""
+        """Return the forecasts of the branches, (branches,) for each stage."""
         for stage in range(len(self._forecasts), -(-len(history) // 2)):
-            self._forecasts.append(self._promised(history[: 2 * stage + 1]))
+            self._forecasts.append(self._forecast(history[: 2 * stage + 1]))
         return self._forecasts
 
-    def _promised(self, history: Sequence[Outcome]) -> np.ndarray:
+    def _forecast(self, history: Sequence[Outcome]) -> np.ndarray:
         _, _, explored, scores, _ = history[-1]
         if not self.forecast:
             return scores
@@ -248,7 +248,7 @@ class _Branching:
         return np.where(np.isfinite(scores), found, np.inf).astype(np.float32)
 
     def result(self, played: Played, about: dict[str, Any]) -> BranchResult:
-        """Return what was found."""
+        """Return the result."""
         history = played.history
         branches, trained = history[::2], history[1::2]
         forecasts = np.stack(self.forecasts(history))

@@ -1,11 +1,11 @@
 """Evolution: the strategies of evosax, for points between two bounds.
 
-    candidates:  x_1 … x_n ~ a distribution, at first N(m, 1) in each coordinate
-    told:        the rank of each candidate's loss, 0 … n − 1
-    tried:       x_i, mirrored at the bounds, as often as it takes
+    ask:        x_1 … x_n ~ a distribution, initially N(m, 1) in each coordinate
+    evaluate:   the loss at x_i, mirrored at the bounds until it lies between them
+    tell:       x_i, and the rank of its loss, 0 … n − 1
 
-The strategies here use the order of the losses alone. Ranks never tie, and what is not
-finite is last: no loss can disturb a strategy. It is told of its own points, not of
+The strategies use only the order of the losses. Ranks never tie, and losses that are
+not finite are last, so no loss can disturb a strategy. It receives its own points, not
 their mirror images.
 
 Source: Hansen & Ostermeier (2001), "Completely Derandomized Self-Adaptation in
@@ -27,22 +27,22 @@ Algorithm = Literal[
     "CMA_ES", "Sep_CMA_ES", "SNES", "xNES", "MA_ES", "CR_FM_NES", "SimpleES"
 ]
 ALGORITHMS = get_args(Algorithm)
-"""The strategies of evosax that are known to work for a few dimensions."""
+"""The strategies of evosax that work for a few dimensions."""
 
 
 class Evolution:
-    """A strategy and its state, on the side of the host: `ask`, then `tell`."""
+    """A strategy and its state, used from the host: `ask`, then `tell`."""
 
     def __init__(
         self, algorithm: str, population: int, mean: np.ndarray, key: jax.Array
     ):
-        """Begin.
+        """Initialize the strategy.
 
         Args:
             algorithm: One of `ALGORITHMS`.
-            population: The candidates of a generation.
-            mean: Where to begin, of shape (dimensions,).
-            key: What all draws come from.
+            population: The number of candidates in a generation.
+            mean: The initial mean, of shape (dimensions,).
+            key: The random key.
 
         Raises:
             ImportError: If evosax is missing.
@@ -56,7 +56,7 @@ class Evolution:
 
     @property
     def mean(self) -> np.ndarray:
-        """The middle of the distribution."""
+        """The mean of the distribution."""
         return np.asarray(self._state.mean)
 
     def ask(self) -> np.ndarray:
@@ -75,7 +75,7 @@ class Evolution:
         return points
 
     def tell(self, losses: np.ndarray) -> None:
-        """Move the distribution by the losses of the candidates that were asked for."""
+        """Update the distribution with the losses of the last candidates."""
         points, state = self._asked
         with _evosax():
             self._state, _ = self._strategy.tell(
@@ -98,7 +98,7 @@ def version() -> str:
 
 
 def ranks(losses: np.ndarray) -> np.ndarray:
-    """Rank losses from 0, as float32; ties by their index, what is not finite last.
+    """Rank losses from 0, as float32: ties by index, losses that are not finite last.
 
     >>> ranks(np.array([1.0, np.inf, 0.5, np.nan, 1.0])).tolist()
     [1.0, 3.0, 0.0, 4.0, 2.0]
@@ -110,13 +110,13 @@ def ranks(losses: np.ndarray) -> np.ndarray:
 
 
 def mirrored(points: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Fold the real line into [low, high] by mirrors at both ends.
+    """Fold the real line into [low, high] by reflection at both ends.
 
     >>> mirrored(np.array([-0.25, 0.5, 1.25, 2.25]), 0.0, 1.0).tolist()
     [0.25, 0.5, 0.75, 0.25]
     """
-    turn = high - low
-    return low + turn - np.abs((points - low) % (2 * turn) - turn)
+    width = high - low
+    return low + width - np.abs((points - low) % (2 * width) - width)
 
 
 class _Strategy(NamedTuple):
@@ -130,20 +130,20 @@ class _Strategy(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _made(algorithm: str, population: int, dimensions: int) -> _Strategy:
-    """Make a strategy once: its functions are compiled for each that is made."""
+    """Return a strategy, cached, since each new one is compiled."""
     with _evosax() as algorithms:
         start = jnp.zeros(dimensions, jnp.float32)
         made = getattr(algorithms, algorithm)(population, start)
-    # They are tiny and seldom run: the compiler need not take long over them.
-    hurried = {"xla_backend_optimization_level": 0}
-    options = hurried if jax.default_backend() == "cpu" else {}
+    # They are tiny and seldom run, so optimizing them is not worth the time.
+    fast = {"xla_backend_optimization_level": 0}
+    options = fast if jax.default_backend() == "cpu" else {}
     functions = (lambda: made.default_params), made.init, made.ask, made.tell
     return _Strategy(*(jax.jit(one, compiler_options=options) for one in functions))
 
 
 @contextmanager
 def _evosax() -> Iterator[Any]:
-    """Return the algorithms; they promote types, and begin with NaN in their states."""
+    """Yield the algorithms, which promote types and have NaN in their first states."""
     try:
         from evosax import algorithms
     except ImportError as error:

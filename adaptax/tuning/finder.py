@@ -1,12 +1,12 @@
-"""The finder: a range test, which raises the rate at every step of one run.
+"""The learning-rate finder: a range test, which raises the rate at every step.
 
     exponential   η_i = low (high/low)^{i/(n−1)}
     linear        η_i = low + (high − low) i/(n−1)          i = 0 … n−1
 
-Step i is taken with η_i; its loss is the one that the step starts from. `range_tests`
-says how the curves are read and what is suggested. All seeds run in one program, and
-each has its own reading; a suggestion is their geometric median. The trial is pure, so
-there is nothing to restore afterwards.
+Step i has the rate η_i, and its loss is the one before the step. `range_tests` defines
+how the curves are smoothed and which rates are suggested. All seeds run in one program
+and are read separately; a suggestion is the geometric median over them. The trial is
+pure, so nothing has to be restored afterwards.
 
 Source: Smith (2017), "Cyclical Learning Rates for Training Neural Networks", WACV,
 section 3.3, for the linear test; fastai's `lr_find` for the exponential one.
@@ -40,41 +40,41 @@ from adaptax.tuning.trials.trials import Trial, require_trial
 
 Mode = Literal["exponential", "linear"]
 
-_READING_BYTES = 160  # of a step, for the rates and for reading one curve
+_READING_BYTES = 160  # per step, for the rates and for reading one curve
 
 _MESSAGES = {
     "ok": "The loss fell, and rose again at higher rates: start from {suggestion:.2g}.",
-    "never diverged": "The loss fell up to the highest rate, {high:.2g}, and better "
-    "ones may lie beyond it: raise high.",
-    "flat": "The loss only fluctuated, or stood still: no rate can be read from it. "
+    "never diverged": "The loss fell up to the highest rate, {high:.2g}, and higher "
+    "rates may be better: raise high.",
+    "flat": "The loss only fluctuated, or was constant: no rate can be read from it. "
     'Raise high, num_steps or the batch size; make sure that "{name}" acts as a rate.',
     "diverged at once": "The loss rose without having fallen before: lower low, or "
     "raise num_steps.",
-    "not finite": "No loss is finite: check the data and the first parameters.",
+    "not finite": "No loss is finite: check the data and the initial parameters.",
 }
 
 
 @dataclass(frozen=True, repr=False)
 class FinderResult(ToolResult):
-    """What a range test found.
+    """The result of a range test.
 
-    `learning_rates` is float32 (steps,); `losses` is float32 (seeds, steps), NaN after
-    a loss that is not finite; `smoothed` is (seeds, steps), NaN from where the loss had
+    `learning_rates` is float32 (steps,). `losses` is float32 (seeds, steps), NaN after
+    a loss that is not finite. `smoothed` is (seeds, steps), NaN once the loss has
     diverged. `suggestions` has a rate or `None` for "valley", "slide", "minimum" and
-    "steep", and `spread` the lowest and the highest over the seeds. `about` says how it
-    was run.
+    "steep", and `spread` the lowest and the highest over the seeds. `about` describes
+    the run.
 
-    `status` is what most seeds say:
+    `status` is that of most seeds:
 
     * "ok": the loss fell, and diverged or rose later;
-    * "never diverged": it fell, and did neither. "valley" is where it fell; "slide" and
-      "minimum" are `None`, and so is "steep" if that is one of the highest rates;
-    * "flat": it neither fell nor rose by more than its noise, or by more than it goes
-      up and down on the way;
-    * "diverged at once": it rose without having fallen before;
-    * "not finite": no loss was.
+    * "never diverged": the loss fell, and neither diverged nor rose. "slide" and
+      "minimum" are `None`, and so is "steep" if it is among the highest rates;
+    * "flat": the loss neither fell nor rose by more than its noise or its other
+      fluctuations;
+    * "diverged at once": the loss rose without having fallen before;
+    * "not finite": no loss was finite.
 
-    With the last three, no suggestion is made.
+    With the last three, there is no suggestion.
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("suggestion",)
@@ -97,12 +97,12 @@ class FinderResult(ToolResult):
 
     @property
     def suggestion(self) -> float | None:
-        """The rate to start from, that of `RECOMMENDED`, or `None`: see `message`."""
+        """The recommended rate, that of `RECOMMENDED`, or `None`: see `message`."""
         return self.suggestions[self.RECOMMENDED]
 
     @property
     def message(self) -> str:
-        """What came of it, in a sentence, and what to do if it was nothing."""
+        """The outcome in a sentence, with a remedy if there is no suggestion."""
         return _MESSAGES[self.status].format(
             suggestion=self.suggestion,
             high=self.learning_rates[-1],
@@ -140,18 +140,20 @@ def find_learning_rate(
     """Suggest a rate to start from, by a run whose rate grows from step to step.
 
     Args:
-        trial: What to train. Its rate must act at every step: a number given to an
-            adaptax optimizer does.
+        trial: The trial to train. Its rate must have an effect at every step, as a
+            number given to an adaptax optimizer has.
         low: The first rate, > 0.
         high: The last rate, > low.
-        num_steps: Steps n >= 10. Fewer than 100 leave little time to fall.
-        seeds: How many, from 0, or which; more make suggestions more reliable.
+        num_steps: Steps n >= 10. In fewer than 100 the loss has little time to fall.
+        seeds: The number of seeds, from 0, or a list of seeds. More seeds make
+            suggestions more reliable.
         hparams: The other hyperparameters, constants.
-        name: The hyperparameter that is raised.
+        name: The hyperparameter to raise.
         mode: "exponential" or "linear".
-        smoothing: b in [0, 1), see `range_tests`. By default 1 − 20/n, or 0: an average
-            over a 20th of the steps, 0.8 for 100 of them. A larger b delays the curve
-            more than it reduces the noise: with 0.98, suggestions are 3 times as high.
+        smoothing: b in [0, 1), see `range_tests`. By default max(1 − 20/n, 0), an
+            average over a 20th of the steps: 0.8 for n = 100. A larger b delays the
+            curve more than it reduces the noise: with 0.98, suggestions are 3 times as
+            high.
         divergence: d > 1, see `range_tests`.
         key: See `sweep`, as for the arguments below.
         strategy: See `sweep`.
@@ -160,10 +162,10 @@ def find_learning_rate(
         progress: See `sweep`.
 
     Raises:
-        ValueError: If an argument is out of its range, a hyperparameter that is varied
-            does not act, the seeds do not fit into the memory together, or the folder
-            has a checkpoint of other arguments.
-        KeyError: If the trial reads a hyperparameter that is not there.
+        ValueError: If an argument is out of range, the rate has no effect, the seeds do
+            not fit into memory together, or the folder has a checkpoint of other
+            arguments.
+        KeyError: If the trial reads a hyperparameter that is missing.
         OSError: If the folder cannot be written, or another process is using it.
 
     >>> import jax.numpy as jnp

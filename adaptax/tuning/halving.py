@@ -1,15 +1,14 @@
-"""Successive halving: many begin, the best of each rung go on.
+"""Successive halving: start many configurations, and continue the best of each rung.
 
-    rung j:  train to r ηʲ steps,  keep the best 1/η of those that are left
+    rung j:  train to r ηʲ steps,  keep the best 1/η of the remaining configurations
 
-Every rung takes about as many steps in all, so that n configurations take about log n
-times the steps of a single full run, where a sweep takes n times. Those that were
-dropped cost nothing any more.
+All rungs have about the same number of steps in total, so n configurations take about
+log n times the steps of a single full run, where a sweep takes n times.
 
 Source: Jamieson & Talwalkar (2016), "Non-stochastic Best Arm Identification and
 Hyperparameter Optimization", AISTATS; Li et al. (2020), "A System for Massively
-Parallel Hyperparameter Tuning" (arXiv 1810.05934), Algorithm 1, whose rungs these are.
-All members reach a rung together, so nothing is promoted too early.
+Parallel Hyperparameter Tuning" (arXiv 1810.05934), Algorithm 1, for the rungs. All
+members reach a rung together, so none is promoted too early.
 """
 
 from collections.abc import Sequence
@@ -34,11 +33,11 @@ from adaptax.tuning.trials.trials import Trial, require_trial
 
 @dataclass(frozen=True, repr=False)
 class HalvingResult(SweepResult):
-    """What successive halving found: a `SweepResult` in which members end early.
+    """The result of successive halving: a `SweepResult` with members that end early.
 
-    The losses of a member are NaN after its last rung, and its scores those of that
+    A member's losses are NaN after its last rung, and its scores are those of that
     rung. `rungs` has the steps of each rung, and `reached` (members,) the number of
-    rungs that each member was trained for.
+    rungs that each member reached.
     """
 
     HEADLINES = ("best", "cost")
@@ -54,9 +53,9 @@ class HalvingResult(SweepResult):
 
     @property
     def ranking(self) -> np.ndarray:
-        """The members from best to worst: first by rungs, then by score, then index.
+        """The members from best to worst: by rungs, then by score, then by index.
 
-        Those that have diverged, on whatever rung, are the last.
+        Members that diverged, on any rung, are last.
         """
         means = self.scores.mean(axis=1)
         return np.lexsort((means, -self.reached, ~np.isfinite(means)))
@@ -69,7 +68,7 @@ class HalvingResult(SweepResult):
         rungs: np.ndarray,
         about: dict[str, Any],
     ) -> Self:
-        """Lay the rungs side by side: each run has the scores of its last one."""
+        """Make a result from the rungs; the scores of a run are those of its last."""
         count, (_, seeds) = len(runs.run_seeds), runs.shape
         losses = np.full((count, int(rungs[-1])), np.nan, np.float32)
         scores, reached = np.empty(count, np.float32), np.zeros(count, np.int32)
@@ -94,7 +93,7 @@ class HalvingResult(SweepResult):
 
     @property
     def cost(self) -> float:
-        """The steps that all members took, as a share of those of the full sweep."""
+        """The steps of all members, as a fraction of those of the full sweep."""
         steps = self.rungs[self.reached - 1].sum()
         return float(steps / (len(self.reached) * self.rungs[-1]))
 
@@ -117,21 +116,21 @@ def successive_halving(
     checkpoint: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> HalvingResult:
-    """Train all configurations a little, and the best of them further and further.
+    """Train all configurations for a few steps, and the best ones longer and longer.
 
-    At each rung a configuration is judged by the mean over its seeds: of the evaluation
+    At each rung a configuration's score is the mean over its seeds: of the evaluation
     if the trial has one, otherwise of its losses in the last tenth of the steps so far.
-    One that has diverged does not go on.
+    A configuration that has diverged does not continue.
 
     Args:
-        trial: What to train.
-        space: As for `sweep`, as are the arguments that are not listed here.
+        trial: The trial to train.
+        space: See `sweep`.
         num_steps: Steps of the last rung.
-        seeds: See `sweep`; all seeds of a configuration go on, or none.
+        seeds: See `sweep`; all seeds of a configuration continue, or none.
         samples: See `sweep`.
-        eta: η >= 2: of η configurations one goes on.
-        first_rung: Steps r of the first rung; by default such that the last rung is
-            left with less than η configurations.
+        eta: η >= 2: one in η configurations continues.
+        first_rung: Steps r of the first rung; by default such that fewer than η
+            configurations reach the last rung.
         key: See `sweep`.
         strategy: See `sweep`.
         mesh: See `sweep`.
@@ -139,10 +138,10 @@ def successive_halving(
         progress: See `sweep`.
 
     Raises:
-        ValueError: If an argument is out of its range, a hyperparameter that is varied
-            does not act, all members do not fit into the memory together, or the folder
-            has a checkpoint of other arguments.
-        KeyError: If the trial reads a hyperparameter that is not there.
+        ValueError: If an argument is out of range, a varied hyperparameter has no
+            effect, the members do not fit into memory together, or the folder has a
+            checkpoint of other arguments.
+        KeyError: If the trial reads a hyperparameter that is missing.
         OSError: If the folder cannot be written, or another process is using it.
     """
     require_trial(trial)
@@ -176,14 +175,14 @@ def race(
     rungs: np.ndarray,
     horizon: int,
 ) -> AnyHalving:
-    """Train configurations of which some end early, and return what was found.
+    """Train configurations, ending some of them early, and return the result.
 
     Args:
-        tool_run: Of the tool.
-        kind: Of the result.
+        tool_run: The run of the tool.
+        kind: The type of the result.
         runs: All configurations.
-        rule: Says which of them go on.
-        rungs: Where it says so, in steps, ascending; the last is the end.
+        rule: The rule that selects those that continue.
+        rungs: The steps at which it selects, ascending; the last is the end.
         horizon: See `play`.
     """
     with tool_run:
@@ -197,11 +196,11 @@ def race(
 
 
 def halving(runs: Configurations, rungs: np.ndarray, eta: int) -> Rule:
-    """Return the rule: the best 1/η of those that reached a rung go on, if they can.
+    """Return the rule: after each rung the best 1/η continue, unless they diverged.
 
     Args:
         runs: All configurations.
-        rungs: In steps, ascending.
+        rungs: The steps of the rungs, ascending.
         eta: η.
     """
     steps = np.diff(rungs, prepend=0).tolist()
@@ -222,14 +221,14 @@ def halving(runs: Configurations, rungs: np.ndarray, eta: int) -> Rule:
 def go_on(
     last: Outcome, kept: np.ndarray, steps: int, seeds: int, part: int | None = None
 ) -> Round | None:
-    """Return the round in which some configurations go on, or `None` if there is none.
+    """Return the round in which some configurations continue; `None` without any.
 
     Args:
-        last: The round before.
-        kept: Which of its configurations.
+        last: The outcome of the previous round.
+        kept: The indices of the configurations that continue.
         steps: See `Round`.
-        seeds: How many runs each configuration has.
-        part: How many of their last steps they are judged by the mean of; see `Round`.
+        seeds: The number of runs of each configuration.
+        part: The number of last steps whose mean is the score; see `Round`.
     """
     if not len(kept):
         return None
@@ -241,7 +240,7 @@ def go_on(
 def rungs_to(
     num_steps: int, members: int, eta: int, first_rung: int | None
 ) -> np.ndarray:
-    """Return the steps of the rungs, ascending; each is η times the one before."""
+    """Return the steps of the rungs, ascending; each is η times the previous one."""
     if first_rung is None:
         levels = 0
         while eta ** (levels + 1) <= members and num_steps // eta ** (levels + 1) >= 1:
@@ -259,7 +258,7 @@ def rungs_to(
 
 
 def total_cost(rungs: np.ndarray, members: int, eta: int) -> int:
-    """Count the steps of all members if none diverges."""
+    """Return the number of steps of all members if none diverges."""
     cost, before = 0, 0
     for rung in rungs.tolist():
         cost += members * (rung - before)

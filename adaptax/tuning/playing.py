@@ -1,4 +1,4 @@
-"""Playing: train, judge, show, save and resume what a rule asks for."""
+"""Playing a rule: train, score, report, save and resume its rounds."""
 
 from collections.abc import Callable
 from functools import partial
@@ -26,8 +26,8 @@ from adaptax.tuning.storage.named_arrays import group, prefixed, to_arrays
 class Played(NamedTuple):
     """The outcomes of all rounds.
 
-    `state` is the trial's state of the run with the least score, at the end of the last
-    round with a finite one; `None` unless it was asked for.
+    `state` is the trial's state of the run with the lowest score, at the end of the
+    last round with a finite score; `None` unless requested.
     """
 
     history: list[Outcome]
@@ -44,21 +44,21 @@ def play(
     best: Callable[[np.ndarray, Any], str] = best_so_far,
     keep_state: bool = False,
 ) -> Played:
-    """Train what a rule asks for, from the first round or from a checkpoint.
+    """Train the rounds of a rule, from the first or from a checkpoint.
 
     Args:
-        tool_run: Of the tool.
-        rule: See the module's text. What it raises ends the run.
-        horizon: How many steps the plan is chosen for.
-        together: What the runs are called in the error where they do not fit into the
-            memory together; by default, runs of a round that begin anew are trained in
-            chunks.
-        check: Is called with the members before their first step, of a new run.
-        best: `best(losses, hparams)` says the best so far, from the newest losses.
-        keep_state: Whether the state of the best run is wanted.
+        tool_run: The run of the tool.
+        rule: The rule, see `rounds`. An exception that it raises ends the run.
+        horizon: The number of steps that the plan is chosen for.
+        together: The runs' name in the error if they do not fit into memory together;
+            by default, new runs of a round are trained in chunks.
+        check: A function that is called with new members before their first step.
+        best: `best(losses, hparams)` returns a text with the best so far, from the
+            newest losses.
+        keep_state: Whether to return the state of the best run.
 
     Raises:
-        ValueError: If the runs do not fit into the memory.
+        ValueError: If the runs do not fit into memory.
     """
     player = _Player(tool_run, horizon, together, check, best, keep_state)
     while (now := rule(player.history)) is not None:
@@ -67,7 +67,7 @@ def play(
 
 
 class _Player:
-    """What has been trained so far, on the host."""
+    """Trains rounds, and keeps their outcomes on the host."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class _Player:
             self._load_history(self._resumed)
 
     def train(self, now: Round) -> None:
-        """Train and judge a round, and add its outcome to the history."""
+        """Train and score a round, and add its outcome to the history."""
         runs = len(jax.tree.leaves(now.hparams)[0])
         if not self.history and self._resumed is None:
             self._plan(now, runs)
@@ -103,7 +103,7 @@ class _Player:
             most = max(runs, len(self.history[-1].scores))
             fit_together(self._together or "runs", most, chunk)
         for first in range(start, runs, size):
-            self._train_wave(now, np.arange(first, first + size))
+            self._train_chunk(now, np.arange(first, first + size))
         self._before += runs * now.steps
         losses, hparams = self._losses, now.hparams
         if not now.keep:
@@ -120,8 +120,8 @@ class _Player:
         if self._together:
             fit_together(self._together, runs, planned.chunk)
 
-    def _train_wave(self, now: Round, places: np.ndarray) -> None:
-        """Train the runs at some places; those beyond the last run are fillings."""
+    def _train_chunk(self, now: Round, places: np.ndarray) -> None:
+        """Train a chunk of runs; indices beyond the last run are padding."""
         runs, real = len(self._losses), places < len(self._losses)
         rows, alive = np.minimum(places, runs - 1), int(real.sum())
         population = self._population = self._members(now, rows, real)
@@ -149,11 +149,11 @@ class _Player:
         self._judge(now, rows, real)
 
     def _members(self, now: Round, rows: np.ndarray, real: np.ndarray) -> Population:
-        """Return the members of a chunk before its first step, or to be restored."""
+        """Return the members of a chunk before its first step, or before `_restore`."""
         hparams = jax.tree.map(lambda leaf: leaf[rows], now.hparams)
         if now.parents is None:
             assert now.seeds is not None
-            self._population = None  # what it holds is freed
+            self._population = None  # frees its memory
             population = self._begun(hparams, now.seeds[rows])
             if self._check and not self.history and self._resumed is None:
                 self._check(population)
@@ -177,7 +177,7 @@ class _Player:
         return Population(self._tool_run.programs, plan, hparams, seeds)
 
     def _sizes(self, runs: int) -> list[int]:
-        """Return how many runs there were in each round since these began."""
+        """Return the number of runs in each round since these started."""
         sizes = [runs]
         for outcome in reversed(self.history):
             sizes.insert(0, len(outcome.scores))
@@ -199,7 +199,7 @@ class _Player:
             self._metrics.setdefault(name, empty)[rows[real]] = values[real]
 
     def _arrays(self, population: Population) -> dict[str, np.ndarray]:
-        """Return what a checkpoint keeps."""
+        """Return the arrays of a checkpoint."""
         arrays = {
             "losses": self._losses,
             "scores": self._scores,
@@ -223,7 +223,7 @@ class _Player:
             self.state = self._tool_run.state_of(best)
 
     def _load_round(self, checkpoint: Checkpoint) -> int:
-        """Take over what there is of the round; return where its chunk starts."""
+        """Load a partly trained round, and return the start of its chunk."""
         arrays = checkpoint.arrays
         self._losses, self._scores = arrays["losses"].copy(), arrays["scores"].copy()
         metrics = group(arrays, "metrics")
@@ -232,7 +232,7 @@ class _Player:
         return checkpoint.notes["start"]
 
     def _restore(self, population: Population, checkpoint: Checkpoint) -> int:
-        """Put the members back; return the step at which the round began."""
+        """Restore the members, and return the step at which the round started."""
         arrays, notes = checkpoint.arrays, checkpoint.notes
         population.restore(group(arrays, "states"), notes["step"])
         population.alive = arrays["alive"].copy()

@@ -1,10 +1,10 @@
-"""Population based training: runs that copy the better ones and vary what they copied.
+"""Population based training: bad runs copy good ones, and vary their hyperparameters.
 
-    every interval:  judge all;  the worst copy the state of better ones (exploit);
-                     what was copied has its hyperparameters changed (explore)
+    every interval:  score all;  the worst copy the state of better ones (exploit);
+                     the hyperparameters of the copies are varied (explore)
 
-The hyperparameters that the best member and its ancestors had, one interval after the
-other, are a schedule: `PopulationResult.schedule`.
+The hyperparameters of the best member and its ancestors, interval by interval, form a
+schedule: `PopulationResult.schedule`.
 
 Source: Jaderberg et al. (2017), "Population Based Training of Neural Networks" (arXiv
 1711.09846), section 4: truncation or tournament selection; perturb or resample. All
@@ -38,14 +38,14 @@ from adaptax.tuning.trials.trials import Trial, require_trial
 
 @dataclass(frozen=True, repr=False)
 class PopulationResult(ToolResult):
-    """What population based training found.
+    """The result of population based training.
 
-    `hparams` has leading axes (intervals, members); `scores` is (intervals, members),
-    at the end of each interval, small is good, infinite where a member diverged;
-    `parents` (intervals, members) says from which member of the interval before a
-    member was copied, itself if it was not; `losses` is (members, steps); `metrics` has
-    arrays like `scores`. `interval` is in steps. `state` is the trial's state of the
-    best member at the end, `None` after `load`.
+    `hparams` has leading axes (intervals, members). `scores` (intervals, members) are
+    those at the end of each interval, lower is better, infinite if a member diverged.
+    `parents` (intervals, members) is the member of the previous interval that a member
+    was copied from, itself if it was not. `losses` is (members, steps), and `metrics`
+    has arrays like `scores`. `interval` is in steps. `state` is the trial's state of
+    the best member at the end, `None` after `load`.
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("best_member",)
@@ -71,14 +71,14 @@ class PopulationResult(ToolResult):
 
     @property
     def best_member(self) -> int:
-        """The member with the least score at the end; the first of equal ones."""
+        """The member with the lowest score at the end; the first of equal ones."""
         return int(np.argmin(self.scores[-1]))
 
     def ancestry(self, member: int | None = None) -> np.ndarray:
-        """Return which member a surviving run was in each interval.
+        """Return the ancestors of a member: the member that it was in each interval.
 
         Args:
-            member: One of the last interval; `None` for the best.
+            member: A member of the last interval; `None` for the best.
         """
         members = self.scores.shape[1]
         if member is None:
@@ -98,29 +98,29 @@ class PopulationResult(ToolResult):
     def schedule(
         self, name: str = "learning_rate", member: int | None = None
     ) -> Schedule:
-        """Return a hyperparameter as the run had it, constant for each interval.
+        """Return a hyperparameter of a run as a schedule, constant in each interval.
 
         Args:
-            name: A hyperparameter, by its path.
+            name: The path of the hyperparameter.
             member: See `ancestry`.
 
         Returns:
-            A schedule; after the last interval it stays where it is.
+            A schedule, which is constant after the last interval.
         """
         return piecewise_constant(leaf_named(self.lived(member), name), self.interval)
 
     def curve(self, member: int | None = None) -> np.ndarray:
-        """Return the losses of a run through all its ancestors, of shape (steps,)."""
+        """Return the losses of a run and its ancestors, of shape (steps,)."""
         path = np.repeat(self.ancestry(member), self.interval)
         steps = self.losses.shape[1]
         return self.losses[path[:steps], np.arange(steps)]
 
 
 class PopulationDiverged(RuntimeError):
-    """Every member has diverged; `result` is what the intervals before gave."""
+    """Every member has diverged; `result` is that of the earlier intervals."""
 
     def __init__(self, message: str, result: PopulationResult):
-        """Keep the result."""
+        """Store the result."""
         super().__init__(message)
         self.result = result
 
@@ -142,27 +142,26 @@ def population_based_training(
     checkpoint: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> PopulationResult:
-    """Train a population in which bad members go on from copies of good ones.
+    """Train a population, replacing bad members by varied copies of good ones.
 
     At the end of each interval a member's score is its evaluation, or the mean of its
-    losses in the interval. Equal scores are ordered by index. One that has diverged is
-    always replaced.
+    losses in the interval. Equal scores are ordered by index. A member that has
+    diverged is always replaced.
 
     Args:
-        trial: What to train. Its hyperparameters must act at every step: a number given
-            to an adaptax optimizer or controller does.
-        space: A dict of axes from `adaptax.spaces` and of constants. First values are
-            drawn from it, and so are later ones if they are resampled; its bounds hold
-            for perturbed ones.
+        trial: The trial to train. Its hyperparameters must have an effect at every
+            step, as a number given to an adaptax optimizer or controller has.
+        space: A dict of axes from `adaptax.spaces`, and of constants. Initial and
+            resampled values are drawn from it, and perturbed values stay within it.
         num_steps: Steps of each member.
-        interval: Steps from one exchange to the next.
-        members: How many; ignored if the space is made of grids alone, which give
-            theirs.
-        exploit: "truncation": the worst `fraction` copy random ones of the best
-            `fraction`. "tournament": each meets a random other one, and copies it if
-            that is better. Static.
+        interval: Steps between exchanges.
+        members: The number of members; ignored if the space has only grids, which
+            determine it.
+        exploit: "truncation": the worst `fraction` copy random members of the best
+            `fraction`. "tournament": each member is compared with a random other one,
+            and copies it if that is better. Static.
         fraction: q in (0, 0.5].
-        factors: Perturbation multiplies by one of the two.
+        factors: The two factors to perturb by, of which one is drawn.
         resample: The probability in [0, 1] that a hyperparameter of a copy is drawn
             anew instead of perturbed.
         key: See `sweep`, as for the arguments below.
@@ -173,10 +172,10 @@ def population_based_training(
 
     Raises:
         PopulationDiverged: If no member is left; it has the result so far.
-        ValueError: If an argument is out of its range, a hyperparameter that is varied
-            does not act, all members do not fit into the memory together, or the folder
-            has a checkpoint of other arguments.
-        KeyError: If the trial reads a hyperparameter that is not there.
+        ValueError: If an argument is out of range, a varied hyperparameter has no
+            effect, the members do not fit into memory together, or the folder has a
+            checkpoint of other arguments.
+        KeyError: If the trial reads a hyperparameter that is missing.
         OSError: If the folder cannot be written, or another process is using it.
     """
     require_trial(trial)
@@ -241,14 +240,14 @@ def population_based_training(
             step = min(interval * len(played.history), num_steps)
             raise PopulationDiverged(
                 f"all members have diverged by step {step}. Lower the bounds of the "
-                "space; the error has the result of the intervals before.",
+                "space. The error's `result` is that of the earlier intervals.",
                 result,
             )
         return tool_run.finish(result)
 
 
 def _changed(space: dict[str, Any], hparams: Any) -> list[str]:
-    """Return the names of the hyperparameters that copies can have other values of."""
+    """Return the names of the hyperparameters that can change in copies."""
 
     def changes(axis, values):
         points = axis.options if isinstance(axis, spaces.Choice) else axis.values
@@ -266,7 +265,7 @@ def _changed(space: dict[str, Any], hparams: Any) -> list[str]:
 def _result(
     played: Played, interval: int, num_steps: int, about: dict[str, Any]
 ) -> PopulationResult:
-    """Return what the intervals found, less the last one if all members diverged."""
+    """Return the result, without a last interval in which all members diverged."""
     history = played.history
     losses = np.concatenate([outcome.losses for outcome in history], axis=1)
     missing = num_steps - losses.shape[1]

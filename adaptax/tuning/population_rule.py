@@ -12,12 +12,12 @@ Exploit = Literal["truncation", "tournament"]
 
 
 def _interval(steps: int, *given: Any) -> Round:
-    """Return a round whose runs are judged by all of its steps."""
+    """Return a round whose runs are scored by all of its steps."""
     return Round(steps, *given, part=steps, window=steps)
 
 
 class PopulationRule(NamedTuple):
-    """How members copy each other and vary what they copied."""
+    """The arguments by which members copy each other and vary the copies."""
 
     space: Any
     exploit: Exploit
@@ -27,7 +27,7 @@ class PopulationRule(NamedTuple):
     key: jax.Array
 
     def rule(self, hparams: Any, num_steps: int, interval: int) -> Rule:
-        """Return the rule, for the first hyperparameters; a round is an interval."""
+        """Return the rule for the initial hyperparameters; a round is an interval."""
         members = len(jax.tree.leaves(hparams)[0])
 
         def rule(history):
@@ -46,12 +46,12 @@ class PopulationRule(NamedTuple):
         return rule
 
     def parents(self, scores: np.ndarray, interval: int) -> np.ndarray:
-        """Choose from whom each member goes on; at least one score is finite."""
+        """Choose the parent of each member; at least one score must be finite."""
         generator = self._generator(interval)
         members, finite = np.arange(len(scores)), np.isfinite(scores)
         if self.exploit == "tournament":
-            apart = generator.integers(1, max(2, len(scores)), len(scores))
-            others = (members + apart) % len(scores)
+            offsets = generator.integers(1, max(2, len(scores)), len(scores))
+            others = (members + offsets) % len(scores)
             parents = np.where(scores[others] < scores, others, members)
             best = members[finite]
         else:
@@ -61,8 +61,8 @@ class PopulationRule(NamedTuple):
             parents = members.copy()
             if len(scores) > 1:
                 parents[order[-few:]] = generator.choice(best, few)
-        lost = ~np.isfinite(scores[parents])
-        parents[lost] = generator.choice(best, int(lost.sum()))
+        diverged = ~np.isfinite(scores[parents])
+        parents[diverged] = generator.choice(best, int(diverged.sum()))
         return parents
 
     def explored(self, hparams: Any, copied: np.ndarray, interval: int) -> Any:

@@ -1,4 +1,4 @@
-"""What the results of all tools have in common: they are shown, saved and loaded."""
+"""The base classes of results: printing, saving and loading."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -19,16 +19,16 @@ from adaptax.tuning.storage.named_arrays import (
 )
 
 _WIDTH = 88
-"""What a line of a `repr` is cut to."""
+"""The width to which a line of a `repr` is cut."""
 
 
 class Result:
-    """A dataclass of arrays, shown as a line for each field, with dtype and shape.
+    """A dataclass of arrays, printed as a line for each field, with dtype and shape.
 
-    `HEADLINES` are the properties that a reader looks for first. `AXES` has the axes of
-    the fields that are kept as arrays, "" for a number; a name that ends in "/" is that
-    of a dict of arrays, or of the pytree `hparams`. `NESTED` has the kinds of fields
-    that are results themselves, or `None`.
+    `HEADLINES` are the properties to print first. `AXES` has the axes of the fields
+    that are saved as arrays, "" for a number; a name that ends in "/" is a dict of
+    arrays, or the pytree `hparams`. `NESTED` has the types of the fields that are
+    results themselves, or `None`.
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ()
@@ -36,7 +36,7 @@ class Result:
     NESTED: ClassVar[dict[str, type["Result"]]] = {}
 
     def __repr__(self) -> str:
-        """Return a line for each headline and field; none of them holds an array."""
+        """Return a line for each headline and field, without the arrays' values."""
         names = [*self.HEADLINES, *vars(self)]
         lines = [f"  {name}={_brief(getattr(self, name))}" for name in names]
         cut = [
@@ -45,7 +45,7 @@ class Result:
         return ",\n".join([f"{type(self).__name__}(\n{cut[0]}", *cut[1:]]) + ",\n)"
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays, by name, that a file keeps."""
+        """Return the arrays to save, by name."""
         found: dict[str, np.ndarray] = {}
         for name, value in vars(self).items():
             if name in self.AXES:
@@ -59,7 +59,7 @@ class Result:
 
     @classmethod
     def fields_of(cls, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Undo `arrays`; hyperparameters come back as nested dicts."""
+        """Undo `arrays`; hyperparameters become nested dicts."""
         found: dict[str, Any] = {}
         for pattern, axes in cls.AXES.items():
             name = pattern.removesuffix("/")
@@ -76,16 +76,16 @@ class Result:
 
 @dataclass(frozen=True, repr=False)
 class ToolResult(Result):
-    """What a tool found: it is saved to one file, and loaded.
+    """The result of a tool, which can be saved to one file.
 
-    `KIND` is what such a file is called. `ROWS` has the axes of the rows in a table.
+    `KIND` names this type of file. `ROWS` has the axes of the rows in a table.
     """
 
     KIND: ClassVar[str]
     ROWS: ClassVar[str]
 
     def contents(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the arrays, by name, and the facts that a file keeps."""
+        """Return the arrays, by name, and the other fields to save."""
         facts = {name: getattr(self, name) for name in self._facts()}
         about = vars(self)["about"]
         return self.arrays(), {**facts, "about": about} if facts else about
@@ -94,13 +94,13 @@ class ToolResult(Result):
     def from_contents(
         cls, arrays: dict[str, np.ndarray], about: dict[str, Any]
     ) -> Self:
-        """Undo `contents`; hyperparameters come back as nested dicts."""
+        """Undo `contents`; hyperparameters become nested dicts."""
         facts = about if cls._facts() else {"about": about}
         return cls(**cls.fields_of(arrays), **facts)
 
     @classmethod
     def _facts(cls) -> list[str]:
-        """Return the fields, beside `about`, that are no arrays."""
+        """Return the fields, besides `about`, that are not arrays."""
         kept = {name.removesuffix("/") for name in cls.AXES} | {"about", "state"}
         names = [field.name for field in fields(cls)]
         return [name for name in names if name not in kept | set(cls.NESTED)]
@@ -116,7 +116,7 @@ class ToolResult(Result):
         return tables.text(self._columns(), rows)
 
     def _columns(self) -> dict[str, np.ndarray]:
-        """Return what there is along the axes of the rows, (rows,) each, by name."""
+        """Return the arrays along the axes of the rows, (rows,) each, by name."""
         axes = self.ROWS.split()
         lengths: dict[str, int] = {}
         found: dict[str, tuple[list[str], np.ndarray]] = {}
@@ -136,19 +136,16 @@ class ToolResult(Result):
         return {name: column.ravel() for name, column in columns.items()}
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the result to one file: .json, or else .npz.
-
-        A trial's state is left out.
-        """
+        """Save the result, without the trial's state, to one file: .json, or .npz."""
         result_files.save_arrays(path, self.KIND, *self.contents())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Read what `save` wrote; hyperparameters come back as nested dicts.
+        """Load a saved result; hyperparameters become nested dicts.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is damaged, or something else.
+            ValueError: If it is damaged, or another kind of file.
         """
         arrays, about = result_files.load_arrays(path, cls.KIND)
         _require_axes(arrays, cls.AXES, path)
@@ -156,12 +153,12 @@ class ToolResult(Result):
             return cls.from_contents(arrays, about)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
-                f"{path} must be a whole {cls.KIND}, it lacks {error}."
+                f"{path} must be a complete {cls.KIND}, it lacks {error}."
             ) from error
 
 
 def _one(name: str) -> str:
-    """Return what one of several things is called.
+    """Return the singular of a name.
 
     >>> [_one(name) for name in ("branches", "losses", "seeds", "chosen")]
     ['branch', 'loss', 'seed', 'chosen']

@@ -1,12 +1,12 @@
-"""Rounds: what every tool is made of.
+"""Rounds and rules, of which every tool is made.
 
-    history    the outcomes of the rounds that have been trained
+    history    the outcomes of the rounds so far
     rule       history -> the next round, or `None` at the end
-    round      runs that begin anew, each from its seed, or that go on, each from the
-               state of a run of the round before; all for so many steps
+    round      runs to train for a number of steps: new ones, each from a seed, or
+               continued ones, each from the state of a run of the previous round
 
-A rule depends on the history alone, so that a run which was interrupted goes on to the
-same result. `playing` trains what a rule asks for, for every tool alike.
+A rule depends only on the history, so that an interrupted run resumes to the same
+result. `playing` trains the rounds, in the same way for every tool.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,17 +24,17 @@ from adaptax.tuning.storage.named_arrays import (
 
 
 class Round(NamedTuple):
-    """What to train next.
+    """The runs to train next.
 
-    `hparams` has a leading axis of runs, and so have `seeds`, of runs that begin anew,
-    or `parents`, from which run of the round before each goes on.
+    `hparams` has a leading axis of runs. So have `seeds`, for new runs, or `parents`,
+    the runs of the previous round to continue.
 
     A run's score is its evaluation, if the trial has one and `evaluate` is set, or else
     the mean of its good losses in its last `window` steps, by default a tenth of
-    `part`. It is infinite if the run has diverged by the end of its last `part` steps,
-    by default all since it began.
+    `part`. It is infinite if the run has diverged, judged by its last `part` steps, by
+    default all of them.
 
-    With `keep=False`, the history has the scores and metrics alone.
+    With `keep=False`, the history has only the scores and metrics.
     """
 
     steps: int
@@ -48,9 +48,9 @@ class Round(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of a round: `losses` (runs, steps), `scores` (runs,), and `metrics`.
+    """The result of a round: `losses` (runs, steps), `scores` (runs,), and `metrics`.
 
-    Losses are NaN after a run diverged, and its score is infinite.
+    After a run has diverged, its losses are NaN, and its score is infinite.
     """
 
     parents: np.ndarray | None
@@ -69,7 +69,7 @@ def once(only: Round) -> Rule:
 
 
 def curves(history: Sequence[Outcome]) -> np.ndarray:
-    """Return the losses of the last round's runs since they began, (runs, steps)."""
+    """Return all losses of the last round's runs, (runs, steps since they started)."""
     rows = np.arange(len(history[-1].losses))
     parts = []
     for parents, _, losses, *_ in reversed(history):
@@ -81,7 +81,7 @@ def curves(history: Sequence[Outcome]) -> np.ndarray:
 
 
 def origins(history: Sequence[Outcome]) -> list[np.ndarray]:
-    """Return, for each round, from which run of the first one each of its runs is."""
+    """Return, for each round, the first-round ancestor of each of its runs."""
     found: list[np.ndarray] = []
     for parents, _, losses, *_ in history:
         before = np.arange(len(losses))
@@ -90,7 +90,7 @@ def origins(history: Sequence[Outcome]) -> list[np.ndarray]:
 
 
 def best_so_far(losses: np.ndarray, hparams: Any) -> str:
-    """Name the run with the least mean of some losses (runs, steps)."""
+    """Return a text with the lowest mean loss, (runs, steps), and its run."""
     means = divergence.mean_of_good(losses, np.isfinite(losses), losses.shape[1])
     run = int(means.argmin())
     named = flatten_names(hparams).items()
@@ -107,9 +107,9 @@ def scored(
     """Return the scores of runs; see `Round`.
 
     Args:
-        losses: Of each run since it began, (runs, steps).
-        part: How many of its last steps a run is judged by.
-        window: How many of those its mean is of.
+        losses: All losses of each run, (runs, steps).
+        part: The number of last steps by which divergence is judged.
+        window: The number of last steps in the mean.
         evaluated: The evaluations, if there are any.
     """
     steps: int = losses.shape[1]
@@ -138,7 +138,7 @@ def named(outcome: Outcome) -> dict[str, np.ndarray]:
 
 
 def outcome_of(arrays: dict[str, np.ndarray], like: Any) -> Outcome:
-    """Undo `named`, for hyperparameters of the structure of others."""
+    """Undo `named`; `like` has the structure of the hyperparameters."""
     named = group(arrays, "hparams")
     return Outcome(
         arrays.get("parents"),

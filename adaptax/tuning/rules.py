@@ -1,10 +1,10 @@
-"""Rules: a tool of one's own is a rule, and everything around it is there.
+"""Tools of your own, each defined by a rule.
 
     rule(history) → the next `Round`, or `None` at the end
 
-A rule is a function of the history alone, which has an `Outcome` for each round so far.
-It trains nothing itself: it says which runs begin anew, each from a seed, or go on,
-each from a run of the round before, with which hyperparameters and for how many steps.
+A rule is a function of the history, which has an `Outcome` for each round so far. It
+trains nothing itself: it returns the runs to start, each from a seed, or to continue,
+each from a run of the previous round, their hyperparameters and their steps.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,15 +30,15 @@ from adaptax.tuning.trials.trials import Trial, require_trial
 
 @dataclass(frozen=True, repr=False)
 class RuleResult(ToolResult):
-    """What came of a rule: the runs of all rounds, one after another.
+    """The result of a rule: the runs of all rounds, one after another.
 
-    `rounds` (runs,) is the round of a run, from 0, and `parents` the run that it went
-    on from, counted through all rounds; -1 where it began anew. `hparams` has a leading
+    `rounds` (runs,) is the round of each run, from 0, and `parents` the run that it
+    continued, counted through all rounds; -1 for a new run. `hparams` has a leading
     axis of runs. `losses` is float32 (runs, steps of the longest round), NaN after the
-    end of a shorter round, or after a run diverged. `scores` is (runs,), small is good,
-    infinite where a run diverged; `metrics` has arrays like `scores`, NaN in rounds
-    without. `state` is the trial's state of the best run, if it was asked for. `about`
-    says how all was run.
+    end of a shorter round, or after a run diverged. `scores` is (runs,), lower is
+    better, infinite if a run diverged. `metrics` has arrays like `scores`, NaN in
+    rounds without metrics. `state` is the trial's state of the best run, if requested.
+    `about` describes how it was run.
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("best",)
@@ -64,7 +64,7 @@ class RuleResult(ToolResult):
 
     @property
     def best(self) -> Any:
-        """The hyperparameters of the least score in the last round with a finite one.
+        """The hyperparameters of the lowest score in the last round with a finite one.
 
         `None` if every run diverged.
         """
@@ -89,30 +89,30 @@ def play_rule(
     checkpoint: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> RuleResult:
-    """Train what a rule asks for: a tool of one's own.
+    """Train the rounds of a rule of your own.
 
     Args:
-        trial: What to train.
-        rule: `rule(history)` gives the next `Round`, or `None` at the end; see the
-            module's text. Rounds are kept whole.
-        num_steps: The most steps that a run takes, for the plan and the time left.
-        settings: What the rule depends on, as numbers, text and arrays by name. A
-            checkpoint with other settings is refused; of the rule itself it knows the
-            first round alone.
-        keep_state: Whether the state of the best run is wanted.
-        key: As for `sweep`, as are those that follow.
+        trial: The trial to train.
+        rule: `rule(history)` returns the next `Round`, or `None` at the end; see the
+            module's docstring. `Round.keep` is always True.
+        num_steps: The largest number of steps of a run, for the plan and the time left.
+        settings: The values that the rule depends on: numbers, text and arrays by name.
+            A checkpoint with other settings is refused; of the rule itself, it only
+            contains the first round.
+        keep_state: Whether to return the state of the best run.
+        key: See `sweep`, as for the arguments below.
         strategy: See `sweep`.
         mesh: See `sweep`.
         checkpoint: See `sweep`.
         progress: See `sweep`.
 
     Raises:
-        TypeError: If the rule gives something else than a `Round`.
-        ValueError: If a round does not fit the history, an argument is out of its
-            range, a hyperparameter that is varied in the first round does not act, runs
-            that go on do not fit into the memory together, or the folder has a
-            checkpoint of other arguments.
-        KeyError: If the trial reads a hyperparameter that is not there.
+        TypeError: If the rule returns anything but a `Round` or `None`.
+        ValueError: If a round does not match the history, an argument is out of range,
+            a hyperparameter varied in the first round has no effect, continued runs do
+            not fit into memory together, or the folder has a checkpoint of other
+            arguments.
+        KeyError: If the trial reads a hyperparameter that is missing.
         OSError: If the folder cannot be written, or another process is using it.
 
     >>> import jax.numpy as jnp, numpy as np
@@ -144,7 +144,7 @@ def play_rule(
         raise TypeError(f"settings must be a dict or None, got {settings!r}.")
     first = _checked(rule([]), [])
     if first is None or first.seeds is None:
-        raise ValueError("rule must give a round for an empty history, got None.")
+        raise ValueError("rule must return a round for an empty history, got None.")
     named = {f"settings.{name}": value for name, value in (settings or {}).items()}
     _require_room(len(first.seeds), "num_steps", num_steps)
     tool_run = ToolRun(
@@ -177,11 +177,11 @@ def play_rule(
 
 
 def _checked(now: Any, history: Sequence[Outcome]) -> Round | None:
-    """Return what a rule gave, with arrays of the host, if it fits the history."""
+    """Return the round of a rule, as arrays of the host, if it matches the history."""
     if now is None:
         return None
     if not isinstance(now, Round):
-        raise TypeError(f"rule must give a Round or None, got {now!r}.")
+        raise TypeError(f"rule must return a Round or None, got {now!r}.")
     hparams = jax.tree.map(_on_host, now.hparams)
     shapes = [leaf.shape for leaf in jax.tree.leaves(hparams)]
     runs = shapes[0][0] if shapes and shapes[0] else 0
@@ -192,8 +192,8 @@ def _checked(now: Any, history: Sequence[Outcome]) -> Round | None:
     parents, seeds = now.parents, now.seeds
     require(
         (parents is None) != (seeds is None),
-        "a round must have either parents, from which its runs go on, or seeds, from "
-        "which they begin anew.",
+        "a round must have either seeds, for new runs, or parents, for runs to "
+        "continue.",
     )
     if seeds is not None:
         seeds = as_seeds(np.asarray(seeds).tolist())
@@ -205,8 +205,8 @@ def _checked(now: Any, history: Sequence[Outcome]) -> Round | None:
         inside = inside and bool(((parents >= 0) & (parents < before)).all())
         require(
             inside,
-            f"parents of a round must be among the {before} runs of the round before, "
-            f"got {parents.tolist()}.",
+            f"parents of a round must be among the {before} runs of the previous "
+            f"round, got {parents.tolist()}.",
         )
         _require_runs("parents", len(parents), runs)
     steps = checks.length("steps", now.steps)
@@ -217,7 +217,7 @@ def _checked(now: Any, history: Sequence[Outcome]) -> Round | None:
 
 
 def _on_host(leaf: Any) -> np.ndarray:
-    """Return an array of the host, of a type that JAX has in use."""
+    """Return a NumPy array with the dtype that JAX would use."""
     array = np.asarray(leaf)
     return array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
 
@@ -234,7 +234,7 @@ def _require_room(runs: int, name: str, steps: int) -> None:
 
 
 def _laid_out(history: list[Outcome], about: dict[str, Any], state: Any) -> RuleResult:
-    """Put the runs of all rounds one after another."""
+    """Return a result with the runs of all rounds one after another."""
     sizes = [len(outcome.scores) for outcome in history]
     starts = np.cumsum([0, *sizes])
     length = max(outcome.losses.shape[1] for outcome in history)

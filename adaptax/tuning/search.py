@@ -1,4 +1,4 @@
-"""Search: the shape of the whole learning-rate schedule, by an evolution strategy.
+"""Search for the shape of the learning-rate schedule, by an evolution strategy.
 
     ln η(t) is linear between knots that are evenly spread over the run
 
@@ -7,15 +7,15 @@
                     f_i = the mean score of runs with x_i, over the generation's seeds
                     the distribution moves towards the x_i with small f_i
 
-Every candidate is trained for the whole run. All of a generation are trained with the
-same seeds, so that their differences are not those of the seeds; each generation has
-new seeds, so that no schedule wins by fitting some.
+Every candidate is trained for the whole run. All candidates of a generation have the
+same seeds, so that they do not differ by their seeds; each generation has new seeds, so
+that no schedule can fit them.
 
-The winner is not judged by what it was chosen for. The finalists are the mean of the
-last distribution, the average of the means of the last third of the generations, and
-the best candidates of the last three. Fresh seeds choose among them, and other fresh
-seeds give the score. The baseline, a warmed-up cosine, comes from a grid that takes as
-many runs, has as many finalists, and is chosen and judged with the same seeds.
+The winner's score is not the one by which it was chosen. The finalists are the mean of
+the last distribution, the average of the means in the last third of the generations,
+and the best candidates of the last three. Fresh seeds choose among them, and other
+fresh seeds give the score. The baseline, a cosine with a warm-up, comes from a grid
+with as many runs and as many finalists, with the same fresh seeds.
 """
 
 import math
@@ -56,7 +56,7 @@ from adaptax.tuning.trials.trials import Trial, require_trial
 
 
 class Gain(NamedTuple):
-    """By how much one score is below another, seed by seed."""
+    """The mean difference of two scores over seeds, and its standard error."""
 
     difference: float
     standard_error: float
@@ -64,14 +64,14 @@ class Gain(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class SearchResult(ToolResult):
-    """What a search for a schedule found.
+    """The result of a search for a schedule.
 
-    `log_rates` (knots,) are the winner's, natural logarithms. `losses` (fresh seeds,
-    steps), `scores` (fresh seeds,), infinite where a run diverged, and `metrics`, each
-    like `scores`, are of runs that had no part in its choice. `candidates`
-    (generations, population, knots) are the log-rates that were tried, and `history`
-    (generations, population) their mean scores, over the seeds of their generation.
-    `baseline` is the best cosine, or `None`. `about` says how it was run.
+    `log_rates` (knots,) are the natural logarithms of the winner's rates. `losses`
+    (fresh seeds, steps), `scores` (fresh seeds,), infinite if a run diverged, and
+    `metrics`, like `scores`, are those of runs that were not used to choose it.
+    `candidates` (generations, population, knots) are the log-rates that were tried, and
+    `history` (generations, population) their mean scores over the seeds of their
+    generation. `baseline` is the best cosine, or `None`. `about` describes the search.
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("score",)
@@ -113,9 +113,9 @@ class SearchResult(ToolResult):
 
     @property
     def gain(self) -> Gain | None:
-        """The score of the baseline less the winner's, seed by seed.
+        """The score of the baseline minus the winner's, seed by seed.
 
-        Above 0, the search found something better; less than two standard errors may be
+        If it is above 0, the winner is better; less than two standard errors may be
         chance. `None` without a baseline.
         """
         if self.baseline is None:
@@ -179,31 +179,31 @@ def search_schedule(
     checkpoint: str | PathLike[str] | None = None,
     progress: bool = True,
 ) -> SearchResult:
-    """Search the shape of the whole learning-rate schedule; see the module's text.
+    """Search for the shape of the learning-rate schedule; see the module's docstring.
 
     It takes population × generations × seeds runs, as many again for the baseline, and
-    twelve times `fresh_seeds` to choose and to judge.
+    twelve times `fresh_seeds` for the finalists.
 
     Args:
-        trial: What to train. Its rate must act at every step: a number given to an
-            adaptax optimizer does. Its batches should be drawn separately, as is the
-            default: with `batches="shared"`, all seeds see them in the one order that
-            the search can fit.
+        trial: The trial to train. Its rate must have an effect at every step, as a
+            number given to an adaptax optimizer has. Its batches should be drawn
+            separately, which is the default: with `batches="shared"`, all seeds have
+            the same order of batches, which the search can fit.
         num_steps: Steps T of each run.
-        knots: How many rates are searched, 2 <= knots <= T.
-        low: The smallest rate, > 0. Where the strategy goes beyond a bound, the
-            logarithm of the rate is mirrored at it.
-        high: The largest rate, > low. It may be one that diverges.
+        knots: The number of rates to search, 2 <= knots <= T.
+        low: The smallest rate, > 0. Logarithms of rates beyond a bound are mirrored at
+            it.
+        high: The largest rate, > low. Runs with it may diverge.
         name: The hyperparameter that follows the schedule.
-        hparams: The others, constants.
-        population: Candidates of a generation, >= 4.
-        generations: How many, >= 2.
+        hparams: The other hyperparameters, constants.
+        population: Candidates per generation, >= 4.
+        generations: The number of generations, >= 2.
         algorithm: A strategy of evosax: "CMA_ES", "SNES", "xNES", "MA_ES", "CR_FM_NES",
             "Sep_CMA_ES" or "SimpleES".
         seeds: Runs of each candidate.
-        fresh_seeds: How many seeds choose among the finalists, and how many others
-            judge the winner, >= 2.
-        baseline: Whether to look for the best warmed-up cosine.
+        fresh_seeds: The number of seeds to choose among the finalists, and of other
+            seeds to score the winner, >= 2.
+        baseline: Whether to search for the best cosine with a warm-up.
         key: See `sweep`, as for the arguments below.
         strategy: See `sweep`.
         mesh: See `sweep`.
@@ -212,9 +212,9 @@ def search_schedule(
 
     Raises:
         ImportError: If evosax is missing.
-        ValueError: If an argument is out of its range, the rate does not act at every
-            step, or the folder has a checkpoint of other arguments.
-        KeyError: If the trial reads a hyperparameter that is not there.
+        ValueError: If an argument is out of range, the rate has no effect at some step,
+            or the folder has a checkpoint of other arguments.
+        KeyError: If the trial reads a hyperparameter that is missing.
         FloatingPointError: If every constant rate diverges, or the strategy does.
         OSError: If the folder cannot be written, or another process is using it.
     """
@@ -279,7 +279,7 @@ def _require_steady(
     inner: InnerSchedules | None,
     members: Population,
 ) -> None:
-    """Raise if schedules inside the trial change the rate; see there."""
+    """Check that no schedule inside the trial changes the rate."""
     rate = math.sqrt(settings.low * settings.high)
     rates = np.full((members.members, settings.num_steps), rate, np.float32)
     first, members.hparams = members.hparams, along(constants, rates)
@@ -291,7 +291,7 @@ def _require_steady(
 def _result(
     rule: ScheduleSearch, history: list[Outcome], about: dict[str, Any]
 ) -> SearchResult:
-    """Return what was found."""
+    """Return the result."""
     verdict, chosen = history[-1], rule.chosen(history)
     seeds = rule.settings.fresh_seeds
 

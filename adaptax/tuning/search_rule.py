@@ -1,4 +1,4 @@
-"""The rule of a search: what generations, cosines and finalists are trained when.
+"""The rule of a search: its rounds of generations, cosines and finalists.
 
 `search` has the algorithm.
 """
@@ -24,7 +24,7 @@ _LAST = 3  # generations whose best candidates are finalists
 
 
 class SearchSettings(NamedTuple):
-    """What is searched, and how: the arguments."""
+    """The arguments of a search."""
 
     num_steps: int
     knots: int
@@ -45,7 +45,7 @@ class SearchSettings(NamedTuple):
 
     @property
     def finalists(self) -> int:
-        """How many there are; of the cosines, as many."""
+        """The number of finalists; as many cosines are finalists."""
         return 2 + min(_LAST, self.generations)
 
     @property
@@ -56,19 +56,19 @@ class SearchSettings(NamedTuple):
 
     @property
     def runs(self) -> int:
-        """All runs."""
+        """The number of all runs."""
         fresh = (self.finalists + 1) * self.fresh_seeds
         searched = self.population * self.generations * self.seeds
         grid, seeds = self.cosines
         return searched + fresh + self.baseline * (len(grid) * seeds + fresh)
 
     def require_room(self) -> None:
-        """Refuse what the host has no memory for, or too few seeds."""
+        """Refuse arguments that need more memory, or more seeds, than there are."""
         grid, seeds = self.cosines
         together = self.population * self.seeds, self.finalists * self.fresh_seeds
         largest = max(*together, self.baseline * len(grid) * seeds)
         tried = self.generations * self.population
-        per_run = (LOSS_BYTES + 8) * self.num_steps  # its rates stand twice
+        per_run = (LOSS_BYTES + 8) * self.num_steps  # with two copies of its rates
         searched = 8 * tried * (self.knots + 1) + 16 * self.knots**2
         require_room(
             f"num_steps={self.num_steps}, knots={self.knots}, "
@@ -88,25 +88,25 @@ class SearchSettings(NamedTuple):
         return np.arange(self.seeds, dtype=np.uint32) + generation * self.seeds
 
     def fresh(self, use: int) -> np.ndarray:
-        """Return the seeds that choose (0) or judge (1): used for nothing else."""
+        """Return the seeds that choose (0) or score (1), used for nothing else."""
         used = max(self.seeds * self.generations, self.cosines[1])
         first = used + use * self.fresh_seeds
         return np.arange(first, first + self.fresh_seeds, dtype=np.uint32)
 
 
 class ScheduleSearch:
-    """The rule: the generations, the cosines, the choice, and the verdict.
+    """The rule: the generations, the cosines, the choice, and the final scores.
 
-    `best` is what there is to show of the generations so far.
+    `best` is a text with the best score of the generations so far.
     """
 
     def __init__(self, settings: SearchSettings, constants: Any, key: jax.Array):
-        """Begin with constant rates.
+        """Start with constant rates.
 
         Args:
             settings: The arguments.
             constants: The other hyperparameters, arrays of shape (1,).
-            key: Of the strategy.
+            key: The key of the strategy.
         """
         self.settings, self._constants, self._key = settings, constants, key
         shape = settings.generations, settings.population
@@ -116,7 +116,7 @@ class ScheduleSearch:
         self.candidates[0] = first[:, None]
         self.means = np.zeros((settings.generations, settings.knots), np.float32)
         self.best = ""
-        self._told = 0
+        self._scored = 0  # generations
         self._evolution: Evolution | None = None
 
     def __call__(self, history: Sequence[Outcome]) -> Round | None:
@@ -126,7 +126,7 @@ class ScheduleSearch:
             FloatingPointError: If every constant rate diverged, or the strategy did.
         """
         settings, done = self.settings, len(history)
-        for generation in range(self._told, min(done, settings.generations)):
+        for generation in range(self._scored, min(done, settings.generations)):
             self._tell(generation, _means(history[generation], settings.population))
         if done < settings.generations:
             rates = _drawn(self.candidates[done], settings.num_steps)
@@ -149,7 +149,7 @@ class ScheduleSearch:
         return Round(self.settings.num_steps, None, hparams, every_seed, keep=keep)
 
     def _tell(self, generation: int, scores: np.ndarray) -> None:
-        """Take the scores of a generation, and ask for the next one."""
+        """Pass the strategy the scores of a generation, and draw the next one."""
         settings = self.settings
         self.history[generation] = scores
         if self._evolution is None:
@@ -166,11 +166,11 @@ class ScheduleSearch:
         else:
             self._evolution.tell(scores)
             self.means[generation] = self._evolution.mean
-        self._told = generation + 1
+        self._scored = generation + 1
         self.best = f"score {self.history.min():.4g}"
-        if self._told < settings.generations:
+        if self._scored < settings.generations:
             asked = self._evolution.ask()
-            self.candidates[self._told] = mirrored(asked, *settings.log_bounds)
+            self.candidates[self._scored] = mirrored(asked, *settings.log_bounds)
 
     def _choices(self, history: Sequence[Outcome]) -> np.ndarray:
         """Return the rates, at every step, of the finalists and the best cosines."""
@@ -181,7 +181,7 @@ class ScheduleSearch:
         return np.concatenate([finalists, self._cosine_rates[best]])
 
     def chosen(self, history: Sequence[Outcome]) -> list[int]:
-        """Return the best finalist, and the best cosine, by their places."""
+        """Return the indices of the best finalist and the best cosine."""
         settings = self.settings
         place = settings.generations + settings.baseline
         count = settings.finalists
@@ -210,7 +210,7 @@ class ScheduleSearch:
         return drawn_cosines(self.settings.cosines[0], self.settings.num_steps)
 
     def best_cosines(self, history: Sequence[Outcome]) -> np.ndarray:
-        """Return which cosines have the least mean scores, the best first."""
+        """Return the indices of the cosines with the lowest mean scores, best first."""
         scores = _means(history[self.settings.generations], len(self._cosine_rates))
         return np.argsort(scores, kind="stable")[: self.settings.finalists]
 

@@ -1,15 +1,15 @@
-"""Median stopping: whatever stays worse than the median of the others ends early.
+"""Median stopping: end configurations that stay worse than the median of all.
 
     r_ik    the score of configuration i in interval k
     i ends  if min_{j<=k} r_ij > median_l mean_{j<=k} r_lj,  l over all configurations
 
-The best that a configuration has shown is compared with what is average by then, so
-that few end that would have won. Those that ended before count with the average of the
-intervals that they had. The best of those that are left always goes on.
+The best score of a configuration is compared with the average scores of all, so that
+few potential winners end. Configurations that ended earlier enter the median with the
+average of their intervals. The best remaining configuration always continues.
 
 Source: Golovin et al. (2017), "Google Vizier: A Service for Black-Box Optimization",
-KDD, section 3.2.2. There a trial is compared with those that are complete; here all
-reach the end of an interval together.
+KDD, section 3.2.2. There a trial is compared with completed trials; here all reach the
+end of an interval together.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from adaptax.tuning.trials.trials import Trial, require_trial
 
 @dataclass(frozen=True, repr=False)
 class StoppingResult(HalvingResult):
-    """What median stopping found: a `HalvingResult` whose rungs are the intervals."""
+    """The result of median stopping: a `HalvingResult` with intervals as rungs."""
 
     KIND: ClassVar[str] = "adaptax median stopping"
 
@@ -53,17 +53,18 @@ def median_stopping(
 ) -> StoppingResult:
     """Train all configurations, and end those that stay worse than the median.
 
-    At the end of each interval a configuration is judged by the mean over its seeds: of
-    the evaluation if the trial has one, otherwise of its losses in the interval. One
-    that has diverged does not go on.
+    At the end of each interval a configuration's score is the mean over its seeds: of
+    the evaluation if the trial has one, otherwise of its losses in the interval. A
+    configuration that has diverged does not continue.
 
     Args:
-        trial: What to train.
-        space: As for `sweep`, as are the arguments that are not listed here.
-        num_steps: Steps of those that do not end early.
-        interval: Steps from one comparison to the next; `num_steps` at most.
-        grace_steps: No configuration ends before, but for those that diverge.
-        seeds: See `sweep`; all seeds of a configuration go on, or none.
+        trial: The trial to train.
+        space: See `sweep`.
+        num_steps: Steps of configurations that do not end early.
+        interval: Steps between comparisons, <= `num_steps`.
+        grace_steps: Steps before the first comparison. Only configurations that diverge
+            end earlier.
+        seeds: See `sweep`; all seeds of a configuration continue, or none.
         samples: See `sweep`.
         key: See `sweep`.
         strategy: See `sweep`.
@@ -72,10 +73,10 @@ def median_stopping(
         progress: See `sweep`.
 
     Raises:
-        ValueError: If an argument is out of its range, a hyperparameter that is varied
-            does not act, all members do not fit into the memory together, or the folder
-            has a checkpoint of other arguments.
-        KeyError: If the trial reads a hyperparameter that is not there.
+        ValueError: If an argument is out of range, a varied hyperparameter has no
+            effect, the members do not fit into memory together, or the folder has a
+            checkpoint of other arguments.
+        KeyError: If the trial reads a hyperparameter that is missing.
         OSError: If the folder cannot be written, or another process is using it.
     """
     require_trial(trial)
@@ -104,12 +105,12 @@ def median_stopping(
 
 
 def above_median(runs: Configurations, ends: np.ndarray, grace_steps: int) -> Rule:
-    """Return the rule; see the module's text.
+    """Return the rule; see the module's docstring.
 
     Args:
         runs: All configurations.
-        ends: Of the intervals, in steps, ascending.
-        grace_steps: When configurations may end for the first time.
+        ends: The steps at which intervals end, ascending.
+        grace_steps: The step from which configurations may end.
     """
     lengths, seeds = np.diff(ends, prepend=0).tolist(), len(runs.seeds)
 

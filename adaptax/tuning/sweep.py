@@ -1,9 +1,9 @@
-"""Sweeps: many hyperparameters and seeds trained in one program.
+"""Sweeps: train many hyperparameters and seeds in one program.
 
     score of a run = its mean loss over the last tenth of its steps, or its evaluation
 
-Every configuration of the space is trained with every seed. The members are independent
-of each other: results depend on the plan only through rounding.
+Every configuration of the space is trained with every seed. The members are
+independent: results depend on the plan only through rounding.
 """
 
 from collections.abc import Sequence
@@ -33,12 +33,12 @@ from adaptax.tuning.trials.trials import Trial, require_trial
 
 @dataclass(frozen=True, repr=False)
 class SweepResult(ToolResult):
-    """What a sweep found.
+    """The result of a sweep.
 
     `hparams` has a leading axis of members (configurations). `losses` is float32
-    (members, seeds, steps), NaN after a run diverged; `scores` is (members, seeds),
-    small is good, infinite where a run diverged; `metrics` has arrays like `scores`.
-    `about` says how it was run: plan, seconds, member-steps, compilations.
+    (members, seeds, steps), NaN after a run diverged. `scores` is (members, seeds),
+    lower is better, infinite if a run diverged. `metrics` has arrays like `scores`.
+    `about` describes the run: plan, seconds, member-steps, compilations.
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("best",)
@@ -59,7 +59,7 @@ class SweepResult(ToolResult):
 
     @property
     def ranking(self) -> np.ndarray:
-        """The members from best to worst, by their mean score; ties by their index."""
+        """The members from best to worst, by mean score; ties by index."""
         return np.argsort(self.scores.mean(axis=1), kind="stable")
 
     @property
@@ -71,7 +71,7 @@ class SweepResult(ToolResult):
         return jax.tree.map(lambda leaf: leaf[index].item(), self.hparams)
 
     def curves(self, low: float = 0.25, high: float = 0.75) -> tuple[np.ndarray, ...]:
-        """Return the learning curves over the seeds: two quantiles around the median.
+        """Return the median learning curves over the seeds, with two quantiles.
 
         Returns:
             low, median and high, each (members, steps); NaN where a seed has diverged.
@@ -85,12 +85,12 @@ class SweepResult(ToolResult):
     def good_region(
         self, name: str = "learning_rate", within: float = 0.05
     ) -> Band | None:
-        """Find how far a hyperparameter may be off: the region of good mean scores.
+        """Return the region of a hyperparameter with good mean scores.
 
         Args:
-            name: A hyperparameter > 0, by its path, such as "learning_rate"; of several
-                members with one value of it, the best counts.
-            within: How much worse than the best is still good, as a share of its size.
+            name: The path of a hyperparameter > 0. Of several members with the same
+                value, the best counts.
+            within: The largest difference from the best score, relative to its size.
 
         Returns:
             `None` if every member diverged.
@@ -144,28 +144,28 @@ def sweep(
     """Train every configuration of a space with every seed.
 
     Args:
-        trial: What to train.
-        space: A dict of axes from `adaptax.spaces`, of lists that belong together, and
-            of constants; the hyperparameters of a member have its structure.
+        trial: The trial to train.
+        space: A dict of axes from `adaptax.spaces`, of lists that are paired, and of
+            constants; the hyperparameters of a member have its structure.
         num_steps: Steps of each member.
-        seeds: How many, from 0, or which. A seed sets what a trial draws from its key:
-            the first parameters and, unless they are shared, the batches.
-        samples: How many draws of the random axes, if there are any.
-        key: A JAX key, or a whole number to make one of. All randomness comes from it.
-        strategy: How to run them: "auto" tries the ways for a few steps and takes the
-            fastest, "vmap" puts all members side by side, "map" runs them one by one on
-            every core, a number puts so many side by side.
-        mesh: The devices to spread the members over; every process of a run on several
-            hosts calls this with the same arguments and has the same result.
-        checkpoint: A folder to save in. Called again with the same arguments after an
-            interruption, the sweep goes on from there, and its result is the same to
-            the last bit.
+        seeds: The number of seeds, from 0, or a list of seeds. A seed determines the
+            initial parameters of a trial and, unless they are shared, the batches.
+        samples: The number of draws of the random axes, if there are any.
+        key: A JAX key, or an integer seed for one. All randomness comes from it.
+        strategy: How to run the members: "auto" measures the alternatives for a few
+            steps and uses the fastest; "vmap" vectorizes over all members; "map" runs
+            them one by one on every core; a number vectorizes over so many.
+        mesh: The devices to distribute the members over. On several hosts, every
+            process calls this with the same arguments and gets the same result.
+        checkpoint: A folder for checkpoints. Called again with the same arguments after
+            an interruption, the sweep resumes, and its result is the same to the last
+            bit.
         progress: Whether to show members done, the best so far and the time left.
 
     Raises:
-        ValueError: If an argument is out of its range, a hyperparameter that is varied
-            does not act, or the folder has a checkpoint of other arguments.
-        KeyError: If the trial reads a hyperparameter that is not there.
+        ValueError: If an argument is out of range, a varied hyperparameter has no
+            effect, or the folder has a checkpoint of other arguments.
+        KeyError: If the trial reads a hyperparameter that is missing.
         OSError: If the folder cannot be written, or another process is using it.
 
     >>> import jax.numpy as jnp
@@ -217,10 +217,10 @@ def sweep(
 
 
 class Configurations(NamedTuple):
-    """The configurations of a space, and the runs that train each with every seed.
+    """The configurations of a space, and the runs of each with every seed.
 
-    `hparams` has a leading axis of configurations, `each` one of runs, and `run_seeds`
-    is of the same length. The runs of a configuration are next to each other.
+    `hparams` has a leading axis of configurations. `each` has a leading axis of runs,
+    and `run_seeds` the same length. The runs of a configuration are adjacent.
     """
 
     hparams: Any
@@ -230,7 +230,7 @@ class Configurations(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """The number of configurations, and that of seeds."""
+        """The number of configurations and of seeds."""
         runs, seeds = len(self.run_seeds), len(self.seeds)
         return runs // seeds, seeds
 
@@ -242,14 +242,14 @@ def configurations(
     num_steps: int,
     key: Any,
 ) -> Configurations:
-    """Draw the configurations; refuse more runs than the host can hold.
+    """Draw the configurations; refuse more runs than fit into the host's memory.
 
     Args:
-        space: See `sweep`, as for the others.
-        samples: How many, if an axis is random.
-        seeds: How many, or which.
+        space: See `sweep`.
+        samples: See `sweep`.
+        seeds: See `sweep`.
         num_steps: Steps of the longest run.
-        key: A key or a whole number.
+        key: See `sweep`.
     """
     chosen = as_seeds(seeds)
     count = spaces.count_members(space, samples)
