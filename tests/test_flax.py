@@ -116,7 +116,9 @@ def test_an_optimizer_without_extra_arguments_is_not_given_any():
 @pytest.mark.parametrize("name", ["batch_stat", "param", "opt_states"])
 def test_a_misspelt_field_is_refused(name):
     state = create(adaptax.adam(0.1))
-    with pytest.raises(TypeError, match=f"{name!r}, which is not a field.*Did you mean"):
+    with pytest.raises(
+        TypeError, match=f"{name!r}, which is not a field.*Did you mean"
+    ):
         state.apply_gradients(grads=state.params, **{name: 1})
 
 

@@ -96,7 +96,11 @@ def test_an_interrupted_rule_goes_on_to_the_same_result(page, tmp_path):
 
 ONE = {"learning_rate": np.array([0.1])}
 REFUSED = {
-    "nothing at all": (None, ValueError, "rule must return a round for an empty history"),
+    "nothing at all": (
+        None,
+        ValueError,
+        "rule must return a round for an empty history",
+    ),
     "another thing": ("a round", TypeError, "rule must return a Round or None"),
     "no seeds": (Round(5, None, ONE), ValueError, "either parents"),
     "both": (Round(5, np.array([0]), ONE, np.array([0])), ValueError, "either parents"),
