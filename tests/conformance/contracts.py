@@ -43,7 +43,10 @@ class Contract:
             that needs the parameters receives the `first`, from which it goes along
             −scale times the gradient. An estimate's is that of an optimizer, namely of
             gradient descent with it, and so is a wrapper's, namely of momentum with the
-            wrapper around it.
+            wrapper around it. It computes in float64, but for scales, which are float32
+            as the library keeps them. Averages are the biased ones of the papers, in
+            contrast to the library, and where the rate is inferred, a step at a
+            learning rate of 0 is none.
         elementwise: Whether each coordinate is treated alone.
         by_leaf: Whether it looks at each leaf as such, as by norms of leaves, so that
             it cannot be packed; or the name of the argument that makes it do so.
