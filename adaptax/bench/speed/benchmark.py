@@ -21,8 +21,7 @@ import argparse
 import importlib.util
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 from math import prod
 from typing import Any, NamedTuple
@@ -37,16 +36,13 @@ import adaptax
 from adaptax._core import checks
 from adaptax.bench.shared.records import report
 from adaptax.bench.shared.turns import Process, Seconds, in_turns, times_as_long
+from adaptax.bench.speed.methods import METHODS
 from adaptax.bench.speed.report import (
-    BYTES,
-    CONTROLLED,
     FLAT,
-    HALVES,
     OURS,
     PACKED,
     PACKED_PARAMS,
     THEIRS,
-    WATCHED,
     write_report,
 )
 from adaptax.bench.speed.torch import PEERS
@@ -55,67 +51,6 @@ from adaptax.bench.speed.trees import TREES, Shapes
 _MEMORY = "memory"
 _TURN = 0.1  # seconds
 _MOST_LEAVES_TO_FLATTEN = 500  # more take minutes to compile
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method that may be packed, as both libraries have it; Optax's may be `None`.
-
-    `more` has other forms of ours by name.
-    """
-
-    ours: Callable[[], optax.GradientTransformation]
-    theirs: Callable[[], optax.GradientTransformation] | None
-    more: Mapping[str, Callable[[], optax.GradientTransformation]] = field(
-        default_factory=dict
-    )
-
-
-def _our_chain() -> optax.GradientTransformation:
-    return optax.chain(
-        optax.clip_by_global_norm(1.0),
-        adaptax.scale_by_adam(),
-        adaptax.cosine(1e-3, 10_000),
-        adaptax.reduce_on_plateau(factor=0.5, patience=10),
-        optax.scale(-1.0),
-    )
-
-
-def _their_chain() -> optax.GradientTransformation:
-    return optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adam(optax.cosine_decay_schedule(1e-3, 10_000)),
-        optax.contrib.reduce_on_plateau(factor=0.5, patience=10),
-    )
-
-
-def _controlled_adam() -> optax.GradientTransformation:
-    rate = optax.chain(adaptax.cosine(1e-3, 10_000), adaptax.reduce_on_plateau())
-    return adaptax.adam(rate)
-
-
-METHODS = {
-    "adam": Method(
-        lambda: adaptax.adam(1e-3),
-        lambda: optax.adam(1e-3),
-        more={
-            CONTROLLED: _controlled_adam,
-            WATCHED: lambda: adaptax.monitor(_controlled_adam()),
-            HALVES: lambda: adaptax.adam(1e-3, accumulator_dtype=jnp.bfloat16),
-            BYTES: lambda: adaptax.quantized(adaptax.adam(1e-3)),
-        },
-    ),
-    "momentum": Method(
-        lambda: adaptax.momentum(1e-3, dampening=0.0), lambda: optax.sgd(1e-3, 0.9)
-    ),
-    "adagrad": Method(lambda: adaptax.adagrad(1e-3), lambda: optax.adagrad(1e-3)),
-    "rmsprop": Method(lambda: adaptax.rmsprop(1e-3), lambda: optax.rmsprop(1e-3)),
-    "lion": Method(lambda: adaptax.lion(1e-3), lambda: optax.lion(1e-3)),
-    "prodigy": Method(adaptax.prodigy, optax.contrib.prodigy),
-    "dog": Method(lambda: adaptax.gradient_descent(adaptax.dog()), optax.contrib.dog),
-    "clip, adam, cosine, plateau": Method(_our_chain, _their_chain),
-    "the same, monitored": Method(lambda: adaptax.monitor(_our_chain()), None),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -38,68 +38,30 @@ import numpy as np
 import optax
 
 import adaptax
-from adaptax.bench.shared.networks import digit_network
 from adaptax.bench.shared.records import report
-from adaptax.bench.shared.training import loss_and_accuracy
 from adaptax.bench.shared.turns import Process, Seconds, answer, in_turns, times_as_long
 from adaptax.bench.sweep import compiling
 from adaptax.bench.sweep import torch as torch_sweep
+from adaptax.bench.sweep.by_hand import (
+    first_state,
+    map_by_hand,
+    optuna_study,
+    python_loop,
+    train_step,
+    usual_loop,
+    vmap_by_hand,
+)
+from adaptax.bench.sweep.models import MODELS, Model, random_data, swept_rates
 from adaptax.tuning.running.execution import Population
 from adaptax.tuning.running.planning import make_plan
 from adaptax.tuning.running.programs import TRAIN, Programs
 
-EXAMPLES = 4096
 OURS = "adaptax"
 USUAL_LOOP = "Python loop, as usual"
 LOOP = "Python loop, at its best"
 BY_HAND = ("vmap by hand", "lax.map by hand")
 ONE_CORE = "lax.map by hand, one core"
 ARITHMETIC = "arithmetic"
-
-
-class Model(NamedTuple):
-    """A network to sweep: how many rates of it, and how many steps a turn."""
-
-    init: Callable[[jax.Array], Any]
-    loss: Callable[[Any, Any], jax.Array]
-    members: int
-    batch_size: int
-    steps: int
-
-
-def _mlp(width: int, members: int) -> Model:
-    def init(key):
-        first, second = jax.random.split(key)
-        return {
-            "first": jax.random.normal(first, (784, width)) / 28,
-            "bias": jnp.zeros(width),
-            "second": jax.random.normal(second, (width, 10)) / width**0.5,
-        }
-
-    def loss(params, batch):
-        pixels = batch["images"].reshape(-1, 784).astype(jnp.float32) / 255
-        hidden = jax.nn.relu(pixels @ params["first"] + params["bias"])
-        return optax.softmax_cross_entropy_with_integer_labels(
-            hidden @ params["second"], batch["labels"]
-        ).mean()
-
-    return Model(init, loss, members, batch_size=32, steps=50)
-
-
-def _mnist() -> Model:
-    network, init = digit_network()
-
-    def loss(params, batch):
-        return loss_and_accuracy(network, params, batch["images"], batch["labels"])[0]
-
-    return Model(init, loss, members=4, batch_size=128, steps=5)
-
-
-MODELS: dict[str, Callable[[], Model]] = {
-    "MLP, 16 units": lambda: _mlp(16, members=64),
-    "MLP, 128 units": lambda: _mlp(128, members=16),
-    "MNIST network": _mnist,
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,10 +113,10 @@ def _measure(name: str, rounds: int, smoke: bool) -> list[dict[str, Any]]:
     steps = 2 if smoke else model.steps
     ways = {
         OURS: _ours(model),
-        BY_HAND[0]: _timed(_vmap_by_hand(model)),
-        BY_HAND[1]: _timed(_map_by_hand(model)),
-        LOOP: _timed(_python_loop(model)),
-        USUAL_LOOP: _timed(_usual_loop(model)),
+        BY_HAND[0]: _timed(vmap_by_hand(model)),
+        BY_HAND[1]: _timed(map_by_hand(model)),
+        LOOP: _timed(python_loop(model)),
+        USUAL_LOOP: _timed(usual_loop(model)),
         ARITHMETIC: _arithmetic(model),
     }
     if hasattr(os, "sched_setaffinity"):
@@ -162,7 +124,7 @@ def _measure(name: str, rounds: int, smoke: bool) -> list[dict[str, Any]]:
     if importlib.util.find_spec("torch"):
         ways["PyTorch, eager"] = _in_a_process(name, "torch")
     if importlib.util.find_spec("optuna"):
-        ways["Optuna, Python loop"] = _timed(_optuna(model))
+        ways["Optuna, Python loop"] = _timed(optuna_study(model))
     turns = {label: partial(way.train, steps) for label, way in ways.items()}
     seconds = in_turns(turns, rounds)
     for way in ways.values():
@@ -203,9 +165,9 @@ def _timed(train: Callable[[int], Any]) -> Way:
 
 def _arithmetic(model: Model) -> Way:
     """Return the time that the operations of the steps would take in large products."""
-    one, rate = _step(model), jnp.float32(1e-3)
-    carry = jax.eval_shape(_start(model), rate)
-    batch = {name: array[: model.batch_size] for name, array in _data().items()}
+    one, rate = train_step(model), jnp.float32(1e-3)
+    carry = jax.eval_shape(first_state(model), rate)
+    batch = {name: array[: model.batch_size] for name, array in random_data().items()}
     analysis: Any = jax.jit(one).lower(rate, carry, batch).compile().cost_analysis()
     size, products = 1024, 8
     product = jax.jit(lambda x: jax.lax.fori_loop(0, products, lambda _, y: x @ y, x))
@@ -219,30 +181,18 @@ def _arithmetic(model: Model) -> Way:
     return Way(train)
 
 
-def _rates(model: Model) -> np.ndarray:
-    return np.geomspace(1e-4, 1e-2, model.members).astype(np.float32)
-
-
-def _data() -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(0)
-    return {
-        "images": generator.integers(0, 256, (EXAMPLES, 28, 28), dtype=np.uint8),
-        "labels": generator.integers(0, 10, EXAMPLES, dtype=np.int32),
-    }
-
-
 def _ours(model: Model) -> Way:
     """Run the population of `adaptax.sweep`, by the plan that "auto" chooses."""
     trial = adaptax.trial(
         model.init,
         model.loss,
         lambda hparams: optax.adam(hparams["learning_rate"]),
-        _data(),
+        random_data(),
         model.batch_size,
         batches="shared",
     )
     programs = Programs(trial, jax.random.key(0))
-    hparams, seeds = {"learning_rate": _rates(model)}, np.zeros(model.members, int)
+    hparams, seeds = {"learning_rate": swept_rates(model)}, np.zeros(model.members, int)
     plan = make_plan(programs, "auto", hparams, seeds, num_steps=10**6).plan
     population = Population(programs, plan, hparams, seeds)
     before = len(programs.compilations)
@@ -256,144 +206,6 @@ def _ours(model: Model) -> Way:
     )
 
 
-def _step(model: Model) -> Callable[..., Any]:
-    """Return the training step of everyone who writes it by hand."""
-
-    def step(rate, carry, batch):
-        params, state = carry
-        loss, grads = jax.value_and_grad(model.loss)(params, batch)
-        updates, state = optax.adam(rate).update(grads, state, params)
-        return (optax.apply_updates(params, updates), state), loss
-
-    return step
-
-
-def _start(model: Model) -> Callable[[jax.Array], Any]:
-    def start(rate):
-        params = model.init(jax.random.key(0))
-        return params, optax.adam(rate).init(params)
-
-    return start
-
-
-def _rows(model: Model, generator: np.random.Generator, steps: int) -> np.ndarray:
-    """Draw the batches of a turn, the same for all members."""
-    return generator.integers(0, EXAMPLES, (steps, model.batch_size))
-
-
-def _step_on_rows(model: Model) -> Callable[..., Any]:
-    """Return the step on some rows of data that are on the device."""
-    one = _step(model)
-
-    def step(rate, carry, data, chosen):
-        return one(rate, carry, jax.tree.map(lambda array: array[chosen], data))
-
-    return step
-
-
-def _by_hand(model: Model, train: Callable[..., Any]) -> Callable[[int], Any]:
-    """Compile `train(carries, rates, data, rows)`, of all members, and run it."""
-    rates, data = jnp.asarray(_rates(model)), jax.tree.map(jnp.asarray, _data())
-    generator = np.random.default_rng(0)
-    compiled = jax.jit(train, donate_argnums=0)
-    carried = [jax.jit(jax.vmap(_start(model)))(rates)]
-
-    def advance(steps):
-        rows = _rows(model, generator, steps)
-        carried[0], losses = compiled(carried[0], rates, data, rows)
-        return losses
-
-    return advance
-
-
-def _vmap_by_hand(model: Model) -> Callable[[int], Any]:
-    together = jax.vmap(_step_on_rows(model), in_axes=(0, 0, None, None))
-
-    def train(carries, rates, data, rows):
-        def step(carries, chosen):
-            return together(rates, carries, data, chosen)
-
-        return jax.lax.scan(step, carries, rows)
-
-    return _by_hand(model, train)
-
-
-def _map_by_hand(model: Model) -> Callable[[int], Any]:
-    one = _step_on_rows(model)
-
-    def train(carries, rates, data, rows):
-        def member(arguments):
-            carry, rate = arguments
-            return jax.lax.scan(
-                lambda carry, chosen: one(rate, carry, data, chosen), carry, rows
-            )
-
-        return jax.lax.map(member, (carries, rates))
-
-    return _by_hand(model, train)
-
-
-def _python_loop(model: Model) -> Callable[[int], Any]:
-    data, generator = jax.tree.map(jnp.asarray, _data()), np.random.default_rng(0)
-    step = jax.jit(_step_on_rows(model), donate_argnums=1)
-    start = jax.jit(_start(model))
-    rates = [jnp.asarray(rate) for rate in _rates(model)]  # data: one compilation
-    carries = [start(rate) for rate in rates]
-
-    def advance(steps):
-        rows = _rows(model, generator, steps)
-        for member, rate in enumerate(rates):
-            for chosen in rows:
-                carries[member], _ = step(rate, carries[member], data, chosen)
-        return carries
-
-    return advance
-
-
-def _usual_loop(model: Model) -> Callable[[int], Any]:
-    data, generator, one = _data(), np.random.default_rng(0), _step(model)
-    step, start = jax.jit(one), jax.jit(_start(model))
-    rates = _rates(model)
-    carries = [start(rate) for rate in rates]
-
-    def advance(steps):
-        rows = _rows(model, generator, steps)
-        curves = []
-        for member, rate in enumerate(rates):
-            for chosen in rows:
-                batch = {name: array[chosen] for name, array in data.items()}
-                carries[member], loss = step(rate, carries[member], batch)
-                curves.append(float(loss))
-        return carries
-
-    return advance
-
-
-def _optuna(model: Model) -> Callable[[int], Any]:
-    """Let Optuna run the Python loop: a study of one trial a rate."""
-    optuna = importlib.import_module("optuna")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    data, generator = jax.tree.map(jnp.asarray, _data()), np.random.default_rng(0)
-    step = jax.jit(_step_on_rows(model), donate_argnums=1)
-    begin = jax.jit(_start(model))
-    rates = _rates(model).tolist()
-
-    def advance(steps):
-        rows = _rows(model, generator, steps)
-
-        def objective(trial):
-            rate = jnp.float32(trial.suggest_categorical("rate", rates))
-            carry, loss = begin(rate), jnp.inf
-            for chosen in rows:
-                carry, loss = step(rate, carry, data, chosen)
-            return float(loss)
-
-        sampler = optuna.samplers.GridSampler({"rate": rates}, seed=0)
-        optuna.create_study(sampler=sampler).optimize(objective, n_trials=len(rates))
-
-    return advance
-
-
 def _in_a_process(name: str, what: str) -> Way:
     """Run a way in a process of its own."""
     process = Process("adaptax.bench", "sweep", "--worker", name, what)
@@ -405,8 +217,14 @@ def _serve(name: str, what: str) -> None:
     model = MODELS[name]()
     if what == "one-core":  # before JAX starts its threads
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
-        train = _timed(_map_by_hand(model)).train
+        train = _timed(map_by_hand(model)).train
     else:
-        arguments = (name, model.members, model.batch_size, _data(), _rates(model))
+        arguments = (
+            name,
+            model.members,
+            model.batch_size,
+            random_data(),
+            swept_rates(model),
+        )
         train = _timed(torch_sweep.make_train(*arguments)).train
     answer(lambda line: train(int(line)))

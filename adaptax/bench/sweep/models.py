@@ -1,0 +1,73 @@
+"""What is swept: networks, their data and the rates."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from adaptax.bench.shared.networks import digit_network
+from adaptax.bench.shared.training import loss_and_accuracy
+
+EXAMPLES = 4096
+
+
+class Model(NamedTuple):
+    """A network to sweep: how many rates of it, and how many steps a turn."""
+
+    init: Callable[[jax.Array], Any]
+    loss: Callable[[Any, Any], jax.Array]
+    members: int
+    batch_size: int
+    steps: int
+
+
+def _mlp(width: int, members: int) -> Model:
+    def init(key):
+        first, second = jax.random.split(key)
+        return {
+            "first": jax.random.normal(first, (784, width)) / 28,
+            "bias": jnp.zeros(width),
+            "second": jax.random.normal(second, (width, 10)) / width**0.5,
+        }
+
+    def loss(params, batch):
+        pixels = batch["images"].reshape(-1, 784).astype(jnp.float32) / 255
+        hidden = jax.nn.relu(pixels @ params["first"] + params["bias"])
+        return optax.softmax_cross_entropy_with_integer_labels(
+            hidden @ params["second"], batch["labels"]
+        ).mean()
+
+    return Model(init, loss, members, batch_size=32, steps=50)
+
+
+def _mnist() -> Model:
+    network, init = digit_network()
+
+    def loss(params, batch):
+        return loss_and_accuracy(network, params, batch["images"], batch["labels"])[0]
+
+    return Model(init, loss, members=4, batch_size=128, steps=5)
+
+
+MODELS: dict[str, Callable[[], Model]] = {
+    "MLP, 16 units": lambda: _mlp(16, members=64),
+    "MLP, 128 units": lambda: _mlp(128, members=16),
+    "MNIST network": _mnist,
+}
+
+
+def swept_rates(model: Model) -> np.ndarray:
+    """Return the learning rates of the members, (members,)."""
+    return np.geomspace(1e-4, 1e-2, model.members).astype(np.float32)
+
+
+def random_data() -> dict[str, np.ndarray]:
+    """Draw images and labels, the same at every call."""
+    generator = np.random.default_rng(0)
+    return {
+        "images": generator.integers(0, 256, (EXAMPLES, 28, 28), dtype=np.uint8),
+        "labels": generator.integers(0, 10, EXAMPLES, dtype=np.int32),
+    }
