@@ -36,7 +36,7 @@ def rows(folder):
 
 def test_every_way_took_its_turn(rows):
     ours = {speed.OURS, speed.PACKED, speed.PACKED_PARAMS}
-    more = {speed.CONTROLLED, speed.WATCHED, speed.HALVES, speed.BYTES}
+    more = {speed_report.CONTROLLED, speed_report.WATCHED, speed_report.HALVES, speed_report.BYTES}
     assert rows.keys() == ours | more | {speed.THEIRS, speed.FLAT}
 
 
@@ -54,8 +54,8 @@ def test_the_bytes_of_the_state_are_those_of_the_formula(rows):
     for way, expected in {
         speed.OURS: 8,
         speed.THEIRS: 8,
-        speed.HALVES: 4,
-        speed.BYTES: (2 * (1 + 4 / 256) * 4096 + 8 * 36) / SIZE,
+        speed_report.HALVES: 4,
+        speed_report.BYTES: (2 * (1 + 4 / 256) * 4096 + 8 * 36) / SIZE,
     }.items():
         assert rows[way]["state"] == pytest.approx(expected, abs=40 / SIZE)
 

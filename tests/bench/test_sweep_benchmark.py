@@ -9,7 +9,7 @@ import pytest
 
 import adaptax
 from adaptax.bench.sweep import benchmark as sweep
-from adaptax.bench.sweep import compiling
+from adaptax.bench.sweep import compiling, models
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def rows(tmp_path_factory):
     arguments = argparse.Namespace(
         worker=None, rounds=1, smoke=True, out=folder, part="speed"
     )
-    few = {"MLP, 16 units": lambda: sweep._mlp(16, members=3)}
+    few = {"MLP, 16 units": lambda: models.mlp(16, members=3)}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sweep, "MODELS", few)
         sweep.run(arguments)

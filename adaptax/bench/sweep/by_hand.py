@@ -1,7 +1,6 @@
 """Sweeps that users write by hand, the library's peers."""
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 

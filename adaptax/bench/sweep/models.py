@@ -24,7 +24,8 @@ class Model(NamedTuple):
     steps: int
 
 
-def _mlp(width: int, members: int) -> Model:
+def mlp(width: int, members: int) -> Model:
+    """Return a network of one hidden layer."""
     def init(key):
         first, second = jax.random.split(key)
         return {
@@ -53,8 +54,8 @@ def _mnist() -> Model:
 
 
 MODELS: dict[str, Callable[[], Model]] = {
-    "MLP, 16 units": lambda: _mlp(16, members=64),
-    "MLP, 128 units": lambda: _mlp(128, members=16),
+    "MLP, 16 units": lambda: mlp(16, members=64),
+    "MLP, 128 units": lambda: mlp(128, members=16),
     "MNIST network": _mnist,
 }
 
