@@ -224,13 +224,13 @@ def _home(entry: catalog.Entry) -> str:
 
 
 def _own(module: ModuleType) -> dict[str, Any]:
-    """Return the functions and classes that a module defines, but for private ones."""
+    """Return what a module or its files define: functions and classes, not private."""
     return {
         f"{module.__name__}.{name}": value
         for name, value in vars(module).items()
         if not name.startswith("_")
         and (inspect.isfunction(value) or inspect.isclass(value))
-        and value.__module__ == module.__name__
+        and f"{value.__module__}.".startswith(f"{module.__name__}.")
     }
 
 

@@ -36,7 +36,12 @@ def rows(folder):
 
 def test_every_way_took_its_turn(rows):
     ours = {speed.OURS, speed.PACKED, speed.PACKED_PARAMS}
-    more = {speed_report.CONTROLLED, speed_report.WATCHED, speed_report.HALVES, speed_report.BYTES}
+    more = {
+        speed_report.CONTROLLED,
+        speed_report.WATCHED,
+        speed_report.HALVES,
+        speed_report.BYTES,
+    }
     assert rows.keys() == ours | more | {speed.THEIRS, speed.FLAT}
 
 

@@ -26,6 +26,7 @@ class Model(NamedTuple):
 
 def mlp(width: int, members: int) -> Model:
     """Return a network of one hidden layer."""
+
     def init(key):
         first, second = jax.random.split(key)
         return {

@@ -1,18 +1,18 @@
-"""Plots of results, schedules and training histories.
+"""Plots of what the tools found."""
 
-Each function returns a `matplotlib.figure.Figure`, for a notebook or `savefig`, without
-changing global state. They need `pip install "adaptax[plots]"`.
-"""
+from typing import TYPE_CHECKING
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from adaptax._core import checks
-from adaptax._core.checks import require
+from adaptax.plots.figures import (
+    FAINT,
+    MOST_POINTS,
+    median,
+    new_figure,
+    require_result,
+    smooth,
+    spans_decades,
+)
 from adaptax.tuning import (
     BranchResult,
     FinderResult,
@@ -22,14 +22,10 @@ from adaptax.tuning import (
     SweepResult,
 )
 from adaptax.tuning.storage.named_arrays import leaf_named
-from adaptax.tuning.trials.arguments import require_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_MOST_POINTS = 10_000
-_FAINT: Any = {"alpha": 0.3, "linewidth": 0.8}
 
 
 def finder(result: FinderResult) -> "Figure":
@@ -42,13 +38,13 @@ def finder(result: FinderResult) -> "Figure":
     Args:
         result: A result of `find_learning_rate`.
     """
-    _require_result(result, FinderResult)
-    figure = _figure(7, 4.2)
+    require_result(result, FinderResult)
+    figure = new_figure(7, 4.2)
     axes = figure.subplots()
     rates, curves = result.learning_rates, result.smoothed
     if len(curves) > 1:
-        axes.plot(rates, curves.T, color="tab:blue", **_FAINT)
-    middle = _median(curves)
+        axes.plot(rates, curves.T, color="tab:blue", **FAINT)
+    middle = median(curves)
     axes.plot(rates, middle, color="tab:blue", linewidth=2, label="smoothed loss")
     spread = result.spread.get(result.RECOMMENDED)
     if spread is not None and len(curves) > 1:
@@ -88,9 +84,9 @@ def sweep(result: SweepResult, name: str = "learning_rate") -> "Figure":
     Raises:
         ValueError: If there is no such hyperparameter.
     """
-    _require_result(result, SweepResult)
+    require_result(result, SweepResult)
     values, means = leaf_named(result.hparams, name), result.scores.mean(axis=1)
-    figure = _figure(9, 3.8)
+    figure = new_figure(9, 3.8)
     left, right = figure.subplots(1, 2)
     left.plot(values, result.scores, ".", color="0.6", markersize=4)
     points = np.unique(values)
@@ -113,8 +109,8 @@ def sweep(result: SweepResult, name: str = "learning_rate") -> "Figure":
         )
     left.set(xlabel=name.replace("_", " "), ylabel="score")
     left.set_xscale("log" if points[0] > 0 and len(points) > 2 else "linear")
-    left.set_yscale("log" if _spans_decades(best) else "linear")
-    low, middle, high = (_smooth(curve) for curve in result.curves())
+    left.set_yscale("log" if spans_decades(best) else "linear")
+    low, middle, high = (smooth(curve) for curve in result.curves())
     steps = np.arange(1, middle.shape[1] + 1)
     for member in result.ranking[:5]:
         (line,) = right.plot(steps, middle[member], label=f"{values[member]:.2g}")
@@ -122,7 +118,7 @@ def sweep(result: SweepResult, name: str = "learning_rate") -> "Figure":
             steps, low[member], high[member], color=line.get_color(), alpha=0.2, lw=0
         )
     right.set(xlabel="step", ylabel="loss")
-    right.set_yscale("log" if _spans_decades(middle[result.ranking[:5]]) else "linear")
+    right.set_yscale("log" if spans_decades(middle[result.ranking[:5]]) else "linear")
     right.legend(title=f"best by {name.replace('_', ' ')}", fontsize="small")
     left.legend(fontsize="small")
     for axes in (left, right):
@@ -140,14 +136,14 @@ def halving(result: HalvingResult, name: str = "learning_rate") -> "Figure":
     Raises:
         ValueError: If there is no such hyperparameter.
     """
-    _require_result(result, HalvingResult)
+    require_result(result, HalvingResult)
     values = leaf_named(result.hparams, name)
-    figure = _figure(7, 4.2)
+    figure = new_figure(7, 4.2)
     axes = figure.subplots()
     logarithmic = bool(values.min() > 0)
     places = np.log10(values) if logarithmic else values
     span = max(float(np.ptp(places)), 1e-12)
-    curves = _smooth(result.curves()[1])
+    curves = smooth(result.curves()[1])
     steps = np.arange(1, curves.shape[1] + 1)
     from matplotlib import cm, colormaps
     from matplotlib.colors import LogNorm, Normalize
@@ -163,7 +159,7 @@ def halving(result: HalvingResult, name: str = "learning_rate") -> "Figure":
     bar = cm.ScalarMappable(norm(values.min(), values.max()), colors)
     figure.colorbar(bar, ax=axes, label=name.replace("_", " "))
     axes.set(xlabel="step", ylabel="loss", xscale="log")
-    axes.set_yscale("log" if _spans_decades(curves) else "linear")
+    axes.set_yscale("log" if spans_decades(curves) else "linear")
     axes.set_title(f"{result.cost:.0%} of the cost of the full sweep", fontsize="small")
     axes.grid(alpha=0.3)
     return figure
@@ -181,13 +177,13 @@ def population(result: PopulationResult, name: str = "learning_rate") -> "Figure
     Raises:
         ValueError: If there is no such hyperparameter.
     """
-    _require_result(result, PopulationResult)
+    require_result(result, PopulationResult)
     values, path = leaf_named(result.hparams, name), result.ancestry()
     intervals = len(values)
     ends = np.minimum(
         np.arange(intervals + 1) * result.interval, result.losses.shape[1]
     )
-    figure = _figure(7, 6)
+    figure = new_figure(7, 6)
     above, below = figure.subplots(2, 1, sharex=True)
     for member in range(values.shape[1]):
         above.stairs(values[:, member], ends, color="0.8", baseline=None)
@@ -206,7 +202,7 @@ def population(result: PopulationResult, name: str = "learning_rate") -> "Figure
     above.set(ylabel=name.replace("_", " "))
     above.set_yscale("log" if values.min() > 0 else "linear")
     below.set(xlabel="step", ylabel="score")
-    below.set_yscale("log" if _spans_decades(scores) else "linear")
+    below.set_yscale("log" if spans_decades(scores) else "linear")
     above.legend(fontsize="small")
     for axes in (above, below):
         axes.grid(alpha=0.3)
@@ -223,10 +219,10 @@ def branches(result: BranchResult, name: str = "learning_rate") -> "Figure":
     Raises:
         ValueError: If there is no such hyperparameter.
     """
-    _require_result(result, BranchResult)
+    require_result(result, BranchResult)
     values = leaf_named(result.hparams, name)
     stages, branches, explored = result.explored.shape
-    figure = _figure(7, 6)
+    figure = new_figure(7, 6)
     above, below = figure.subplots(2, 1, sharex=True)
     for stage in range(stages):
         begun = stage * result.stage_steps
@@ -240,7 +236,7 @@ def branches(result: BranchResult, name: str = "learning_rate") -> "Figure":
     above.plot([], [], color="tab:red", label="the run")
     above.plot([], [], color="0.7", label="branches that were tried")
     above.set(ylabel="loss")
-    above.set_yscale("log" if _spans_decades(result.losses) else "linear")
+    above.set_yscale("log" if spans_decades(result.losses) else "linear")
     below.set(xlabel="step", ylabel=name.replace("_", " "))
     below.set_yscale("log" if values.min() > 0 else "linear")
     above.legend(fontsize="small")
@@ -260,8 +256,8 @@ def search(result: SearchResult) -> "Figure":
     Args:
         result: A result of `search_schedule`.
     """
-    _require_result(result, SearchResult)
-    figure = _figure(10, 4)
+    require_result(result, SearchResult)
+    figure = new_figure(10, 4)
     left, right = figure.subplots(1, 2)
     _draw_schedules(left, result)
     _draw_generations(right, result)
@@ -270,88 +266,9 @@ def search(result: SearchResult) -> "Figure":
     return figure
 
 
-def schedule(
-    *schedules: Callable[[Any], Any] | Mapping[str, Callable[[Any], Any]],
-    total_steps: int,
-) -> "Figure":
-    """Plot schedules of adaptax or Optax, or any functions of the step.
-
-    Args:
-        schedules: One or more functions `step -> rate`, or dicts of them by name.
-        total_steps: The number of steps to draw, >= 1.
-
-    Raises:
-        TypeError: If there is none, or one cannot be called.
-    """
-    total_steps = checks.length("total_steps", total_steps)
-    require(
-        total_steps < 2**31,
-        f"total_steps must be < 2**31, got {total_steps}: steps are int32.",
-    )
-    named = _named(schedules)
-    points = min(total_steps, _MOST_POINTS)
-    steps = np.linspace(0, total_steps - 1, points).astype(np.int32)
-    figure = _figure(7, 3.6)
-    axes = figure.subplots()
-    for name, function in named.items():
-        axes.plot(steps, _rates(function, steps), label=name)
-    axes.set(xlabel="step", ylabel="learning rate")
-    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    axes.grid(alpha=0.3)
-    if len(named) > 1:
-        axes.legend(fontsize="small")
-    return figure
-
-
-def history(history: Mapping[str, Any]) -> "Figure":
-    """Plot recorded arrays of training, one panel each, with a running mean.
-
-    The scale is logarithmic if all values are positive and most of them span more than
-    a factor of 30. Values that are not finite are not drawn.
-
-    Args:
-        history: Arrays of shape (steps,) or (runs, steps), by name.
-
-    Raises:
-        ValueError: If there is none, or one has another shape.
-    """
-    if not isinstance(history, Mapping):
-        raise TypeError(f"history must be a dict of arrays, got {history!r}.")
-    require_arrays("history", dict(history))
-    require(len(history) > 0, "history must have at least one array, got none.")
-    columns = min(2, len(history))
-    rows = -(-len(history) // columns)
-    figure = _figure(4.5 * columns, 2.8 * rows)
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
-    for axes, (name, values) in zip(panels, history.items(), strict=False):
-        values = np.atleast_2d(np.asarray(values, float))
-        require(
-            values.ndim == 2 and values.size > 0,
-            f"history[{name!r}] must be of shape (steps,) or (runs, steps), got "
-            f"{np.shape(history[name])}.",
-        )
-        _draw_history(axes, name, values)
-    for axes in panels[len(history) :]:
-        axes.remove()
-    for axes in panels[: len(history)][-columns:]:
-        axes.set_xlabel("step")
-        axes.tick_params(labelbottom=True)
-    return figure
-
-
-def _draw_history(axes: "Axes", name: str, values: np.ndarray) -> None:
-    steps = values.shape[1]
-    width = max(1, steps // 50)
-    axes.plot(values.T, color="tab:blue", **_FAINT)
-    means = np.convolve(_median(values), np.full(width, 1 / width), "valid")
-    axes.plot(np.arange(len(means)) + (width - 1) / 2, means, color="tab:blue")
-    axes.set(title=name, yscale="log" if _spans_decades(values) else "linear")
-    axes.grid(alpha=0.3)
-
-
 def _draw_schedules(axes: "Axes", result: SearchResult) -> None:
     last = result.losses.shape[1] - 1
-    steps = np.linspace(0, last, min(last + 1, _MOST_POINTS)).astype(np.int32)
+    steps = np.linspace(0, last, min(last + 1, MOST_POINTS)).astype(np.int32)
     rates = np.asarray(result.schedule(steps))
     axes.plot(steps, rates, color="tab:blue", label="searched")
     knots = np.linspace(0, last, len(result.log_rates))
@@ -393,59 +310,3 @@ def _draw_generations(axes: "Axes", result: SearchResult) -> None:
     axes.set_xlabel("generation; right of the last one, the fresh seeds")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-
-
-def _spans_decades(values: np.ndarray) -> bool:
-    finite = values[np.isfinite(values)]
-    if finite.size == 0 or finite.min() <= 0:
-        return False
-    low, high = np.quantile(finite, (0.05, 0.95))
-    return bool(high > 30 * low)
-
-
-def _require_result(result: Any, kind: type) -> None:
-    if not isinstance(result, kind):
-        raise TypeError(
-            f"result must be a {kind.__name__}, got {type(result).__name__}."
-        )
-
-
-def _smooth(curves: np.ndarray) -> np.ndarray:
-    """Average each loss with those before it, over a 50th of the steps."""
-    width = max(1, curves.shape[1] // 50)
-    sums = np.cumsum(np.pad(curves, ((0, 0), (width, 0)), mode="edge"), axis=1)
-    return (sums[:, width:] - sums[:, :-width]) / width
-
-
-def _median(curves: np.ndarray) -> np.ndarray:
-    """Return the median over runs; NaN where it is not finite."""
-    middle = np.median(np.where(np.isfinite(curves), curves, np.inf), axis=0)
-    return np.where(np.isfinite(middle), middle, np.nan)
-
-
-def _named(schedules: tuple[Any, ...]) -> dict[str, Callable[[Any], Any]]:
-    named: dict[str, Callable[[Any], Any]] = {}
-    for number, given in enumerate(schedules, start=1):
-        named |= given if isinstance(given, Mapping) else {f"schedule {number}": given}
-    if not named:
-        raise TypeError("schedule needs at least one function step -> rate.")
-    for name, function in named.items():
-        if not callable(function):
-            raise TypeError(
-                f"{name} must be a function step -> rate, got {function!r}."
-            )
-    return named
-
-
-def _rates(function: Callable[[Any], Any], steps: np.ndarray) -> np.ndarray:
-    return np.asarray(jax.vmap(lambda step: jnp.asarray(function(step)))(steps))
-
-
-def _figure(width: float, height: float) -> "Figure":
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'plots need matplotlib: pip install "adaptax[plots]".'
-        ) from error
-    return Figure(figsize=(width, height), layout="constrained")
