@@ -1,16 +1,20 @@
 """Run a tool to its end, with checkpoints: `python killed_tool.py TOOL FOLDER`.
 
-Writes FOLDER/result.npz. The tests kill it now and then, and start it again.
+Writes FOLDER/result.npz. The tests kill it now and then, and start it again. With
+`slowly` as a third argument it waits before each call of the training program, so that
+on any machine there is time to kill it.
 """
 
 import signal
 import sys
+import time
 from pathlib import Path
 
 from lines import line_trial
 
 import adaptax
 from adaptax.spaces import log_grid, log_uniform
+from adaptax.tuning.running.execution import Population
 
 OPTIONS = {"strategy": "map", "progress": False}
 SPACE = {"learning_rate": log_grid(1e-4, 0.1, 9)}
@@ -18,7 +22,7 @@ SPACE = {"learning_rate": log_grid(1e-4, 0.1, 9)}
 
 def sweep(checkpoint):
     return adaptax.sweep(
-        line_trial(), SPACE, num_steps=60_000, checkpoint=checkpoint, **OPTIONS
+        line_trial(), SPACE, num_steps=4_000, checkpoint=checkpoint, **OPTIONS
     )
 
 
@@ -32,7 +36,7 @@ def endless(checkpoint):
 
 def halving(checkpoint):
     return adaptax.successive_halving(
-        line_trial(), SPACE, num_steps=150_000, checkpoint=checkpoint, **OPTIONS
+        line_trial(), SPACE, num_steps=10_000, checkpoint=checkpoint, **OPTIONS
     )
 
 
@@ -40,17 +44,28 @@ def population(checkpoint):
     return adaptax.population_based_training(
         line_trial(),
         {"learning_rate": log_uniform(1e-4, 0.1)},
-        num_steps=60_000,
-        interval=2_000,
+        num_steps=4_000,
+        interval=130,
         members=9,
         checkpoint=checkpoint,
         **OPTIONS,
     )
 
 
+def wait_before_each_call():
+    advance = Population.advance
+
+    def wait_and_advance(self, steps):
+        time.sleep(0.1)
+        return advance(self, steps)
+
+    Population.advance = wait_and_advance
+
+
 if __name__ == "__main__":
     # Shells let what they start in the background ignore Ctrl-C, and it is inherited.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     tool, folder = sys.argv[1], Path(sys.argv[2])
-    print("started", flush=True)
+    if sys.argv[3:] == ["slowly"]:
+        wait_before_each_call()
     globals()[tool](folder / "checkpoints").save(folder / "result.npz")

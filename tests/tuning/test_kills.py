@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import killed_tool
 import numpy as np
 import pytest
 from test_digests import OPTIONS, TOOLS, made
@@ -18,16 +19,16 @@ from adaptax.tuning.running.rescue import Rescue
 from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
 from adaptax.tuning.storage.checkpoints import Checkpoints
 
-SCRIPT = Path(__file__).with_name("killed_tool.py")
+SCRIPT = Path(killed_tool.__file__)
 
 
-def start(tool, folder):
+def start(tool, folder, *how):
     folder.mkdir(exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     if tool == "sweep":  # as on another machine, which compiles its own programs
         environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     return subprocess.Popen(
-        [sys.executable, SCRIPT, tool, folder],
+        [sys.executable, SCRIPT, tool, folder, *how],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         env=environment,
@@ -39,13 +40,17 @@ def finish(tool, folder):
     process = start(tool, folder)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
-    with np.load(folder / "result.npz") as arrays:
+    return arrays_of(folder / "result.npz")
+
+
+def arrays_of(path):
+    with np.load(path) as arrays:
         return {name: arrays[name] for name in arrays if name != "__about__"}
 
 
 def interrupt(tool, folder, moment, how):
     """Interrupt a run some moments after a checkpoint; give its exit code."""
-    process = start(tool, folder)
+    process = start(tool, folder, "slowly")
     begun, deadline = saved(folder), time.monotonic() + 120
     while process.poll() is None and saved(folder) == begun:
         assert time.monotonic() < deadline, "no checkpoint was written"
@@ -69,7 +74,8 @@ def test_a_killed_tool_started_again_gives_the_same_bits(tool, tmp_path):
     ]
     assert -signal.SIGKILL in hits  # the others had ended before
     resumed = finish(tool, tmp_path / "killed")
-    whole = finish(tool, tmp_path / "whole")
+    getattr(killed_tool, tool)(tmp_path / "whole").save(tmp_path / "whole.npz")
+    whole = arrays_of(tmp_path / "whole.npz")
     assert resumed.keys() == whole.keys()
     for name, array in whole.items():
         np.testing.assert_array_equal(resumed[name], array, err_msg=name)
