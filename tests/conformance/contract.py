@@ -229,8 +229,8 @@ def check_composition(case):
             continue
         repeated = [pair for pair in _inputs(2) for _ in range(every)]
         with jax.numpy_dtype_promotion("standard"):  # Optax mixes types in places
-            updates, state = _run(case, wrap(case), repeated, more)
-            _assert_same_types(state, wrap(case).init(start()), name)
+            updates, first, state = _run(case, wrap(case), repeated, more)
+        _assert_same_types(state, first, name)
         moves = jax.tree.map(lambda x, every=every: x[every - 1 :: every], updates)
         _assert_close(moves, expected, 2e-5, name)
 
@@ -608,15 +608,9 @@ def check_complex(case):
     run itself, turned. In either part, what is not finite counts as 0.
     """
     phases, starts, feeds = plane()
-
-    def stacked(trees):
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *trees.values())
-
-    run = jax.jit(jax.vmap(lambda params, feed: train(case, feed, params)))
-    traces = run(stacked(starts), stacked(feeds))
+    traces = {name: train(case, feeds[name], starts[name]) for name in feeds}
     moves = {
-        name: jax.tree.map(lambda x, at=at: np.asarray(x[at]), traces.updates)
-        for at, name in enumerate(feeds)
+        name: jax.tree.map(np.asarray, trace.updates) for name, trace in traces.items()
     }
 
     def turned(updates):
@@ -626,8 +620,9 @@ def check_complex(case):
     _assert_close(_to_compare(case, moves["line"]), real_run, 2e-4, "on a line")
     image = turned(jax.tree.map(np.conj, _to_compare(case, moves["free"])))
     _assert_close(_to_compare(case, moves["turned"]), image, 2e-4, "turned")
-    assert np.all(traces.finite), "the state is not finite"
-    chex.assert_tree_all_finite(traces.params)
+    for trace in traces.values():
+        assert np.all(trace.finite), "the state is not finite"
+        chex.assert_tree_all_finite(trace.params)
     goes_on = vector_of(moves["bad"])[-5:].any(axis=0).all()
     assert goes_on, "training does not go on"
     if "nonfinite" not in case.contract.breaks:
@@ -706,6 +701,7 @@ def _traced(case, name) -> _Traced:
         value = jax.ShapeDtypeStruct((), loss_dtype, weak_type=weak)
         optimizer = case.optimizer()
 
+        @jax.jit  # traced once for the same types
         def update(params, state, value):
             return case.update(optimizer, params, state, params, value)
 
@@ -767,10 +763,10 @@ def _inputs(steps) -> list[tuple[Any, Any]]:
 
 
 def _run(case, optimizer, inputs, more=()):
-    """Update step by step, without jit; stack the updates, and give the last state."""
+    """Update step by step, without jit; stack the updates; give both end states."""
     params, collected = start(), []
     optimizer = optax.with_extra_args_support(optimizer)
-    state = optimizer.init(params)
+    state = first = optimizer.init(params)
     with control_in_python():
         for gradients, value in inputs:
             updates, state = case.update(
@@ -778,7 +774,7 @@ def _run(case, optimizer, inputs, more=()):
             )
             params = optax.apply_updates(params, updates)
             collected.append(updates)
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *collected), state
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *collected), first, state
 
 
 def _updates(case, optimizer, inputs, more=()):
