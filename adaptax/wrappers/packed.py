@@ -249,7 +249,7 @@ def _in_places(layout: Layout, leaves: list[Any], params: optax.Params) -> Any:
 METHOD = Method(
     {"learning_rate": 0.1},
     source=(
-        "the concatenation of vectors commutes with whatever treats each coordinate "
-        "alone"
+        "the concatenation of vectors commutes with any function that treats each "
+        "coordinate independently"
     ),
 )
