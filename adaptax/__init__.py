@@ -42,6 +42,7 @@ from adaptax.moving import from_optax as from_optax
 from adaptax.optimizers import adabelief as adabelief
 from adaptax.optimizers import adagrad as adagrad
 from adaptax.optimizers import adam as adam
+from adaptax.optimizers import adamax as adamax
 from adaptax.optimizers import adamg as adamg
 from adaptax.optimizers import adamw as adamw
 from adaptax.optimizers import adan as adan
@@ -65,6 +66,7 @@ from adaptax.optimizers import rmsprop as rmsprop
 from adaptax.optimizers import scale_by_adabelief as scale_by_adabelief
 from adaptax.optimizers import scale_by_adagrad as scale_by_adagrad
 from adaptax.optimizers import scale_by_adam as scale_by_adam
+from adaptax.optimizers import scale_by_adamax as scale_by_adamax
 from adaptax.optimizers import scale_by_adamw as scale_by_adamw
 from adaptax.optimizers import scale_by_adan as scale_by_adan
 from adaptax.optimizers import scale_by_ademamix as scale_by_ademamix

@@ -98,6 +98,7 @@ MOVES = {
         optax.adamw(0.01, weight_decay=lambda step: jnp.where(step < 12, 0.5, 0.1)),
         adaptax.adamw(0.01, weight_decay=lambda step: jnp.where(step < 12, 0.5, 0.1)),
     ),
+    "adamax": (optax.adamax(0.01), adaptax.adamax(0.01)),
     "nadam": (optax.nadam(0.01), adaptax.nadam(0.01)),
     "nadamw": (
         optax.nadamw(0.01, weight_decay=0.1),

@@ -13,6 +13,9 @@ from adaptax.optimizers.adagrad import scale_by_adagrad as scale_by_adagrad
 from adaptax.optimizers.adam import AdamState as AdamState
 from adaptax.optimizers.adam import adam as adam
 from adaptax.optimizers.adam import scale_by_adam as scale_by_adam
+from adaptax.optimizers.adamax import AdamaxState as AdamaxState
+from adaptax.optimizers.adamax import adamax as adamax
+from adaptax.optimizers.adamax import scale_by_adamax as scale_by_adamax
 from adaptax.optimizers.adamg import adamg as adamg
 from adaptax.optimizers.adamw import adamw as adamw
 from adaptax.optimizers.adamw import scale_by_adamw as scale_by_adamw
