@@ -9,6 +9,7 @@ looking, so that a new method needs no line here.
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -87,6 +88,7 @@ def public() -> dict[str, dict[str, Any]]:
     Public is what `adaptax` exports, or one of the packages of methods and tools.
     """
     found: dict[str, dict[str, Any]] = {}
+    homes = {id(entry.factory): _home(entry) for entry in catalog.ENTRIES}
     seen = set()
     for package in ("", *(f".{name}" for name in (*FOLDERS, "tuning"))):
         module = importlib.import_module("adaptax" + package)
@@ -94,9 +96,12 @@ def public() -> dict[str, dict[str, Any]]:
             if name.startswith("_") or inspect.ismodule(value) or id(value) in seen:
                 continue
             seen.add(id(value))
-            if not _is_state(value):  # they stand in the section of their method
-                path = f"{module.__name__}.{name}"
-                found.setdefault(value.__module__, {})[path] = value
+            home = homes.get(id(value), value.__module__)
+            if _is_state(value):
+                if not home.startswith("adaptax._core."):
+                    continue  # it stands in the section of its method
+                home = f"{module.__name__}.{_in_snake_case(value.__name__)}"
+            found.setdefault(home, {})[f"{module.__name__}.{name}"] = value
     return found
 
 
@@ -108,15 +113,7 @@ def _folder(name: str, title: str) -> str:
     ]
     modules += [home for home in public() if home.startswith(inside)]
     sections = [_section(home) for home in dict.fromkeys(modules)]
-    elsewhere = [
-        [
-            *_heading(entry.name.capitalize()),
-            *_documented(f"adaptax.{entry.name}", entry.factory),
-        ]
-        for entry in catalog.ENTRIES
-        if _home(entry).startswith("adaptax._core.") and f"{entry.family}s" == name
-    ]
-    return _page(title, _docstring(f"adaptax.{name}"), [*elsewhere, *sections])
+    return _page(title, _docstring(f"adaptax.{name}"), sections)
 
 
 def _module(name: str, title: str) -> str:
@@ -131,11 +128,15 @@ def _core() -> str:
     package = importlib.import_module("adaptax._core")
     sections = []
     for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        known = set(map(id, public().get(info.name, {}).values()))
-        own = _own(importlib.import_module(info.name))
-        names = [_documented(*pair) for pair in own.items() if id(pair[1]) not in known]
-        module = _docstring(info.name) if not known else []
-        sections.append([*_heading(_title(info.name)), *module, *_joined(names)])
+        shown = public().get(info.name, {})  # on the page about rates, with its states
+        own = {
+            path: value
+            for path, value in _own(importlib.import_module(info.name)).items()
+            if not shown or not (value in shown.values() or _is_state(value))
+        }
+        names = _joined(_documented(*pair) for pair in own.items())
+        about = [] if shown else _docstring(info.name)
+        sections.append([*_heading(_title(info.name)), *about, *names])
     return _page("What methods are made of", _docstring(package.__name__), sections)
 
 
@@ -165,8 +166,6 @@ def _section(home: str) -> list[str]:
     factories = [entry.factory for entry in catalog.ENTRIES]
     directions = [entry.direction for entry in catalog.ENTRIES if entry.direction]
     names = public().get(home, {})
-    if home.startswith("adaptax._core."):  # methods stand on the page of their family
-        names = {path: own for path, own in names.items() if own not in factories}
     module = importlib.import_module(home)
     states = {path: own for path, own in _own(module).items() if _is_state(own)}
 
@@ -220,7 +219,8 @@ def _first_line(home: str) -> str:
 
 
 def _home(entry: catalog.Entry) -> str:
-    return entry.factory.__module__
+    """Return the module of a method, which has its name and lies in its family."""
+    return f"adaptax.{entry.family}s.{entry.name}"
 
 
 def _own(module: ModuleType) -> dict[str, Any]:
@@ -236,9 +236,16 @@ def _own(module: ModuleType) -> dict[str, Any]:
 
 def _is_state(value: Any) -> bool:
     """Return whether it is the class of a method's state."""
-    is_tuple = inspect.isclass(value) and issubclass(value, tuple)
-    of_method = value.__module__.split(".")[1] in FOLDERS
-    return is_tuple and of_method and value.__name__.endswith(("State", "Tuner"))
+    if not inspect.isclass(value) or not issubclass(value, tuple):
+        return False
+    of_method = value.__module__.split(".")[1:2] != ["tuning"]
+    return of_method and value.__name__.endswith(("State", "Tuner"))
+
+
+def _in_snake_case(state: str) -> str:
+    """Return the name of a method whose state has this name."""
+    words = re.findall("[A-Z][a-z0-9]*", state.removesuffix("State"))
+    return "_".join(words).lower()
 
 
 def _joined(parts: Iterable[list[str]]) -> Iterator[str]:

@@ -58,27 +58,25 @@ def test_nothing_is_documented_twice(pages):
 
 @pytest.mark.parametrize("entry", catalog.ENTRIES, ids=lambda entry: entry.name)
 def test_a_method_stands_on_the_page_of_its_folder(entry, pages):
-    module = inspect.getmodule(entry.factory)
-    folder = module.__name__.split(".")[1]
-    page = pages[folder if folder != "_core" else f"{entry.family}s"]
+    module = importlib.import_module(f"adaptax.{entry.family}s.{entry.name}")
+    page = pages[f"{entry.family}s"]
     names = documented(page)
     assert entry.name in names
     assert entry.direction is None or entry.direction.__name__ in names
-    if folder != "_core":
-        assert module.__name__ in MODULE.findall(page)
-        states = {
-            name
-            for name, value in vars(module).items()
-            if re.fullmatch(r"[A-Z]\w*State", name)
-            and value.__module__ == module.__name__
-        }
-        assert states <= set(names)
+    assert module.__name__ in MODULE.findall(page)
+    states = {
+        name
+        for name, value in vars(module).items()
+        if re.fullmatch(r"[A-Z]\w*State", name) and value.__module__ == module.__name__
+    }
+    assert states <= set(names)
 
 
 def test_a_section_is_called_by_the_first_words_of_its_module(pages):
     for entry in catalog.ENTRIES:
-        first = inspect.getmodule(entry.factory).__doc__.split("\n")[0]
-        assert ": " in first, f"{entry.factory.__module__} begins without its name"
+        home = f"adaptax.{entry.family}s.{entry.name}"
+        first = importlib.import_module(home).__doc__.split("\n")[0]
+        assert ": " in first, f"{home} begins without its name"
 
 
 def test_all_that_infers_its_rate_is_on_a_page_of_its_own(pages):

@@ -1,6 +1,8 @@
 """The guide for contributors: its skeletons work, and the parts it names exist."""
 
 import importlib.util
+import inspect
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from conformance.cases import Case
 from conformance.contract import POINTS
 from conformance.contracts import Contract, Goal
 
+import adaptax._core
 from adaptax._core.methods import Method
 from adaptax.catalog import Entry, Family
 
@@ -113,6 +116,22 @@ def test_the_parts_that_the_guide_names_exist():
     for module, name in names:
         home = importlib.import_module(f"adaptax._core.{module}")
         assert hasattr(home, name), f"{module}.{name}"
+    named = re.findall(r"`([a-z_]+)\.([a-z_]+)\([^`)]*?(\w+)=", table)
+    assert named
+    for module, name, argument in named:
+        function = getattr(importlib.import_module(f"adaptax._core.{module}"), name)
+        assert argument in inspect.signature(function).parameters, argument
+
+
+def test_what_the_families_are_made_with_exists():
+    table = TEXT.partition("| family |")[2].partition("\n\n")[0]
+    made_with = [row.split(" | ")[2] for row in table.splitlines()[2:]]
+    names = re.findall(r"`(\w+)`", " ".join(made_with))
+    assert len(names) > 6
+    for name in names:
+        homes = pkgutil.iter_modules(adaptax._core.__path__, "adaptax._core.")
+        modules = (importlib.import_module(home.name) for home in homes)
+        assert any(inspect.isfunction(vars(one).get(name)) for one in modules), name
 
 
 def test_the_files_that_the_guide_names_exist():
