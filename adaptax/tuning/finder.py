@@ -214,7 +214,7 @@ def find_learning_rate(
             horizon=num_steps,
             together="seeds",
             check=lambda members: require_steady(
-                members, inner, name, num_steps - 1, place=".state", also=middle
+                members, inner, name, num_steps - 1, place=".state", others=middle
             ),
             best=lambda losses, _: f"loss {np.nanmin(losses, initial=np.inf):.4g}",
         )

@@ -343,7 +343,7 @@ def test_a_folder_that_cannot_be_one_is_named(tmp_path):
     (tmp_path / "nowhere").symlink_to(tmp_path / "missing" / "target")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name in ("file", "file/below", "nowhere", "loop"):
-        with pytest.raises(OSError, match=f"{name} cannot hold checkpoints.*Give a"):
+        with pytest.raises(OSError, match=f"{name} cannot hold checkpoints.*Use a"):
             Checkpoints(tmp_path / name, ABOUT)
     assert {path.name for path in tmp_path.iterdir()} == {"file", "nowhere", "loop"}
 

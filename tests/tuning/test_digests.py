@@ -181,7 +181,7 @@ def test_a_folder_without_a_name_is_refused(tool):
 
 def test_a_file_in_the_place_of_the_folder_is_named(tool, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"file cannot hold checkpoints.*Give a folder"):
+    with pytest.raises(OSError, match=r"file cannot hold checkpoints.*Use a folder"):
         tool(made(), checkpoint=tmp_path / "file")
 
 

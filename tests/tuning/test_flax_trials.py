@@ -273,7 +273,7 @@ def test_intermediates_are_dropped_and_other_new_variables_refused():
 def test_bad_arguments_are_refused_in_words():
     with pytest.raises(TypeError, match="make_model must be a function, got 3"):
         adaptax.nnx_trial(3, mean_error, adaptax.adam, DATA)  # pyright: ignore
-    with pytest.raises(TypeError, match=r"must give an nnx\.Module, got dict"):
+    with pytest.raises(TypeError, match=r"must return an nnx\.Module, got dict"):
         adaptax.nnx_trial(lambda rngs: {}, mean_error, adaptax.adam, DATA)
     with pytest.raises(TypeError, match="loss must be a function, got None"):
         network_trial(loss=None)

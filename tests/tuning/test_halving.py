@@ -145,7 +145,7 @@ def test_a_saved_result_is_loaded_whole(found, tmp_path):
 
 def test_members_that_do_not_fit_together_are_refused(monkeypatch):
     monkeypatch.setattr(planning, "members_that_fit", lambda *_: 3)
-    with pytest.raises(ValueError, match="do not fit into the memory together"):
+    with pytest.raises(ValueError, match="do not fit into memory together"):
         run()
 
 

@@ -190,7 +190,9 @@ def test_where_not_even_one_member_fits_the_sizes_are_named(monkeypatch):
     # 4 MiB of parameters and as many of momentum, three times; 60 % of the memory.
     monkeypatch.setattr(planning, "free_bytes", lambda: 20 * 2**20)
     rates = np.float32([0.1, 0.2])
-    with pytest.raises(ValueError, match="needs some 24 MiB, and 12 MiB may be used"):
+    with pytest.raises(
+        ValueError, match="needs about 24 MiB, and only 12 MiB may be used"
+    ):
         make_plan(Programs(large, KEY), "auto", rates, np.arange(2), 10)
 
 

@@ -375,7 +375,7 @@ REFUSED = {
     "lengths": (
         lambda: adaptax.trial(init_params, mean_error, optax.sgd, {"x": X, "y": Y[1:]}),
         ValueError,
-        r"as many examples each, got 64 in data\['x'\], 63 in data\['y'\]",
+        r"the same number of examples, got 64 in data\['x'\], 63 in data\['y'\]",
     ),
     "no data": (
         lambda: adaptax.trial(init_params, mean_error, optax.sgd, {}),
@@ -395,19 +395,19 @@ REFUSED = {
     "no transformation": (
         lambda: start_of(line(lambda hparams: hparams)),
         TypeError,
-        "optimizer must be a function of the hyperparameters that gives an Optax",
+        "optimizer must be a function of the hyperparameters that returns an Optax",
     ),
     "vector loss": (
         lambda: start_of(
             adaptax.trial(init_params, lambda w, batch: w, optax.sgd, DATA)
         ),
         ValueError,
-        r"loss must give a real scalar, got float32 of shape \(3,\)",
+        r"loss must return a real scalar, got float32 of shape \(3,\)",
     ),
     "whole loss": (
         lambda: start_of(adaptax.trial(init_params, lambda w, b: 1, optax.sgd, DATA)),
         ValueError,
-        "loss must give a real scalar, got int32",
+        "loss must return a real scalar, got int32",
     ),
 }
 
@@ -484,5 +484,5 @@ def test_whole_numbers_beside_the_parameters_are_as_they_were():
 
 def test_a_model_without_parameters_is_refused():
     trial = adaptax.trial(lambda key: 0, mean_error, adaptax.adam, DATA)
-    with pytest.raises(ValueError, match="init_params must give some parameters"):
+    with pytest.raises(ValueError, match="init_params must return some parameters"):
         trial.init(RATE, KEY)

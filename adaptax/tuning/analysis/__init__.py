@@ -1,1 +1,1 @@
-"""What is read from runs: range tests, bands, schedules that were found."""
+"""Analysis of runs: range tests, bands, forecasts, tables and found schedules."""

@@ -1,8 +1,7 @@
-"""The band of good rates: how far the rate may be off, in decades.
+"""The band of good rates around the best one.
 
-Between the rates of a sweep the loss is taken to be linear in the logarithm of the
-rate. The band is where it is within a tolerance of its least value, around the best
-rate.
+Between the rates of a sweep, the loss is interpolated linearly in the logarithm of the
+rate. In the band around the best rate, it is within a tolerance of its lowest value.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import numpy as np
 class Band(NamedTuple):
     """The rates, from `low` to `high`, that are nearly as good as the `best`.
 
-    `open` says that the band reaches an end of the grid, so that it may be wider.
+    If `open`, the band reaches an end of the grid and may be wider.
     """
 
     best: float
@@ -31,13 +30,13 @@ class Band(NamedTuple):
 def band(
     rates: Sequence[float], losses: Sequence[float], within: float = 0.05
 ) -> Band | None:
-    """Find the band around the best rate; `None` where no loss is finite.
+    """Return the band around the best rate; `None` if no loss is finite.
 
     Args:
-        rates: Ascending, > 0.
-        losses: At each rate. Next to one that is infinite the band ends at the grid's
-            point.
-        within: How much worse than the best is still good, as a share of its size.
+        rates: The rates, ascending, > 0.
+        losses: The loss at each rate. Next to an infinite loss, the band ends at the
+            last finite point.
+        within: The largest difference from the best loss, relative to its size.
     """
     places, heights = np.log10(np.asarray(rates)), np.asarray(losses, float)
     if not np.isfinite(heights).any():

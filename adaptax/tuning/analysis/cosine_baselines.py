@@ -1,8 +1,8 @@
-"""The baseline of a search: the best warmed-up cosine, found by as many runs.
+"""The baseline of a search: the best cosine with a warm-up, found by as many runs.
 
     η(t) = η_peak t/w, then ½ η_peak (1 + cos π(t − w)/(T − w)),   w = share · T
 
-The grid has five peaks to a decade and four warm-ups. Runs that are left over give each
+The grid has five peaks per decade and four warm-ups. The remaining runs give each
 cosine more seeds.
 """
 
@@ -24,11 +24,11 @@ _PEAKS_PER_DECADE = 5
 
 @dataclass(frozen=True, repr=False)
 class CosineBaseline(Result):
-    """The best warmed-up cosine that was found.
+    """The best cosine with a warm-up.
 
-    `warmup_share` is that of the run's steps. `losses` (fresh seeds, steps), `scores`
-    (fresh seeds,) and `metrics`, each like `scores`, are of runs that had no part in
-    its choice.
+    `warmup_share` is the warm-up's fraction of the run. `losses` (fresh seeds, steps),
+    `scores` (fresh seeds,) and `metrics`, like `scores`, are those of runs that were
+    not used to choose it.
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("score",)
@@ -61,15 +61,15 @@ class CosineBaseline(Result):
 
 
 def cosine_grid(low: float, high: float, runs: int) -> tuple[np.ndarray, int]:
-    """Lay out a grid of peaks from low to high and warm-up shares.
+    """Return a grid of peaks from low to high and of warm-up shares.
 
     Args:
         low: The smallest peak.
         high: The largest peak.
-        runs: How many may be trained, >= 8.
+        runs: The number of runs to spend, >= 8.
 
     Returns:
-        The pairs (cosines, 2) of peak and share, and how many seeds each is given.
+        The pairs of peak and share, (cosines, 2), and the number of seeds of each.
 
     >>> grid, seeds = cosine_grid(0.01, 1.0, 100)
     >>> len(grid), seeds, grid[0].tolist()
@@ -83,7 +83,12 @@ def cosine_grid(low: float, high: float, runs: int) -> tuple[np.ndarray, int]:
 
 
 def drawn_cosines(pairs: np.ndarray, num_steps: int) -> np.ndarray:
-    """Return the rates of cosines at every step, (cosines, steps), for (cosines, 2)."""
+    """Return the rates of cosines at every step, (cosines, steps).
+
+    Args:
+        pairs: The pairs of peak and warm-up share, (cosines, 2).
+        num_steps: The number of steps.
+    """
     steps = jnp.arange(num_steps)
 
     def draw(peak, warmup_steps):

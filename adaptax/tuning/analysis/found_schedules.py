@@ -1,4 +1,4 @@
-"""Schedules from tables: what a search or a population found, as a plain `Schedule`."""
+"""Schedules from tables, such as the result of a search or a population."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from adaptax._core.rates import Schedule, as_schedule
 
 
 def piecewise_constant(rates: Any, interval: int) -> Schedule:
-    """Hold each rate of a table for a number of steps, and the last one for ever.
+    """Use each rate of a table for a number of steps; the last one has no end.
 
     η(t) = rates[⌊t / interval⌋]
     """
@@ -23,10 +23,10 @@ def piecewise_constant(rates: Any, interval: int) -> Schedule:
 
 
 def log_linear(log_rates: jax.Array, total_steps: int) -> Schedule:
-    """Draw straight lines in the logarithm of the rate between knots.
+    """Interpolate linearly in the logarithm of the rate between knots.
 
-    log η(t) is linear between the knots, which are evenly spread from step 0 to
-    total_steps − 1; after that it stays.
+    The knots are evenly spread from step 0 to step total_steps − 1; after that the rate
+    is constant.
 
     Args:
         log_rates: ln η at the knots, of shape (knots,), knots >= 2; may be traced.

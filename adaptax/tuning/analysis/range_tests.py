@@ -1,51 +1,51 @@
-"""Reading a range test: the losses of a run whose rate grew from step to step.
+"""Range tests: reading the losses of a run whose rate grew from step to step.
 
-Each loss counts as the median of itself and its two neighbours, the first and the last
-as that of the three at their end, so that a single bad batch decides nothing. These
-losses ℓ_t are smoothed by an exponential average, debiased; b is the smoothing:
+Each loss is replaced by the median of itself and its two neighbours (at the ends, of
+the outermost three), so that a single bad batch has no effect. These losses ℓ_t are
+smoothed by a bias-corrected exponential average with the smoothing b:
 
     a_t = b a_{t−1} + (1 − b) ℓ_t,   s_t = a_t / (1 − bᵗ)
 
-A loss that is not finite counts as the one before it, unless the loss was never finite
-again and at least three were lost. What follows uses only the losses before the first
-s_t that has diverged, with m_t = min(s_1, …, s_t), first reached at step u, and d
-the divergence:
+A loss that is not finite is replaced by the previous one, except for three or more at
+the end. Only the losses before the first diverged s_t are used, that is where, with
+m_t = min(s_1, …, s_t), first reached at step u, and the divergence d,
 
     s_t − m_t > (d − 1) max(m_t − f, 4 σ_u)
 
-The floor f is as far below the least s_t as that is below the start, but not below 0 if
-no loss is negative: so losses of any sign and offset can diverge. The start is the mean
-of the first tenth of the losses, or of the second if that is lower. σ_t is the noise of
-s_t less the start, from the differences of the losses in a fifth of the steps before t,
-outliers aside.
+The floor f is as far below the lowest s_t as that is below the start, but not below 0
+if no loss is negative: so losses of any sign and offset can diverge. The start is the
+mean of the first tenth of the losses, or of the second if that is lower. σ_t is the
+noise of s_t minus the start, estimated from the differences of the losses in a fifth of
+the steps before t, without outliers.
 
-A loss that only fluctuates climbs about as far as it falls. So a curve has fallen if,
-with the least s_t after the first tenth at step u,
+A loss that only fluctuates rises about as much as it falls. So a curve has fallen if,
+with the lowest s_t after the first tenth at step u,
 
     start − s_u > 4 σ_u   and   start − s_u > 3 max_{i<j≤u} (s_j − s_i − 2 σ_i − 2 σ_j)
 
-The first compares the fall with noise that differs from step to step, the second with
-the largest climb before u, less such noise: so with what lasts for several steps. A
-curve that has not fallen has risen if it ends in losses that are not finite, or if its
-last s_t lies above the start by more than 4 σ_t, and the largest one by more than 3
-times the largest fall before it, measured alike. If it did neither, it is flat. Nothing
-is suggested unless it has fallen. The first tenth is left out of what follows:
+The first condition compares the fall with noise that is independent between steps; the
+second compares it with the largest rise before u beyond that noise, that is with
+fluctuations that last for several steps. A curve that has not fallen has risen if it
+ends in losses that are not finite, or if its last s_t is above the start by more than
+4 σ_t, and its largest s_t by more than 3 times the largest fall before it, measured
+likewise. Otherwise it is flat. There are suggestions only if it has fallen. They do not
+use the first tenth:
 
     valley    2/3 along the longest subsequence of s in which each value is lower than
-              the one before by at least 1/200 of the whole fall
+              the previous one by at least 1/200 of the whole fall
     slide     two points, 15 % of the steps apart, are moved down from the highest rate
               until their slopes differ by at most 1/5 of the steepest descent: the
               lower one
-    minimum   a tenth of the rate of the least s_t
-    steep     the rate where ds/d(log rate) is most negative, on the way from where the
-              loss was last within 4 σ_t of the start to the least s_t
+    minimum   a tenth of the rate of the lowest s_t
+    steep     the rate where ds/d(log rate) is most negative, between the last point
+              within 4 σ_t of the start and the lowest s_t
 
 Source: Smith (2017), "Cyclical Learning Rates for Training Neural Networks", WACV,
 section 3.3; Gugger (2018), "How Do You Find A Good Learning Rate", for the smoothing,
-d = 4 and `minimum`; fastai's `lr_find` for the others. There, any decrease counts for
-`valley`, even one by rates far too small to train with, and it lies half along, though
-described as 2/3, which trains better; the slopes of `slide` may differ by 0.005 a step,
-whatever the unit of the loss. Lightning has `steep` with slopes by the rate itself,
+d = 4 and `minimum`; fastai's `lr_find` for the others. In fastai any decrease counts
+for `valley`, even at rates far too small to train with, and it is 1/2 along, though
+described as 2/3, which trains better; the slopes of `slide` may differ by 0.005 per
+step, whatever the unit of the loss. Lightning's `steep` uses slopes by the rate itself,
 which are steepest where the rate is smallest.
 """
 
@@ -59,9 +59,9 @@ STATUSES = ("not finite", "diverged at once", "flat", *FELL)
 
 _NOISE = 4.0  # in standard deviations
 _NET = 3.0  # times the largest move the other way
-_GAP = 2  # more losses at the end that are not finite are a divergence
-# Variances by differences of losses and of their medians: their ratio is 5 for normal
-# losses, 10 for log-normal ones, 18 for Student's t of 2. Beyond 20 it is an outlier.
+_GAP = 2  # more losses than this that are not finite, at the end, are a divergence
+# Ratio of the variances estimated from losses and from medians of three: 5 for normal
+# losses, 10 for log-normal ones, 18 for Student's t of 2. Beyond 20 there are outliers.
 _OUTLIERS = 20.0
 _ROUNDING = 1e-5  # of float32 losses, relative
 _VALLEY_DROP = 0.005
@@ -70,9 +70,9 @@ _SLIDE_TOLERANCE = 0.2
 
 
 class Reading(NamedTuple):
-    """What one curve says.
+    """The reading of one curve.
 
-    `smoothed` is NaN from where the loss diverged; `status` is one of `STATUSES`, and
+    `smoothed` is NaN once the loss has diverged. `status` is one of `STATUSES`, and
     `suggestions` has a rate or `None` for each of `SUGGESTIONS`.
     """
 
@@ -87,8 +87,8 @@ def read(
     """Read one curve.
 
     Args:
-        rates: Ascending, of shape (steps,).
-        losses: Of shape (steps,).
+        rates: The rates, ascending, of shape (steps,).
+        losses: The losses, of shape (steps,).
         smoothing: b in [0, 1).
         divergence: d > 1.
     """
@@ -99,9 +99,8 @@ def read(
         return Reading(smoothed, "not finite", suggestions)
     tenth = max(1, len(losses) // 10)
     length = int(places[-1]) + 1
-    if len(losses) - length <= _GAP:  # single losses, by chance the last
+    if len(losses) - length <= _GAP:  # isolated losses that happen to be the last
         length = len(losses)
-    # A loss that is not finite counts as the one before it.
     before = np.searchsorted(places, np.arange(length), side="right") - 1
     filled = losses[places[np.maximum(before, 0)]]
     curve = _Curve(np.asarray(filled, float), smoothing, tenth)
@@ -117,14 +116,14 @@ def read(
     if rose:
         suggestions["slide"] = _slide(*counted, round(_SLIDE_LENGTH * len(losses)))
         suggestions["minimum"] = _lowest(*counted) / 10
-    # Of a loss that still falls at the highest rates, they tell nothing.
+    # While the loss still falls, the steepest of the highest rates means nothing.
     if rose or steepest < rates[-tenth]:
         suggestions["steep"] = steepest
     return Reading(smoothed, "ok" if rose else "never diverged", suggestions)
 
 
 class Agreement(NamedTuple):
-    """What several curves say together; `spread` has the lowest and the highest."""
+    """The combined reading of several curves; `spread` has the extreme suggestions."""
 
     status: str
     suggestions: dict[str, float | None]
@@ -134,13 +133,13 @@ class Agreement(NamedTuple):
 def agreement(readings: list[Reading]) -> Agreement:
     """Combine readings: the most frequent status, and geometric medians.
 
-    More than half of the curves must have fallen for any suggestion to be made, and
-    more than half must have it.
+    There are suggestions only if more than half of the curves have fallen, and each
+    only if more than half of the curves have it.
     """
     statuses = [reading.status for reading in readings]
     fell = [status for status in statuses if status in FELL]
     some = 2 * len(fell) > len(statuses)
-    heard = fell if some else [status for status in statuses if status not in FELL]
+    counted = fell if some else [status for status in statuses if status not in FELL]
     suggestions: dict[str, float | None] = dict.fromkeys(SUGGESTIONS)
     spread: dict[str, tuple[float, float] | None] = dict.fromkeys(SUGGESTIONS)
     for name in SUGGESTIONS:
@@ -149,18 +148,18 @@ def agreement(readings: list[Reading]) -> Agreement:
         if some and 2 * len(found) > len(readings):
             suggestions[name] = float(np.exp(np.median(np.log(found))))
             spread[name] = (min(found), max(found))
-    return Agreement(max(STATUSES, key=heard.count), suggestions, spread)
+    return Agreement(max(STATUSES, key=counted.count), suggestions, spread)
 
 
 class _Curve:
-    """The losses without single outliers, smoothed, and their noise."""
+    """The losses without isolated outliers, smoothed, and their noise."""
 
     def __init__(self, losses: np.ndarray, smoothing: float, tenth: int):
         self.losses = medians_of_three(losses)
         self.smoothed = smooth(self.losses, smoothing)
         self.tenth = tenth
         fifth = self.losses[: 2 * tenth]
-        # Both: what fell or rose within the first fifth must have fallen since.
+        # Both tenths: a loss that changes within the first fifth must fall later too.
         self.start = float(min(fifth[:tenth].mean(), fifth[-tenth:].mean()))
         self.settled = len(fifth) - 1
         variance = _variance(losses, 2 * tenth)
@@ -186,7 +185,7 @@ class _Curve:
         return int(np.argmax(over)) if over.any() else len(over)
 
     def fell(self, stop: int) -> bool:
-        """Return whether the loss fell by more than its noise before it stops."""
+        """Return whether the loss fell by more than its noise before step `stop`."""
         counted = self.smoothed[self.tenth : stop]
         if not len(counted):
             return False
@@ -196,7 +195,7 @@ class _Curve:
         return bool(fall > self.needed[self.tenth + place] and fall > _NET * climb)
 
     def only_rose(self) -> bool:
-        """Return whether a loss that never fell rose, and ends higher than it began."""
+        """Return whether a loss that never fell rose and ends above its start."""
         counted = self.smoothed[self.tenth :]
         if not len(counted):
             return False
@@ -207,13 +206,13 @@ class _Curve:
         return bool(is_higher and counted[place] - self.start > _NET * fall)
 
     def rose_again(self) -> bool:
-        """Return whether a loss that fell ends higher than its least value."""
+        """Return whether a loss that fell ends above its lowest value."""
         place = int(self.smoothed.argmin())
         return bool(self.smoothed[-1] - self.smoothed[place] > self.needed[place])
 
 
 def medians_of_three(losses: np.ndarray) -> np.ndarray:
-    """Replace each loss by the median of three in a row, of which it is the middle.
+    """Replace each loss by the median of itself and its two neighbours.
 
     >>> medians_of_three(np.array([3.0, 3.0, 9.0, 2.0, 1.0])).tolist()
     [3.0, 3.0, 3.0, 2.0, 2.0]
@@ -225,7 +224,7 @@ def medians_of_three(losses: np.ndarray) -> np.ndarray:
 
 
 def largest_climb(values: np.ndarray, noise: np.ndarray) -> float:
-    """Return how far a value lies above one before it, beyond their mean noise.
+    """Return the largest rise from one value to a later one, minus their mean noise.
 
     >>> largest_climb(np.array([2.0, 5.0, 1.0, 3.0]), np.array([0.0, 1.0, 1.0, 1.0]))
     2.5
@@ -236,7 +235,7 @@ def largest_climb(values: np.ndarray, noise: np.ndarray) -> float:
 
 
 def _variance(losses: np.ndarray, window: int) -> np.ndarray:
-    """Estimate the noise at each step, from the differences of the losses before it."""
+    """Estimate the variance of the noise at each step from the previous differences."""
     squares = np.diff(losses, prepend=losses[0]) ** 2 / 2
     sums = np.cumsum(squares)
     counts = np.arange(len(losses))
@@ -245,7 +244,7 @@ def _variance(losses: np.ndarray, window: int) -> np.ndarray:
 
 
 def smooth(losses: np.ndarray, smoothing: float) -> np.ndarray:
-    """Average exponentially, and debias: s is between the least and the largest loss.
+    """Return the bias-corrected exponential average at each step.
 
     >>> smooth(np.array([1.0, 1.0, 4.0]), 0.5).tolist()
     [1.0, 1.0, 2.714285]
@@ -258,13 +257,13 @@ def smooth(losses: np.ndarray, smoothing: float) -> np.ndarray:
 
 
 def longest_decrease(values: np.ndarray, drop: float) -> list[int]:
-    """Return the places of the longest subsequence that goes down by `drop` each time.
+    """Return the indices of the longest subsequence that falls by `drop` each time.
 
-    Of equally long ones, it is that which ends first.
+    Of equally long ones, it is the one that ends first.
 
     Args:
-        values: Of shape (n,).
-        drop: How much lower at least, > 0.
+        values: The values, of shape (n,).
+        drop: The smallest fall, > 0.
 
     >>> longest_decrease(np.array([3.0, 5.0, 4.0, 3.9, 1.0, 2.0]), drop=0.5)
     [1, 2, 4]

@@ -1,4 +1,4 @@
-"""Results as tables to print, in plain text."""
+"""Results as plain-text tables."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +7,11 @@ from adaptax._core import checks
 
 
 def text(columns: Mapping[str, Any], rows: int) -> str:
-    """Lay out columns of numbers, flush right under their titles.
+    """Return columns of numbers as text, right-aligned under their titles.
 
     Args:
-        columns: Arrays of one length by their titles.
-        rows: How many to show; a last line counts those that are left out.
+        columns: Arrays of the same length, by title.
+        rows: The number of rows to show; a last line counts the others.
 
     >>> print(text({"rate": [0.1, 0.01], "score": [12.34567, 0.5]}, rows=1))
     rate  score

@@ -1,1 +1,1 @@
-"""How runs are trained: programs, plans, populations and runs of tools."""
+"""Training of runs: programs, plans, populations and runs of tools."""

@@ -1,12 +1,12 @@
-"""Acting: whether what a tool varies changes anything, found without a step.
+"""Acting: check, without a step, that a varied hyperparameter has an effect.
 
-    a hyperparameter acts    a loss of some step depends on it, or the evaluation does
-    within a run             it does so through `advance`, not only through `init`
+    a hyperparameter acts    the loss of some step, or the evaluation, depends on it
+    within a run             through `advance`, not only through `init`
 
-The trial is traced once, and what depends on what is read from `jax.vmap`: a value that
-depends on a batched one is batched itself. What a step makes of the state is followed
-until nothing new depends on the hyperparameter, so that it may act late, as the decay
-of an average does. A dependence that is always multiplied by 0 counts as one.
+The trial is traced once, and dependences are found by `jax.vmap`: a value that depends
+on a batched one is batched itself. They are followed through the state from step to
+step, so that an effect may be late, as that of the decay of an average. A dependence
+that is always multiplied by 0 counts too.
 """
 
 from collections.abc import Callable, Iterable
@@ -39,22 +39,21 @@ def require_acting(
     *,
     within_run: bool = False,
 ) -> InnerSchedules:
-    """Raise unless each of the hyperparameters that are varied acts.
+    """Check that each of the varied hyperparameters has an effect.
 
     Args:
-        trial: What is to be run.
-        hparams: A pytree of arrays, whatever their shapes: each stands for a scalar.
-        varied: The names of some of them.
-        key: Of the kind that `init` will be given.
-        within_run: Whether they are varied from step to step, and not only from member
-            to member.
+        trial: The trial.
+        hparams: A pytree of arrays of any shape, each of which represents a scalar.
+        varied: The names of the varied ones.
+        key: A key of the type that `init` will receive.
+        within_run: Whether they vary from step to step, and not only between members.
 
     Returns:
-        The schedules within the trial that its steps follow.
+        The schedules inside the trial that its steps follow.
 
     Raises:
-        ValueError: If one does not act.
-        KeyError: If the trial reads one that is not there.
+        ValueError: If one has no effect.
+        KeyError: If the trial reads one that is missing.
     """
     programs = _Traced(trial, hparams, key)
     names = list(flatten_names(hparams))
@@ -63,12 +62,12 @@ def require_acting(
         if programs.acts(place, within_run):
             continue
         listed = ", ".join(map(repr, names))
-        baked = within_run and programs.acts(place, within_run=False)
+        only_init = within_run and programs.acts(place, within_run=False)
         require(
-            not baked,
+            not only_init,
             f"{name!r} is varied within a run, but only the trial's init depends on "
             "it, as with optax.inject_hyperparams, which keeps the first value: later "
-            "ones would be reported and never applied. Give the number to the "
+            "ones would be reported and never applied. Pass the number to the "
             f"optimizer itself: optax.sgd(hparams[{name!r}]).",
         )
         raise ValueError(
@@ -84,17 +83,17 @@ def traced(
     replay: Callable[..., Any],
     given: tuple[Any, ...],
 ) -> Any:
-    """Trace a function of a trial's hyperparameters, and explain what it lacks.
+    """Trace a function of a trial's hyperparameters, with explanations of its errors.
 
     Args:
-        function: What to trace, of the hyperparameters.
-        hparams: A pytree with a leaf for each of them.
-        replay: `replay(hparams, *given)` runs the same for scalars.
-        given: Types of its other arguments.
+        function: The function of the hyperparameters to trace.
+        hparams: A pytree with a leaf for each hyperparameter.
+        replay: `replay(hparams, *given)` does the same with scalars.
+        given: The types of its other arguments.
 
     Raises:
-        KeyError: If it reads one that is not there; the message has those that are.
-        ValueError: If it needs the value of what is traced; the message says of what.
+        KeyError: If it reads a missing hyperparameter; the message lists the others.
+        ValueError: If it needs the value of a traced one; the message names it.
     """
     try:
         return function(hparams)
@@ -113,7 +112,7 @@ def traced(
 
 
 def _needed(error, replay, hparams, given) -> str:
-    """Say of what a trial needs the value; see `traced` for the arguments."""
+    """Return a message that names the value a trial needs; see `traced`."""
     names = list(flatten_names(hparams))
     decisive = [
         name for at, name in enumerate(names) if _suffice({at}, replay, hparams, given)
@@ -121,21 +120,21 @@ def _needed(error, replay, hparams, given) -> str:
     if decisive or _suffice(set(range(len(names))), replay, hparams, given):
         listed = ", ".join(map(repr, decisive or names))
         return (
-            f"the trial needs the value of the hyperparameter {listed}, and "
-            "hyperparameters are traced: one that changes the shape of an array, or "
-            "decides what Python does, is static. Build a trial for each value of it."
+            f"the trial needs the value of the hyperparameter {listed}, but "
+            "hyperparameters are traced. One that determines the shape of an array or "
+            "a Python branch must be static: build a trial for each of its values."
         )
     said = " ".join(str(error).split("\nSee https")[0].split())
     return (
-        "the trial needs the value of an array that is traced, and it is none of the "
-        f"hyperparameters. JAX says: {said} The numbers in a trial's state are traced "
-        "like its arrays: close over one that is static, and choose by the others with "
-        "jnp.where or jax.lax.cond."
+        "the trial needs the value of a traced array that is not a hyperparameter. "
+        f"JAX says: {said} The numbers in a trial's state are traced like its arrays: "
+        "close over static ones, and branch on the others with jnp.where or "
+        "jax.lax.cond."
     )
 
 
 def _suffice(known: set[int], replay, hparams, given) -> bool:
-    """Return whether no other value is needed, where those of some leaves are known."""
+    """Return whether the values of these leaves are all that is needed."""
     leaves, structure = jax.tree.flatten(hparams)
     types = [jax.ShapeDtypeStruct((), leaf.dtype) for leaf in leaves]
 
@@ -148,13 +147,13 @@ def _suffice(known: set[int], replay, hparams, given) -> bool:
 
     try:
         jax.eval_shape(run, types, given)
-    except Exception as error:  # of the value that was put there
+    except Exception as error:  # caused by the substituted value
         return not _needs_value(error)
     return True
 
 
 def _needs_value(error: Exception) -> bool:
-    """Return whether it is JAX's error where the value of what is traced is needed."""
+    """Return whether it is JAX's error for using the value of a traced array."""
     kinds = jax.errors.JAXTypeError, jax.errors.JAXIndexError
     return isinstance(error, kinds) or (
         isinstance(error, TypeError | IndexError) and "concrete" in str(error)
@@ -162,7 +161,7 @@ def _needs_value(error: Exception) -> bool:
 
 
 def _is_missing(error: KeyError, function: Callable[[Any], Any], hparams: Any) -> bool:
-    """Return whether the key is a hyperparameter's: with it, the error is another."""
+    """Return whether a hyperparameter is missing: with it, there is another error."""
     missing = error.args[0]
 
     def filled(tree):
@@ -175,13 +174,13 @@ def _is_missing(error: KeyError, function: Callable[[Any], Any], hparams: Any) -
         function(filled(hparams))
     except KeyError as another:
         return another.args[0] != missing
-    except Exception:  # of the value that was put there
+    except Exception:  # caused by the substituted value
         return True
     return True
 
 
 class _Traced:
-    """The programs of a trial, and what depends on what in them."""
+    """The traced programs of a trial, and the dependences in them."""
 
     def __init__(self, trial: Trial, hparams: Any, key: jax.Array):
         scalars = jax.tree.map(
@@ -214,11 +213,11 @@ class _Traced:
         self._evaluate = trial.evaluate and program(trial.evaluate, state)[0]
         self._leaves = len(jax.tree.leaves(state))
         self._schedules = inner_schedules(state)
-        # The run itself explains a state that changes its structure.
+        # If the state's structure changes, the run itself raises an error.
         self._is_known = jax.tree.structure(after) == jax.tree.structure(state)
 
     def acts(self, place: int, within_run: bool) -> bool:
-        """Return whether a hyperparameter acts, of those that `init` has read."""
+        """Return whether the hyperparameter at an index has an effect."""
         own = [index == place for index in range(self._count)]
         try:
             return not self._is_known or self._reaches(own, within_run)
@@ -226,7 +225,7 @@ class _Traced:
             return True  # a step that cannot be batched
 
     def followed_schedules(self) -> InnerSchedules:
-        """Return the schedules whose counts decide what a step does."""
+        """Return the schedules whose counts affect a step."""
         found = self._schedules
         if not self._is_known or not any(found.is_count):
             return found.without_any()
@@ -259,7 +258,7 @@ class _Traced:
 
 
 def _require_arrays(state: Any) -> None:
-    """Raise unless the leaves of a first state are arrays or numbers.
+    """Check that the leaves of an initial state are arrays or numbers.
 
     Raises:
         TypeError: If one is not; the message names its path.
@@ -269,14 +268,14 @@ def _require_arrays(state: Any) -> None:
             hasattr(leaf, "dtype") or isinstance(leaf, bool | int | float | complex)
         ):
             raise TypeError(
-                f"the trial's init gives {leaf!r} at {jax.tree_util.keystr(path)} of "
-                "the state, which has arrays and numbers only. Keep it out of the "
-                "state: close over it."
+                f"the trial's init returns {leaf!r} at {jax.tree_util.keystr(path)} of "
+                "the state, which may only have arrays and numbers. Close over it "
+                "instead."
             )
 
 
 def _dependent(program: Any, inputs: list[bool]) -> list[bool]:
-    """Return which outputs depend on some of the first inputs."""
+    """Return which outputs depend on any of the marked inputs."""
     batched = inputs + [False] * (len(program.in_avals) - len(inputs))
     found = [[False] * len(program.out_avals)]
     run = jaxpr_as_fun(program)

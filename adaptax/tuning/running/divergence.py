@@ -1,19 +1,19 @@
-"""Divergence: when a run has diverged, by one rule for every tool.
+"""Divergence: the rule by which every tool decides that a run has diverged.
 
     start    the first loss that is finite and not 0
-    low      the least value that two finite losses in a row were not above
+    low      the lowest max(ℓ, ℓ′) of two consecutive finite losses ℓ, ℓ′
     scale    max(|start|, start − low, 1)
     bad      the loss is not finite, or |loss − start| > 10⁶ scale
-    diverged bad for 20 steps in a row
+    diverged bad for 20 consecutive steps
 
-A single bad batch ends nothing, and a loss that begins at 10²⁰ is judged by itself. A
-single loss that is absurdly low is bad as well, and does not widen the scale; a second
-one confirms it, so that a log-likelihood may fall without bound.
-Optimizers that guard themselves against overflow can keep a diverged loss finite, such
-as 8·10²⁹, where others make it infinite; both are bad from the same step on.
+A single bad batch does not end a run, and the scale adapts to a loss that starts at
+10²⁰. A single loss that is absurdly low is bad too, and does not change the scale; a
+second one confirms it, so that a log-likelihood may fall without bound. A diverged loss
+may be infinite, or finite with optimizers that guard against overflow, such as 8·10²⁹;
+both are bad from the same step on.
 
-Bad losses are left out of means. Where a run, or a part of one, is judged, it counts as
-diverged if its last 3 steps are bad; if it has less than 6 steps, the last half.
+Bad losses are left out of means. A run, or a part of one, counts as diverged if its
+last 3 steps are bad, or its last half if it has fewer than 6 steps.
 """
 
 from typing import Any, NamedTuple
@@ -26,14 +26,14 @@ FACTOR = 1e6
 PATIENCE = 20
 ENDING = 3
 
-_AT_ONCE = 2**20  # losses that are judged at once, in a dozen arrays of their size
+_AT_ONCE = 2**20  # losses to judge at once, which needs a dozen arrays of this size
 
 
 class Watch(NamedTuple):
-    """What is remembered of a run's losses: float32 scalars, and int32 `bad`.
+    """The state of the rule for one run: float32 scalars, and int32 `bad`.
 
-    `start` is 0 until there is one, and `last`, the last finite loss, infinite; `bad`
-    counts the bad steps in a row.
+    `start` is initially 0, and `last`, the last finite loss, infinite. `bad` counts the
+    consecutive bad steps.
     """
 
     start: jax.Array
@@ -43,13 +43,13 @@ class Watch(NamedTuple):
 
 
 def begin() -> Watch:
-    """Return the watch of a run that has taken no step."""
+    """Return the state before the first step."""
     none = jnp.float32(jnp.inf)
     return Watch(jnp.float32(0), none, none, jnp.int32(0))
 
 
 def watched(watch: Watch, loss: jax.Array) -> Watch:
-    """Return the watch after one more loss."""
+    """Return the state after one more loss."""
     finite = jnp.isfinite(loss)
     start = jnp.where((watch.start == 0) & finite, loss, watch.start)
     confirmed = jnp.minimum(watch.low, jnp.maximum(watch.last, loss))
@@ -60,13 +60,13 @@ def watched(watch: Watch, loss: jax.Array) -> Watch:
 
 
 def is_bad(loss: Any, start: Any, low: Any, numpy: Any = jnp) -> Any:
-    """Return whether losses are bad, for a run that began and fell so far.
+    """Return whether losses are bad, for a run with this start and low.
 
     Args:
-        loss: Any shape, float32; so are the others.
-        start: Broadcasts with it.
-        low: Broadcasts with it.
-        numpy: `jax.numpy`, or NumPy for what the host has: nothing is compiled.
+        loss: The losses, float32 of any shape.
+        start: The start, float32, broadcast against the losses.
+        low: The low, float32, broadcast against the losses.
+        numpy: `jax.numpy`, or NumPy for arrays of the host, which compiles nothing.
     """
     with np.errstate(all="ignore"):
         scale = numpy.maximum(numpy.maximum(abs(start), start - low), 1)
@@ -75,14 +75,14 @@ def is_bad(loss: Any, start: Any, low: Any, numpy: Any = jnp) -> Any:
 
 
 def judged(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Judge whole runs, on the host; as `watched` does, step by step.
+    """Judge whole runs on the host, by the same rule as `watched`.
 
     Args:
         losses: float32 (runs, steps), from the first step on.
 
     Returns:
-        Which of the losses are good, seen from the end, (runs, steps); and how many bad
-        steps in a row each run ends with, (runs,).
+        Whether each loss is good, by the final scale, (runs, steps); and the number of
+        consecutive bad steps at the end of each run, (runs,).
     """
     some = max(1, _AT_ONCE // losses.shape[1])
     parts = [_judged(losses[at : at + some]) for at in range(0, len(losses), some)]
@@ -107,20 +107,19 @@ def _judged(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def patience(steps: int) -> int:
-    """Return how many bad steps at its end make a part of a run count as diverged."""
+    """Return the number of bad last steps with which a part of a run has diverged."""
     return min(ENDING, max(1, steps // 2))
 
 
 def mean_of_good(losses: np.ndarray, good: np.ndarray, last: int) -> np.ndarray:
-    """Return the means of the good losses among the last; infinite if there is none.
+    """Return the mean of the good losses among the last; infinite if there is none.
 
-    Where all of the last are bad by chance, those before that are judged with them
-    count: `patience` steps.
+    If all of the last are bad, the mean is over the last `patience` steps.
 
     Args:
-        losses: (members, steps).
-        good: Which of them are good.
-        last: How many count.
+        losses: The losses, (members, steps).
+        good: Whether each loss is good.
+        last: The number of last losses to average.
     """
     steps = losses.shape[1]
 

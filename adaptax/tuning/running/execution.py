@@ -1,12 +1,12 @@
-"""Execution: the members of a population, trained side by side, in turn, or spread out.
+"""Execution: train the members of a population according to a plan.
 
-A plan says how. `width` members are trained side by side in one `vmap`. Such groups
-follow each other in a loop. Several loops, the `workers`, run at the same time, on the
-processor's cores or on the devices of a mesh.
+`width` members are vectorized in one `vmap`. A loop trains such groups one after
+another. Several loops, the `workers`, run at the same time, on CPU cores or on the
+devices of a mesh.
 
-A member that has diverged (see `divergence`) has NaN for its losses from then on. A
-group that has diverged as a whole is not trained any more; side by side with others, a
-member is carried along without effect on them.
+After a member has diverged (see `divergence`), its losses are NaN. Training of a group
+stops when all of its members have diverged; until then they are still computed, without
+effect on the others.
 """
 
 import time
@@ -33,25 +33,25 @@ from adaptax.tuning.running.programs import (
 from adaptax.tuning.storage.named_arrays import from_arrays, to_arrays
 
 _SECONDS_PER_CALL = 0.5
-_STEPS_PER_CALL = 16  # where several processes must agree on it
+_STEPS_PER_CALL = 16  # with several processes, which must agree on it
 
 
 class Population:
-    """The members of a trial while they are trained: mutable, on the side of the host.
+    """The members of a trial during training: a mutable object of the host.
 
-    `alive` tells for each member whether it is trained on, and may be set; `step` is
-    how many steps have been taken. What members do to each other happens between calls.
+    `alive` is whether each member is still trained, and may be set; `step` is the
+    number of steps so far. Members interact only between calls.
     """
 
     def __init__(self, programs: Programs, plan: Plan, hparams: Any, seeds: Any):
         """Start the members.
 
         Args:
-            programs: What they run.
-            plan: How they are run.
+            programs: The compiled programs of the trial.
+            plan: The plan to run them by.
             hparams: A pytree of arrays with a leading axis of members.
-            seeds: Whole numbers >= 0 of shape (members,). With equal seeds, members
-                start from equal parameters and draw equal batches.
+            seeds: Integers >= 0 of shape (members,). Members with the same seed have
+                the same initial parameters and batches.
         """
         self.programs = programs
         self.members, self.step = len(seeds), 0
@@ -66,7 +66,7 @@ class Population:
 
     @property
     def hparams(self) -> Any:
-        """The members' hyperparameters, on the host; they can be set at any time."""
+        """The members' hyperparameters, on the host, which can be set at any time."""
         return self._hparams
 
     @hparams.setter
@@ -78,7 +78,7 @@ class Population:
         """Train the members that are alive, in calls of about half a second.
 
         Yields:
-            The losses of some steps, float32 (members, steps): NaN where a member was
+            The losses of some steps, float32 (members, steps), NaN for members that are
             not alive.
         """
         alone = jax.process_count() == 1  # several must agree on the pace
@@ -96,7 +96,7 @@ class Population:
     def advance(self, steps: int) -> np.ndarray:
         """Train the members that are alive for at most `BUFFER` steps; see `run`."""
         arguments = self._to_train(steps)
-        self._states = []  # given away
+        self._states = []  # donated
         results = self._at_once(TRAIN, arguments)
         self._states = [states for states, _ in results]
         losses = self._joined([losses for _, losses in results])[:, :steps]
@@ -106,14 +106,14 @@ class Population:
         return losses
 
     def scratch_bytes(self) -> int:
-        """Return the memory that a step takes beside the states, in all workers."""
+        """Return the temporary memory of a step in all workers, without the states."""
         arguments = self._to_train(0)
         program = self.programs.get(TRAIN, self.plan.width, *arguments[0])
         analysis = program.memory_analysis()
         return analysis.temp_size_in_bytes * len(arguments) if analysis else 0
 
     def judge(self) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
-        """Judge the members: give scores, if the trial has any, and a dict of metrics.
+        """Return the scores, if the trial has any, and a dict of metrics.
 
         They are NaN for members that are not alive.
         """
@@ -126,10 +126,10 @@ class Population:
         return jax.tree.map(lambda found: np.where(self.alive, found, np.nan), joined)
 
     def replace(self, parents: Any) -> None:
-        """Let member i go on from the state and hyperparameters of member parents[i].
+        """Give member i the state and hyperparameters of member parents[i].
 
         Args:
-            parents: Of shape (members,); there may be fewer or more than before.
+            parents: Indices of shape (members,), which may be fewer or more than now.
         """
         parents = np.asarray(parents)
         sources, alive = self._places[parents], self.alive[parents]
@@ -139,10 +139,10 @@ class Population:
         self.hparams = jax.tree.map(lambda leaf: leaf[parents], self._hparams)
 
     def resize(self, members: int) -> None:
-        """Hold another number of members, whose states `restore` has yet to put back.
+        """Change the number of members; `restore` must then set their states.
 
-        Where they follow each other in groups, fewer ones keep the places of all: empty
-        groups cost no time, and another number of places would compile anew.
+        With several groups per worker, fewer members keep all places: empty groups take
+        no time, and another number of places would have to be compiled.
         """
         keeps = members <= len(self._residents) and self.plan.width < self._length
         self.members = members
@@ -166,44 +166,43 @@ class Population:
         }
 
     def restore(self, arrays: dict[str, np.ndarray], step: int) -> None:
-        """Put back what `saved` gave, for as many members, after `step` steps."""
+        """Restore the arrays of `saved`, for as many members, after `step` steps."""
         like = self._states[0]
         self._states = [from_arrays(like, worker) for worker in self._workers(arrays)]
         self.step = step
 
     def _lay_out(self, keep_places: bool = False) -> None:
-        """Return each member a place, worker by worker in turn.
+        """Assign a place to each member, distributing them evenly over the workers.
 
-        `_places` has the place of each member; `_residents` the member at each place,
-        or −1; `_length` is how many places a worker has.
+        `_places` has the place of each member, `_residents` the member at each place or
+        −1, and `_length` is the number of places of a worker.
         """
         if not keep_places:
             self.plan = self._wanted.fitted(self.members, self.programs.mesh)
             self._length = self.plan.worker_length(self.members)
-        turn = np.arange(self.members)
-        self._places = (
-            turn % self.plan.workers * self._length + turn // self.plan.workers
-        )
+        members = np.arange(self.members)
+        row, worker = np.divmod(members, self.plan.workers)
+        self._places = worker * self._length + row
         self._residents = np.full(self._length * self.plan.workers, -1)
-        self._residents[self._places] = turn
+        self._residents[self._places] = members
 
     def _move(self, sources: np.ndarray) -> None:
-        """Fill the places: member i's state comes from the old place sources[i]."""
+        """Move states: that of member i comes from the old place sources[i]."""
         froms = np.where(self._residents < 0, 0, sources[self._residents])
         places = self._split(froms.astype(np.int32))
         arguments = (self._states, places)
         self._states = self.programs.get(GATHER, 0, *arguments)(*arguments)
 
     def _workers(self, tree: Any) -> list[Any]:
-        """Lay out arrays with an axis of members, worker by worker."""
+        """Arrange arrays with an axis of members by worker."""
         return self._split(jax.tree.map(self._spread, tree))
 
     def _spread(self, leaf: np.ndarray) -> np.ndarray:
-        """Return the value at each place; an empty one repeats the first member's."""
+        """Return the value at each place; empty places repeat that of member 0."""
         return leaf[np.maximum(self._residents, 0)]
 
     def _split(self, tree: Any) -> list[Any]:
-        """Split arrays with an axis of places into workers; a mesh takes them whole."""
+        """Split arrays with an axis of places by worker; a mesh shards them instead."""
         if self.programs.mesh is not None:
             return [self.programs.placed(tree)]
         parts = range(self.plan.workers)
@@ -221,7 +220,7 @@ class Population:
         return np.concatenate([np.asarray(worker) for worker in workers])[self._places]
 
     def _to_train(self, steps: int) -> list[Any]:
-        """Return the arguments of the training program, worker by worker."""
+        """Return the arguments of the training program for each worker."""
         fixed = (self.programs.data, np.int32(self.step), np.int32(steps))
         alive = self._split(self._spread(self.alive) & (self._residents >= 0))
         workers = zip(self._worker_hparams, self._states, alive, strict=True)

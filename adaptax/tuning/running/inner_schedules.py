@@ -1,9 +1,9 @@
-"""Schedules inside a trial: whether they change the rate that a tool varies.
+"""Schedules inside a trial: check that they do not change the rate that a tool varies.
 
-A tool that sets the rate at every step reports a schedule, and a schedule inside the
-trial multiplies it. Where the steps follow one, two steps are taken from the same state
-and undone: one with the schedules' counts at 0, and one with them at a later step. They
-differ by the schedules alone.
+A tool that sets the rate at every step reports a schedule, which a schedule inside the
+trial would multiply. To detect that, two steps are taken from the same state and
+undone: one with the schedules' counts at 0, and one with them at a later step. They
+differ only by the schedules.
 """
 
 import functools
@@ -18,14 +18,14 @@ from adaptax._core.checks import require
 from adaptax._core.rates import ScheduleState
 from adaptax.tuning.running.execution import Population
 
-_MOST = 1.25  # a change of the rate that does not mislead the finder
+_MOST = 1.25  # the largest change of the rate that does not mislead the finder
 
 _Injected = optax.schedules.InjectStatefulHyperparamsState
 
 
 @functools.cache
 def _counts() -> dict[type, str]:
-    """Return which field of a schedule's state has its step, by the type."""
+    """Return the field with the step, for each type of a schedule's state."""
     wrapped = optax.schedules.WrappedSchedule(lambda count: count)  # of _Injected
     return {
         ScheduleState: "step",
@@ -35,10 +35,10 @@ def _counts() -> dict[type, str]:
 
 
 class InnerSchedules(NamedTuple):
-    """Which leaves of a state belong to schedules, by their names and in order.
+    """The leaves of a state, by name and in order, that belong to schedules.
 
-    `is_own` marks all that they keep, with the values that `optax.inject_hyperparams`
-    keeps of them, and `is_count` the steps that they are at.
+    `is_own` marks all of their leaves, and their values in the state of
+    `optax.inject_hyperparams`; `is_count` marks their steps.
     """
 
     names: list[str]
@@ -52,7 +52,7 @@ class InnerSchedules(NamedTuple):
 
 
 def inner_schedules(state: Any) -> InnerSchedules:
-    """Find the schedules in the state of a trial, those of Optax too."""
+    """Find the schedules, of adaptax and Optax, in the state of a trial."""
     counts = _counts()
 
     def marked(node, only_counts):
@@ -85,12 +85,12 @@ def inner_schedules(state: Any) -> InnerSchedules:
 def check_of_changes(
     schedules: InnerSchedules | None, varied: list[str], step: int
 ) -> Callable[[Population], None] | None:
-    """Return the check of what is varied within a run, or `None` if nothing is.
+    """Return the check for hyperparameters varied within a run; `None` without any.
 
     Args:
         schedules: See `require_steady`.
-        varied: The hyperparameters that are varied.
-        step: The last one at which they are.
+        varied: The names of the varied hyperparameters.
+        step: The last step at which they change.
     """
     if not (varied and step):
         return None
@@ -107,18 +107,18 @@ def require_steady(
     step: int,
     *,
     place: str = "",
-    also: dict[str, int] | None = None,
+    others: dict[str, int] | None = None,
     may_change: bool = False,
 ) -> None:
-    """Raise if schedules inside a trial change a rate that a tool varies.
+    """Check that schedules inside a trial do not change a rate that a tool varies.
 
     Args:
-        population: Before its first step, to which it is put back.
-        schedules: That the trial follows; `None` if they were looked at before.
-        name: The hyperparameter that is varied.
-        step: The later of the two steps that are compared.
-        place: Of the trial's state in that of the members.
-        also: Values of other leaves of their state for both steps, by name.
+        population: The members before their first step, which are restored.
+        schedules: The schedules that the trial follows; `None` if already checked.
+        name: The name of the varied hyperparameter.
+        step: The later of the two steps to compare.
+        place: The path of the trial's state in that of the members.
+        others: Values of other leaves of the state for both steps, by name.
         may_change: Whether the rate may change, as long as it does not become 0.
 
     Raises:
@@ -139,7 +139,7 @@ def require_steady(
     ]
 
     def moved(count):
-        changed = {**dict.fromkeys(counts, count), **(also or {})}
+        changed = {**dict.fromkeys(counts, count), **(others or {})}
         begun = {
             leaf: np.full_like(values, changed[leaf]) if leaf in changed else values
             for leaf, values in kept.items()
@@ -163,8 +163,7 @@ def require_steady(
     change = f"{last / first:.2g} times" if first > 0 else "not at all at first, and"
     require(
         steady,
-        f"{name!r} is multiplied by a schedule inside the trial, so that what is "
-        f"reported of it would not be what was applied. At step {step} a step moves "
-        f"{change} as far as at step 0. Take the schedule out of the trial, or let it "
-        "go on for longer.",
+        f"{name!r} is multiplied by a schedule inside the trial, so the reported "
+        f"values would not be those applied. At step {step} a step moves {change} as "
+        "far as at step 0. Take the schedule out of the trial, or make it longer.",
     )

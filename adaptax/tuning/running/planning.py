@@ -1,8 +1,8 @@
-"""Planning: the fastest way to run a population, found by trying, within the memory.
+"""Planning: find the fastest plan for a population that fits into memory, by trying.
 
-Side by side is right for tiny networks and for accelerators, one after the other for
-larger networks on a processor; a few steps of each tell. Trying another way ends where
-it would take longer than the run itself.
+Vectorizing is fastest for tiny networks and on accelerators, training one by one for
+larger networks on a CPU. Plans are timed for a few steps, until trying another one
+would take longer than the run itself.
 """
 
 import os
@@ -24,18 +24,18 @@ from adaptax.tuning.running.programs import BEGIN, BUFFER, Programs, types_of
 from adaptax.tuning.trials.trials import Shared
 
 LOSS_BYTES = 12
-"""What a tool needs for each loss: it is kept, and judged in copies."""
+"""The memory that a tool needs for each loss, with temporary copies."""
 
 Strategy = Literal["auto", "vmap", "map"] | int | Plan
-"""`"auto"`, `"vmap"`, `"map"`, the members to put side by side, or a plan."""
+"""`"auto"`, `"vmap"`, `"map"`, the number of members to vectorize over, or a plan."""
 
 _COPIES = 3  # of the states: before a call, after it, and one being saved or replaced
 
 
 class Planned(NamedTuple):
-    """A plan, and the seconds a step of a member took under each plan that was tried.
+    """A plan, and the seconds per member and step of each plan that was tried.
 
-    `chunk` is how many members fit into the memory together.
+    `chunk` is the number of members to train together, which fit into memory.
     """
 
     plan: Plan
@@ -44,7 +44,7 @@ class Planned(NamedTuple):
 
 
 def usable_workers(mesh: Mesh | None) -> int:
-    """Count the loops that can run at once: a mesh's devices, or the processor's cores.
+    """Return how many loops can run at once: the devices of a mesh, or the CPU cores.
 
     Without a mesh, an accelerator runs one.
     """
@@ -58,7 +58,7 @@ def usable_workers(mesh: Mesh | None) -> int:
 
 
 def require_strategy(strategy: Any, mesh: Mesh | None) -> None:
-    """Raise `ValueError` or `TypeError` unless this is a strategy for the mesh."""
+    """Check that a strategy is valid for the mesh."""
     if isinstance(strategy, Plan):
         checks.length("width", strategy.width)
         checks.length("workers", strategy.workers)
@@ -80,26 +80,26 @@ def require_strategy(strategy: Any, mesh: Mesh | None) -> None:
 def make_plan(
     programs: Programs, strategy: Strategy, hparams: Any, seeds: Any, num_steps: int
 ) -> Planned:
-    """Choose how to run a population.
+    """Choose a plan for a population.
 
     Args:
-        programs: Of the trial.
-        strategy: "vmap" puts all members side by side, "map" runs one after the other
-            on every core, a number puts as many side by side, "auto" tries.
-        hparams: The members', with a leading axis.
-        seeds: The members', of shape (members,).
-        num_steps: How long the run will be.
+        programs: The programs of the trial.
+        strategy: "vmap" vectorizes over all members, "map" runs them one by one on
+            every core, a number vectorizes over so many, "auto" tries.
+        hparams: The members' hyperparameters, with a leading axis.
+        seeds: The members' seeds, of shape (members,).
+        num_steps: The length of the run.
 
     Raises:
-        ValueError: If the strategy is none of these, a plan does not fit the mesh, or
-            not even one member fits into the memory.
+        ValueError: If the strategy is none of these, a plan does not match the mesh, or
+            not even one member fits into memory.
     """
     members, mesh = len(seeds), programs.mesh
     require_strategy(strategy, mesh)
     workers = usable_workers(mesh)
     fit = int(_agreed(members_that_fit(programs, hparams, seeds)))
     chunk = min(members, fit)
-    chunk = -(-members // -(-members // chunk))  # chunks of one size
+    chunk = -(-members // -(-members // chunk))  # chunks of equal size
     share = -(-chunk // workers)
     side_by_side = Plan(chunk, 1) if mesh is None else Plan(share, workers)
     if isinstance(strategy, Plan):
@@ -128,14 +128,14 @@ def members_that_fit(programs: Programs, hparams: Any, seeds: Any) -> int:
         free *= programs.mesh.size if jax.default_backend() != "cpu" else 1
     require(
         needed <= free,
-        f"a single member needs some {needed / 2**20:.0f} MiB, and {free / 2**20:.0f} "
-        "MiB may be used. Train a smaller model.",
+        f"a single member needs about {needed / 2**20:.0f} MiB, and only "
+        f"{free / 2**20:.0f} MiB may be used. Train a smaller model.",
     )
     return int(free // needed)
 
 
 def state_bytes(programs: Programs, hparams: Any, seeds: Any) -> int:
-    """Count the bytes of one member's state."""
+    """Return the size of one member's state in bytes."""
     states = first_state(programs, hparams, seeds)
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
 
@@ -144,8 +144,8 @@ def first_state(programs: Programs, hparams: Any, seeds: Any) -> Any:
     """Return the types of the state of the first member, with an axis of members.
 
     Raises:
-        ValueError: If a hyperparameter changes the shape of an array, or the value of
-            another traced array is needed.
+        ValueError: If the value of a hyperparameter, or of another traced array, is
+            needed.
     """
     hparams, seeds = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], (hparams, seeds))
     data = types_of(programs.trial.data)
@@ -162,20 +162,20 @@ def first_state(programs: Programs, hparams: Any, seeds: Any) -> Any:
 
 
 def require_room(what: str, needed: int) -> None:
-    """Refuse what the host has no memory for, in every process alike.
+    """Refuse an allocation that the host has no memory for, equally in all processes.
 
     Args:
-        what: What needs it: the arguments by their names, in the plural.
-        needed: Bytes, of the arrays that a tool makes before and beside the states.
+        what: The subject of the message, in the plural, with the arguments' names.
+        needed: The bytes of a tool's arrays, without the states.
 
     Raises:
-        ValueError: If it is more than may be used.
+        ValueError: If they do not fit.
     """
     memory.require_room(what, needed, _agreed(memory.host_bytes()))
 
 
 def free_bytes() -> float:
-    """Return the memory that is free: of the accelerator, or of the machine."""
+    """Return the free memory of the accelerator, or of the host."""
     statistics = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
@@ -185,14 +185,14 @@ def free_bytes() -> float:
 def _try(
     programs: Programs, candidates: list[Plan], hparams: Any, seeds: Any, work: int
 ) -> dict[Plan, float]:
-    """Measure the seconds a step of a member takes, until it is not worth the time."""
+    """Measure the seconds per member and step of plans, while it is worth the time."""
     tried: dict[Plan, float] = {}
     start = time.perf_counter()
     for plan in candidates:
         population = Population(programs, plan, hparams, seeds)
         if plan.width > 1 and population.scratch_bytes() > memory.SHARE * free_bytes():
             continue
-        if plan.width == 1:  # a few tell for all
+        if plan.width == 1:  # a few members are enough
             population.alive[4 * plan.workers :] = False
         population.advance(1)
         tried[plan] = min(_seconds(population) for _ in range(3))
@@ -214,7 +214,7 @@ def _seconds(population: Population) -> float:
 
 
 def _agreed(measured: float) -> float:
-    """Return what the first process measured, so that all decide alike."""
+    """Return the first process's measurement, so that all decide alike."""
     if jax.process_count() == 1:
         return measured
     return float(multihost_utils.broadcast_one_to_all(np.float32(measured)))

@@ -1,4 +1,4 @@
-"""Plans: how the members of a population are spread over time and hardware."""
+"""Plans: how the members of a population are distributed over time and hardware."""
 
 from typing import NamedTuple
 
@@ -6,22 +6,22 @@ from jax.sharding import Mesh
 
 
 class Plan(NamedTuple):
-    """How to run a population.
+    """A way to run a population.
 
-    `width` members are side by side in one `vmap`. Each of the `workers` loops over
-    such groups: they are threads without a mesh, devices with one.
+    `width` members are vectorized in one `vmap`. Each of the `workers` loops over such
+    groups: they are threads without a mesh, devices with one.
     """
 
     width: int
     workers: int
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Return the plan in words."""
         how = "one by one" if self.width == 1 else f"{self.width} side by side"
         return how if self.workers == 1 else f"{how}, {self.workers} at once"
 
     def worker_length(self, members: int) -> int:
-        """Return the places of a worker, which fill whole groups."""
+        """Return the number of places of a worker, a multiple of the width."""
         share = -(-members // self.workers)
         return -(-share // self.width) * self.width
 

@@ -1,4 +1,4 @@
-"""Processes: what those of one run tell each other, so that all go on or all raise."""
+"""Agreement between the processes of a run: all continue, or all raise."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,17 +12,18 @@ from jax.experimental import multihost_utils
 from adaptax._core.checks import require
 from adaptax.tuning.storage import strict_json
 
-_LONGEST = 1000  # bytes of what the first process says
+_LONGEST = 1000  # bytes of a broadcast text
 
 
 def require_alike(facts: dict[str, Any]) -> None:
-    """Compare what the processes were started with; every one calls this.
+    """Check that all processes were started alike; every process calls this.
 
     Args:
-        facts: As JSON has them.
+        facts: A description of the run, as plain JSON.
 
     Raises:
-        ValueError: In all processes, if one differs from the first; with what differs.
+        ValueError: In all processes, if one differs from the first; the message says
+            how.
     """
     if jax.process_count() == 1:
         return
@@ -43,17 +44,17 @@ def require_alike(facts: dict[str, Any]) -> None:
         )
 
 
-def said_by_the_first(text: str) -> str:
-    """Return what the first process says, in all of them: its first 1000 bytes."""
+def from_first(text: str) -> str:
+    """Return the first process's text in all processes, cut to 1000 bytes."""
     if jax.process_count() == 1:
         return text
     padded = np.frombuffer(text.encode()[:_LONGEST].ljust(_LONGEST), np.uint8)
-    heard = bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded)))
-    return heard.decode(errors="ignore").strip()
+    received = bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded)))
+    return received.decode(errors="ignore").strip()
 
 
-def said_by_each(*numbers: int) -> np.ndarray:
-    """Return the whole numbers that the processes say: one row for each of them."""
+def from_each(*numbers: int) -> np.ndarray:
+    """Return the integers of all processes, one row for each process."""
     if jax.process_count() == 1:
         return np.asarray([numbers], np.int32)
     return _gathered(np.asarray(numbers, np.int32))
@@ -61,21 +62,21 @@ def said_by_each(*numbers: int) -> np.ndarray:
 
 @contextmanager
 def failing_together() -> Iterator[None]:
-    """Let an error of the first process, in what only it does, be raised by all.
+    """Raise an error of the first process, in work that only it does, in all of them.
 
     Raises:
-        OSError: In the others.
+        OSError: In the other processes.
     """
     try:
         yield
     except Exception as error:
-        said_by_the_first(str(error) or repr(error))
+        from_first(str(error) or repr(error))
         raise
-    told = said_by_the_first("")
-    if told:
-        raise OSError(f"the first process failed: {told}")
+    failure = from_first("")
+    if failure:
+        raise OSError(f"the first process failed: {failure}")
 
 
 def _gathered(array: Any) -> np.ndarray:
-    """Return an array that each process has one of, with a leading axis of them."""
+    """Return the arrays of all processes, with a leading axis of processes."""
     return np.asarray(multihost_utils.process_allgather(array))

@@ -1,6 +1,6 @@
-"""Programs: what is compiled to train the members of a population.
+"""The compiled programs that train the members of a population.
 
-    BEGIN    seeds -> first states
+    BEGIN    seeds -> initial states
     TRAIN    states -> states after some steps, and the losses
     JUDGE    states -> scores and metrics
     GATHER   states -> states in other places
@@ -29,17 +29,17 @@ BUFFER = 128
 
 
 class Program(NamedTuple):
-    """A function that is compiled for a trial, and how.
+    """A function to compile for a trial, with options.
 
     Attributes:
-        name: For people.
-        function: `function(programs, width, *arguments)`, of one worker.
+        name: Its name.
+        function: `function(programs, width, *arguments)`, for one worker.
         spread: For each argument whether it has an axis of members, which a mesh
-            splits. `None` for a program that sees the members of all workers.
-        gathered: For each result whether every process gets the whole of it, as it does
-            what the host reads.
-        donated: The arguments whose memory the results may take.
-        level: How much XLA optimizes it on a processor; `None` for its default.
+            shards. `None` for a program with the members of all workers.
+        gathered: For each result whether it is replicated in every process, for the
+            host to read.
+        donated: The indices of donated arguments.
+        level: XLA's optimization level on a CPU; `None` for its default.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Program(NamedTuple):
 
 
 class Compilation(NamedTuple):
-    """A program that was compiled, for groups of which width, in how long."""
+    """A compilation: the program, the width of its groups, and the seconds."""
 
     program: Program
     width: int
@@ -59,22 +59,22 @@ class Compilation(NamedTuple):
 
 
 class Programs:
-    """The compiled programs of a trial, each compiled once for the shapes it is given.
+    """The programs of a trial, each compiled once for each shape of its arguments.
 
     `compilations` lists them.
     """
 
     def __init__(self, trial: Trial, key: jax.Array, mesh: Mesh | None = None):
-        """Compile nothing, and move nothing, yet.
+        """Store the arguments, without compiling or moving anything.
 
         Args:
-            trial: What the members run.
+            trial: The trial of the members.
             key: The key of all randomness.
-            mesh: The devices to spread the members over, those of other processes
-                included; `None` for the default device.
+            mesh: The devices to distribute the members over, including those of other
+                processes; `None` for the default device.
         """
         self.trial = trial
-        # As an array of devices: what states look like inside is the trial's affair.
+        # With axes of the default type: shardings inside a trial are its own business.
         self.mesh = mesh and Mesh(mesh.devices, mesh.axis_names)
         self.key_type = jax.random.key_impl(key)
         self.key_data = np.asarray(jax.random.key_data(key))
@@ -83,25 +83,25 @@ class Programs:
 
     @cached_property
     def data(self) -> Any:
-        """The trial's data, where the members are."""
+        """The trial's data, on the devices of the members."""
         return self.placed(self.trial.data, spread=False)
 
     def get(self, program: Program, width: int, *arguments: Any) -> Any:
         """Return a program, compiled for arguments of these shapes."""
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((jnp.shape(leaf), str(jnp.result_type(leaf))) for leaf in leaves)
-        known = (program.name, width, structure, shapes)
-        if known not in self._compiled:
+        signature = (program.name, width, structure, shapes)
+        if signature not in self._compiled:
             start = time.perf_counter()
             lowered = self._jitted(program, width).lower(*arguments)
             compiled = lowered.compile(compiler_options=self._options(program))
             taken = time.perf_counter() - start
-            self._compiled[known] = compiled
+            self._compiled[signature] = compiled
             self.compilations.append(Compilation(program, width, taken))
-        return self._compiled[known]
+        return self._compiled[signature]
 
     def placed(self, tree: Any, spread: bool = True) -> Any:
-        """Put arrays on the devices: split along their first axis, or whole on each."""
+        """Put arrays on the devices: sharded along their first axis, or replicated."""
         if self.mesh is None:
             return jax.tree.map(jnp.asarray, tree)
         sharding = NamedSharding(self.mesh, P(self.mesh.axis_names) if spread else P())
@@ -115,7 +115,7 @@ class Programs:
         return jax.tree.map(place, tree)
 
     def function(self, program: Program, width: int) -> Any:
-        """Return the function that is compiled, for one worker."""
+        """Return the function to compile, for one worker."""
         return partial(program.function, self, width)
 
     def _options(self, program: Program) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _train(programs, width, hparams, states, alive, data, step, num_steps):
         return (state, divergence.watched(watch, loss)), loss
 
     def train(group):
-        """Train members side by side, or a single one, without an axis of members."""
+        """Train a group of members, or a single one without an axis of members."""
         hparams, states, alive = group
 
         def unfinished(carry):
@@ -225,8 +225,8 @@ BEGIN = Program(
     _begin,
     spread=(True, True, False, False),
     gathered=False,
-    # XLA:CPU takes longer for the keyed draws of an `init` than for the training. One
-    # level below its default takes a fifth of the time, for the same bits as fast.
+    # XLA:CPU compiles the random draws of an `init` longer than the training. One level
+    # below its default, that takes a fifth of the time, with the same bits and speed.
     level=2,
 )
 TRAIN = Program(
@@ -237,15 +237,15 @@ TRAIN = Program(
     donated=(1,),
 )
 JUDGE = Program("judge", _judge, spread=(True, True, False, False), gathered=True)
-# These only move states: there is nothing to optimize.
+# These only move states, so there is nothing to optimize.
 GATHER = Program("gather", _gather, spread=None, gathered=False, level=0)
 PICK = Program("pick", _pick, spread=None, gathered=True, level=0)
 
 
 def _in_groups(function, width, members):
-    """Apply a function to groups of members, one group after the other.
+    """Apply a function to groups of members, one after another.
 
-    A group of one is given without its axis of members.
+    A group of one is passed without its axis of members.
     """
     length = len(jax.tree.leaves(members)[0])
     if width == 1:
@@ -260,14 +260,14 @@ def _in_groups(function, width, members):
 
 
 def _with_shared(function, data, step):
-    """Return a trial's function what its members share, if it has data."""
+    """Bind the shared argument of a trial's function, if the trial has data."""
     if data is None:
         return function
     return partial(function, shared=Shared(data, step))
 
 
 def types_of(tree: Any) -> Any:
-    """Return the types of arrays, for tracing, without moving them."""
+    """Return the shapes and dtypes of arrays, for tracing, without moving them."""
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), tree
     )

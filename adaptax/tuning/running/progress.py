@@ -1,8 +1,8 @@
-"""Progress: how much of a run is done, the best so far, and the time left.
+"""Progress of a run: the part done, the best so far, and the time left.
 
-On a terminal, a live bar that is gone at the end; elsewhere, or without rich, a line
-now and then. It goes to the standard error, and never ends a run that it cannot tell
-about. In a run of several processes, only the first one shows it.
+On a terminal it is a live bar that disappears at the end; elsewhere, or without rich, a
+line from time to time. It is written to standard error, and an error in writing does
+not end the run. In a run of several processes, only the first one shows it.
 """
 
 import sys
@@ -18,15 +18,15 @@ _SECONDS_BETWEEN_FRAMES = 0.1
 
 
 class Progress:
-    """A display to be used in a `with` statement."""
+    """A progress display, used as a context manager."""
 
     def __init__(self, enabled: bool, title: str, total: int):
-        """Show nothing yet.
+        """Prepare the display.
 
         Args:
-            enabled: `False` shows nothing at all.
-            title: What is being done.
-            total: How much there is to do, in the units of `update`.
+            enabled: Whether to show anything.
+            title: The title.
+            total: The amount of work, in the units of `update`.
         """
         shown = enabled and sys.stderr is not None and jax.process_index() == 0
         self.title, self.total, self._shown = title, total, shown
@@ -39,7 +39,7 @@ class Progress:
         self._first: tuple[float, int] | None = None
 
     def __enter__(self) -> "Progress":
-        """Begin to show."""
+        """Start the display."""
         self._start = self._last = time.monotonic()
         if self._bar is not None:
             self._bar.add_task(self.title, total=self.total, note="")
@@ -48,12 +48,12 @@ class Progress:
         return self
 
     def update(self, done: int, best: str = "") -> None:
-        """Tell how much is done.
+        """Update the display.
 
         Args:
-            done: Of the total. What was done before the first call, as when a run is
-                resumed, does not count for the time left.
-            best: The best so far, in words.
+            done: The amount done. The amount at the first call, as in a resumed run,
+                does not count for the time left.
+            best: The best so far, as text.
         """
         now = time.monotonic()
         if self._first is None:
@@ -70,7 +70,7 @@ class Progress:
             self._bar.update(0, completed=done, note=note, refresh=True)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """End the display, and leave the terminal as it was."""
+        """End the display, and restore the terminal."""
         if self._bar is not None:
             with suppress(OSError, ValueError):
                 self._bar.stop()
@@ -97,7 +97,7 @@ class Progress:
 
 
 def _bar() -> Any:
-    """Return a live bar, or `None` where there is no rich or no terminal to show it."""
+    """Return a live bar; `None` without rich or a terminal."""
     try:
         from rich import progress
         from rich.console import Console
@@ -112,7 +112,7 @@ def _bar() -> Any:
         progress.TextColumn("{task.fields[note]}", markup=False),
         console=console,
         transient=True,
-        auto_refresh=False,  # no thread beside those that train
+        auto_refresh=False,  # without a thread of its own
     )
 
 

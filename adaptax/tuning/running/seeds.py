@@ -1,4 +1,4 @@
-"""Seeds and keys: what the randomness of a tool comes from."""
+"""The seeds and keys of a tool."""
 
 import zlib
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from adaptax.tuning.running.planning import require_room
 
 
 def stream(key: Any, name: str) -> jax.Array:
-    """Return the key for a use of its own, apart from those of the members."""
+    """Return a separate key for a named use, independent of the members' keys."""
     return jax.random.fold_in(checks.key("key", key), zlib.crc32(name.encode()))
 
 
 def as_seeds(seeds: int | Sequence[int]) -> np.ndarray:
-    """Return the seeds for their number, or as they are listed, equal ones too."""
+    """Return the seeds from their number, or from a list, which may have duplicates."""
     if isinstance(seeds, int | np.integer):
         seeds = range(checks.length("seeds", seeds))
     if isinstance(seeds, np.ndarray | jax.Array):

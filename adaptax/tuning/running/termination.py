@@ -1,4 +1,4 @@
-"""Termination: a SIGTERM is noted, so that a run can save before it ends."""
+"""Termination: defer a SIGTERM, so that a run can save before it ends."""
 
 import ctypes
 import signal
@@ -6,23 +6,23 @@ import threading
 from typing import Any
 
 EXIT_CODE = 128 + signal.SIGTERM
-"""What a process ends with that was asked to: 143."""
+"""The exit code of a process that was terminated: 143."""
 
 
 class Termination:
-    """Notes the first SIGTERM instead of ending at once; the second one ends at once.
+    """A context manager that records the first SIGTERM; the second one ends at once.
 
-    A context manager. It does so in the main thread alone, and leaves a handler of the
-    user's as it is. One that Python does not know of is put back at the end: JAX sets
-    one in a program of several processes, for `reached_preemption_sync_point`.
+    It acts only in the main thread, and leaves a user's handler in place. A handler
+    that Python does not know is restored at the end: JAX sets one in a program of
+    several processes, for `reached_preemption_sync_point`.
     """
 
     def __init__(self, enabled: bool):
-        """Change nothing yet."""
+        """Prepare, without changing the handler."""
         self._enabled, self.asked = enabled, False
 
     def __enter__(self) -> "Termination":
-        """Begin to listen."""
+        """Set the handler."""
         main = threading.current_thread() is threading.main_thread()
         self._listens = (
             self._enabled
@@ -40,11 +40,11 @@ class Termination:
         error: BaseException | None,
         traceback: object,
     ) -> None:
-        """Put back what was there.
+        """Restore the handler.
 
         Raises:
-            SystemExit: Where nothing has ended the process after a SIGTERM: the run
-                ended before it could, with an error that a caller may catch or without.
+            SystemExit: If there was a SIGTERM and the run ended without reacting to it,
+                normally or with an error that a caller could catch.
         """
         del kind, traceback
         if self._listens:
@@ -60,14 +60,14 @@ class Termination:
 
 
 def c_handler() -> int:
-    """Return the address of the function that the system calls at a SIGTERM."""
+    """Return the address of the system's handler of SIGTERM."""
     get = ctypes.pythonapi.PyOS_getsig
     get.argtypes, get.restype = [ctypes.c_int], ctypes.c_void_p
     return get(signal.SIGTERM) or 0
 
 
 def set_c_handler(address: int) -> None:
-    """Let the system call the function at an address, or 0 for the default."""
+    """Set the system's handler of SIGTERM to an address, or 0 for the default."""
     put = ctypes.pythonapi.PyOS_setsig
     put.argtypes, put.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
     put(signal.SIGTERM, address)

@@ -1,4 +1,4 @@
-"""Tool runs: what every tool does around its programs: plan, show, save, resume."""
+"""Tool runs: planning, progress, saving and resuming, for every tool."""
 
 import dataclasses
 import time
@@ -25,7 +25,7 @@ from adaptax.tuning.running.planning import (
     usable_workers,
 )
 from adaptax.tuning.running.plans import Plan
-from adaptax.tuning.running.processes import require_alike, said_by_each
+from adaptax.tuning.running.processes import from_each, require_alike
 from adaptax.tuning.running.programs import TRAIN, Programs
 from adaptax.tuning.running.progress import Progress
 from adaptax.tuning.running.rescue import Rescue
@@ -46,7 +46,7 @@ AnyResult = TypeVar("AnyResult", bound=ToolResult)
 
 
 class RunOptions(NamedTuple):
-    """How a tool is to run: the last arguments of every tool, see `sweep`."""
+    """The last arguments of every tool, see `sweep`."""
 
     key: Any
     strategy: Strategy
@@ -56,9 +56,9 @@ class RunOptions(NamedTuple):
 
 
 class ToolRun:
-    """One run of a tool, from its first step or from where a checkpoint left it.
+    """One run of a tool, from its first step or from a checkpoint.
 
-    A context manager. `resumed` is the checkpoint that it goes on from, or `None`;
+    It is a context manager. `resumed` is the checkpoint to resume from, or `None`;
     `hparams` are those of some members.
     """
 
@@ -72,20 +72,20 @@ class ToolRun:
         total: int,
         about: dict[str, Any],
     ):
-        """Look for a checkpoint; compile nothing yet.
+        """Look for a checkpoint, without compiling anything.
 
         Args:
-            tool: Its name, for people.
-            trial: What the members run.
-            hparams: Theirs, or those of some of them, with a leading axis.
-            options: The arguments that all tools have.
+            tool: The name of the tool.
+            trial: The trial of the members.
+            hparams: The hyperparameters of some or all members, with a leading axis.
+            options: The common arguments of all tools.
             total: The steps of all members together.
-            about: What decides the results, as arrays, numbers and text.
+            about: The arguments that determine the results: arrays, numbers and text.
         """
         key, strategy, mesh, checkpoint, progress = options
         key = checks.key("key", key)
         require_mesh(mesh)
-        require_strategy(strategy, None)  # a run that goes on takes another plan
+        require_strategy(strategy, None)  # a resumed run has the checkpoint's plan
         progress = checks.flag("progress", progress)
         if checkpoint is not None:
             require_folder(checkpoint)
@@ -111,7 +111,7 @@ class ToolRun:
         self._step = 0 if self.resumed is None else self.resumed.step
 
     def _described(self, hparams: Any, facts: dict[str, Any]) -> dict[str, Any]:
-        """Describe the run; if one process cannot, all raise."""
+        """Describe the run; if that fails in one process, all raise."""
         try:
             return digests.of_run(self.programs, hparams, facts)
         except Exception as error:
@@ -129,16 +129,16 @@ class ToolRun:
             self._rescue = Rescue(checkpoints)
 
     def __enter__(self) -> "ToolRun":
-        """Begin to show how far it is."""
+        """Start to handle SIGTERM and to show progress."""
         self._termination.__enter__()
         self._progress.__enter__()
         return self
 
     def __exit__(self, *reason: Any) -> None:
-        """Save what a rescue keeps, if an error ends the run; unlock the folder.
+        """Save a rescue's copies if an error ends the run; unlock the folder.
 
         Raises:
-            SystemExit: Where a SIGTERM asked for it after the last save.
+            SystemExit: If there was a SIGTERM after the last save.
         """
         try:
             self._progress.__exit__(*reason)
@@ -150,9 +150,9 @@ class ToolRun:
             self._termination.__exit__(*reason)
 
     def plan(self, hparams: Any, seeds: Any, num_steps: int) -> Planned:
-        """Choose a plan, or take the one that the checkpoint was made with.
+        """Choose a plan, or use that of the checkpoint.
 
-        Its number of workers follows the devices or cores that there are now.
+        Its number of workers is adapted to the present devices or cores.
         """
         if self.resumed is not None:
             (width, workers), chunk = (self.resumed.notes[n] for n in ("plan", "chunk"))
@@ -173,16 +173,16 @@ class ToolRun:
         within_run: bool = False,
         trial: Trial | None = None,
     ) -> InnerSchedules | None:
-        """Raise unless what is varied acts, see `acting`; of a new run.
+        """Check in a new run that varied hyperparameters have an effect, see `acting`.
 
         Args:
             hparams: The hyperparameters of the members.
-            varied: The names of those that are varied.
+            varied: The names of the varied ones.
             within_run: Whether they are varied within a run.
-            trial: What reads them, if it is not what the members run.
+            trial: The trial that reads them, if it is not that of the members.
 
         Returns:
-            The schedules within the trial; `None` for a run that goes on.
+            The schedules inside the trial; `None` for a resumed run.
         """
         if self.resumed is not None:
             return None
@@ -193,7 +193,7 @@ class ToolRun:
         return require_acting(trial, hparams, varied, key, within_run=within_run)
 
     def report(self, steps: int, best: str = "") -> None:
-        """Show that the members have taken so many steps more, all together."""
+        """Report that the members together have taken this many more steps."""
         self._done += steps
         self._progress.update(self._done, best)
 
@@ -203,16 +203,16 @@ class ToolRun:
         make: Callable[[], dict[str, np.ndarray]],
         notes: dict[str, Any],
     ) -> None:
-        """Save what `make` gives, if it is time to.
+        """Save the arrays of `make`, if it is time to.
 
         Raises:
-            SystemExit: After saving, where a SIGTERM asked for it.
+            SystemExit: After saving, if there was a SIGTERM.
         """
         if self.checkpoints is None:
             return
         keeps = self._rescue is not None and self._rescue.due()
         due = self.checkpoints.due()
-        asked, due, keeps = said_by_each(self._termination.asked, due, keeps).T
+        asked, due, keeps = from_each(self._termination.asked, due, keeps).T
         ends = asked.any()
         if not (ends or due[0] or keeps[0]):
             return
@@ -229,24 +229,24 @@ class ToolRun:
             raise SystemExit(EXIT_CODE)
 
     def finish(self, result: AnyResult) -> AnyResult:
-        """Save the result, so that the next run has it at once; return it.
+        """Save the result, so that the same call returns it at once; return it.
 
         Raises:
-            SystemExit: After saving, where a SIGTERM asked for it.
+            SystemExit: After saving, if there was a SIGTERM.
         """
         if self.checkpoints is not None:
             arrays, facts = result.contents()
             arrays = prefixed("result", arrays)
             arrays |= prefixed("state", to_arrays(getattr(result, "state", None)))
             self.checkpoints.save(self._step + 1, arrays, {"finished": facts})
-            if said_by_each(self._termination.asked).any():
+            if from_each(self._termination.asked).any():
                 raise SystemExit(EXIT_CODE)
         return result
 
     def finished(self, kind: type[AnyResult]) -> AnyResult | None:
-        """Return the result that the folder has; `None` before the end of the run.
+        """Return the result in the folder, without compiling; `None` if not finished.
 
-        Nothing is compiled. Hyperparameters and state have their structures again.
+        Hyperparameters and state have their original structures.
         """
         if self.resumed is None or "finished" not in self.resumed.notes:
             return None
@@ -272,12 +272,12 @@ class ToolRun:
         return dataclasses.replace(found, **changes)
 
     def state_of(self, arrays: dict[str, np.ndarray]) -> Any:
-        """Return one member's state for its arrays by name."""
+        """Return one member's state from its named arrays."""
         like, _ = first_state(self.programs, self.hparams, np.zeros(1, np.uint32))
         return from_arrays(like, arrays)
 
     def about(self, **facts: Any) -> dict[str, Any]:
-        """Return what a result tells of its run."""
+        """Return the field `about` of a result."""
         trained = [c for c in self.programs.compilations if c.program is TRAIN]
         return {
             **facts,
@@ -301,13 +301,13 @@ def require_mesh(mesh: Any) -> None:
 
 
 def fit_together(what: str, members: int, fitting: int) -> None:
-    """Check that members which must be in memory together are.
+    """Check that members which must be in memory together fit.
 
     Raises:
         ValueError: If they do not fit.
     """
     require(
         members <= fitting,
-        f"{members} {what} do not fit into the memory together, some {fitting} would. "
-        "Take fewer, or spread them over more devices with mesh=.",
+        f"{members} {what} do not fit into memory together, about {fitting} would. "
+        "Use fewer, or distribute them over more devices with mesh=.",
     )

@@ -1,1 +1,1 @@
-"""Files that last: checkpoints, results and what they belong to."""
+"""Files: checkpoints, results and digests."""

@@ -1,8 +1,9 @@
-"""Whole files: a file gets its name only when all of it is on the disk.
+"""Atomic files: a file gets its name only when all of it is on the disk.
 
-What is written goes to a temporary file in the same folder, which is synced and then
-renamed. After a kill or a power cut at any moment, the name stands for the old content
-or for the new one. If writing fails, as on a full disk, the temporary file goes.
+The content is written to a temporary file in the same folder, which is synced and then
+renamed. After a kill or a power failure at any moment, the file has either the old
+content or the new one. If writing fails, as on a full disk, the temporary file is
+removed.
 """
 
 import os
@@ -16,7 +17,7 @@ TEMPORARIES = ".adaptax-*.part"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or, if this fails, as it was before."""
+    """Write a file completely or, if that fails, leave it as it was."""
 
     def fill(file):
         file.write(content)
@@ -29,11 +30,11 @@ def fill_atomically(folder: Path, fill: Callable[[BufferedRandom], str]) -> Path
     """Write a file whose name may depend on its content.
 
     Args:
-        folder: Where it will be; made if need be.
-        fill: Writes to a file that is open for writing and reading, and gives its name.
+        folder: The folder of the file, which is created if needed.
+        fill: A function that writes to an open file and returns its name.
 
     Returns:
-        The file, which replaced any other of that name.
+        The path of the file, which replaces any other of that name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / TEMPORARIES.replace("*", secrets.token_hex(8))
@@ -50,7 +51,7 @@ def fill_atomically(folder: Path, fill: Callable[[BufferedRandom], str]) -> Path
 
 
 def _sync_names(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, where a system can."""
+    """Wait until the names in a folder are on the disk, if the system supports it."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,12 +1,12 @@
-"""Checkpoints: what a tool had done, in files that a kill at any moment leaves whole.
+"""Checkpoints: the state of a tool, in files that survive a kill at any moment.
 
 A checkpoint is one file, `STEP-DIGEST.npz`. It gets its name when all of it is on the
-disk, and only then older ones go; two are kept. The digest is of the whole content, and
-nothing in a file is looked at before it agrees: if it does not, the one before is used.
-Their order is that of their steps; no clock matters.
+disk, and only then older ones are removed; two are kept. The digest covers the whole
+content, and is verified before anything in the file is read: if it is wrong, the
+previous checkpoint is used. Checkpoints are ordered by their steps, not by a clock.
 
 In a run of several processes, the first one writes, and all read: the folder must be on
-a file system that they share.
+a shared file system.
 """
 
 import errno
@@ -25,24 +25,24 @@ import numpy as np
 from adaptax._core import checks
 from adaptax._core.checks import require
 from adaptax.tuning.running.pacing import Pace
-from adaptax.tuning.running.processes import failing_together, said_by_the_first
+from adaptax.tuning.running.processes import failing_together, from_first
 from adaptax.tuning.storage import npz_files
 from adaptax.tuning.storage.atomic_files import fill_atomically
 from adaptax.tuning.storage.folder_lock import lock
 from adaptax.tuning.storage.strict_json import brief_differences, plain
 
 _KIND = "checkpoint"
-_LAYOUT = 2  # 1 did not say of what program it is
+_LAYOUT = 2  # 1 did not identify its program
 _NAME = re.compile(r"(\d{12,})-([0-9a-f]{32})\.npz")
 
 
 def require_folder(folder: Any) -> str:
-    """Return the path of a folder as text; refuse what cannot be one, such as ""."""
+    """Return the path of a folder as a `str`; refuse invalid ones, such as ""."""
     return checks.path("checkpoint", folder, "a folder", " None saves nothing.")
 
 
 class Checkpoint(NamedTuple):
-    """What was saved after `step` steps: arrays by name, and notes as JSON has them."""
+    """The state after `step` steps: arrays by name, and notes as plain JSON."""
 
     step: int
     arrays: dict[str, np.ndarray]
@@ -50,23 +50,23 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run, in a folder that no other run uses meanwhile.
+    """The checkpoints of one run, in a folder that no other run may use.
 
     Every process of a run calls the same methods in the same order.
     """
 
     def __init__(self, folder: str | os.PathLike, about: dict[str, Any]):
-        """Take a folder.
+        """Open and lock a folder.
 
         Args:
-            folder: Made if need be.
-            about: What the run computes, as JSON has it: whatever a checkpoint must
-                have in common with the run that goes on from it.
+            folder: The folder, which is created if needed.
+            about: A description of the run, as plain JSON, which must be the same for a
+                run that resumes.
 
         Raises:
-            OSError: If the folder cannot be written, is none, or is in use.
-            TypeError: If JSON has no such fact.
-            ValueError: If the folder is "", which would be the one of the process.
+            OSError: If the folder cannot be written, is not a folder, or is in use.
+            TypeError: If the description is not plain JSON.
+            ValueError: If the folder is "".
         """
         self.folder = Path(require_folder(folder))
         self._about = plain(about)
@@ -80,30 +80,28 @@ class Checkpoints:
                 self._lock = lock(self.folder)
 
     def latest(self) -> Checkpoint | None:
-        """Read the newest checkpoint that is whole; warn of damaged ones.
+        """Read the newest complete checkpoint; warn about damaged ones.
 
         Raises:
-            OSError: If a process does not see what the first one sees.
-            ValueError: If it is of another run, or another version of adaptax.
+            OSError: If a process does not see the file that the first one sees.
+            ValueError: If it belongs to another run, or another version of adaptax.
         """
-        return self._go_on_from(
-            said_by_the_first(self._search() if self._writes else "")
-        )
+        return self._go_on_from(from_first(self._search() if self._writes else ""))
 
     def save(
         self, step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]
     ) -> None:
-        """Write a checkpoint, and remove all but this one and the one before it.
+        """Write a checkpoint, and remove all but this one and the previous one.
 
         Args:
-            step: How many steps were taken; not fewer than the last time.
-            arrays: By any names; of numbers or strings, bfloat16 and its like included.
-            notes: As JSON has them. Numbers that are not finite come back as the
-                strings "nan", "inf" and "-inf".
+            step: The number of steps taken, not fewer than at the last save.
+            arrays: Arrays by name, of numbers or strings, including bfloat16.
+            notes: Plain JSON. Numbers that are not finite are read back as the strings
+                "nan", "inf" and "-inf".
 
         Raises:
-            OSError: If it cannot be written; the older ones are still there.
-            ValueError: If an array is of objects, or the folder has checkpoints of
+            OSError: If it cannot be written; older ones are not removed then.
+            ValueError: If an array has objects, or the folder has checkpoints of
                 another run.
         """
         with failing_together():
@@ -115,9 +113,9 @@ class Checkpoints:
     def rescue(
         self, step: int, arrays: dict[str, np.ndarray], notes: dict[str, Any]
     ) -> None:
-        """Save as the first process alone, if it is newer; the others may be gone.
+        """Save a newer state from the first process, without the others.
 
-        Any thread may call it.
+        It may be called from any thread.
         """
         with self._writing:
             if self._writes and not (self._last and step <= _step(self._last)):
@@ -152,7 +150,7 @@ class Checkpoints:
             raise OSError(
                 error.errno,
                 f"{self.folder} cannot take another checkpoint: {error.strerror}. Make "
-                "room there, and call the tool again; it goes on from the one before.",
+                "room there, and call the tool again: it resumes from the last one.",
             ) from error
         self._keep(name, self._last if before < step else name)
         self._last = name
@@ -160,29 +158,29 @@ class Checkpoints:
     def due(self) -> bool:
         """Return whether saving now takes at most 5 % of the time since the last save.
 
-        The cost is that of the last save, from the question on: what it takes to
-        collect the arrays counts. The first is due at once. Each process answers for
-        itself; the answer of the first one must decide for all.
+        The cost is that of the last save, from the call of `due` on, so it includes
+        collecting the arrays. The first save is due at once. Processes may disagree;
+        the first one decides for all.
         """
         return self._pace.due()
 
     def close(self) -> None:
-        """Let others use the folder."""
+        """Unlock the folder."""
         with self._writing:
             self._writes = False
             if self._lock is not None:
                 self._lock.close()
 
     def __enter__(self) -> "Checkpoints":
-        """Return itself; leaving closes it."""
+        """Return the checkpoints, which are closed on exit."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the checkpoints."""
         self.close()
 
     def _search(self) -> str:
-        """Find the name of the newest whole checkpoint, or give ""."""
+        """Return the name of the newest complete checkpoint, or ""."""
         self._last = ""
         for path in sorted(self._paths(), key=lambda path: _step(path.name))[::-1]:
             if _is_whole(path):
@@ -204,7 +202,7 @@ class Checkpoints:
         if not self._writes and not (path.exists() and _is_whole(path)):
             raise OSError(
                 errno.ENOENT,
-                f"{path} is not what the first process sees. Give a folder that all "
+                f"{path} is not what the first process sees. Use a folder that all "
                 "processes share.",
             )
         with path.open("rb") as file:
@@ -212,16 +210,16 @@ class Checkpoints:
         layout = about.get("layout", 1)
         require(
             layout == _LAYOUT,
-            f"{path} is of another version of adaptax, with the layout {layout} of "
+            f"{path} is from another version of adaptax, with the layout {layout} of "
             f"checkpoints; this one reads {_LAYOUT}. Finish the run with that version, "
-            "or give another folder.",
+            "or use another folder.",
         )
         differing = brief_differences(about["run"], self._about)
         require(
             not differing,
             f"{self.folder} has checkpoints of another run: {'; '.join(differing)}. "
-            "Give another folder, or the same arguments; or delete the folder, to "
-            "begin anew.",
+            "Use another folder, or the same arguments; or delete the folder to start "
+            "anew.",
         )
         arrays = {name: numbered[str(i)] for i, name in enumerate(about["names"])}
         return Checkpoint(_step(name), arrays, about["notes"])
@@ -249,6 +247,6 @@ def _digest(file: BufferedRandom | BufferedReader) -> str:
 
 
 def _is_whole(path: Path) -> bool:
-    """Return whether a file is what its name says."""
+    """Return whether a file has the digest in its name."""
     with path.open("rb") as file:
         return path.stem.endswith(_digest(file))

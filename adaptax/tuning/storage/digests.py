@@ -1,14 +1,14 @@
-"""Digests: what a run computes, in named parts that another run can be compared with.
+"""Digests: a description of a run in named parts, to compare with that of another run.
 
-    programs         of init, advance and evaluate for one member, as lowered, with the
+    programs         the lowered init, advance and evaluate of one member, with the
                      arrays that they close over
-    state            the names, types and shapes of what a member's state is made of
-    data             each array of the trial's data: type, shape and bytes
-    configuration    the settings of JAX that change numbers
-    versions         of the packages that do
+    state            the names, dtypes and shapes of the arrays in a member's state
+    data             each array of the trial's data: dtype, shape and bytes
+    configuration    the settings of JAX that affect results
+    versions         the versions of the packages that affect results
 
-To lower is to trace, not to compile. What is short is kept as it is, so that a message
-can show both sides; what is long by its type, its shape, its ends and a SHA-256.
+Lowering traces the programs but does not compile them. Short values are stored as they
+are, so that a message can show them; long ones by dtype, shape, ends and a SHA-256.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from adaptax.tuning.running.planning import first_state
 from adaptax.tuning.running.programs import BEGIN, JUDGE, TRAIN, Programs, types_of
 
 _CHUNK = 2**24  # bytes
-_SHORT = 6  # values that are shown
+_SHORT = 6  # values to show
 _SETTINGS = (
     "jax_enable_x64",
     "jax_default_matmul_precision",
@@ -34,12 +34,14 @@ _PACKAGES = ("adaptax", "jax", "jaxlib", "numpy", "optax")
 
 
 def of_run(programs: Programs, hparams: Any, facts: dict[str, Any]) -> dict[str, Any]:
-    """Describe a run as JSON has it; equal descriptions are of equal runs.
+    """Describe a run as plain JSON; equal descriptions mean equal runs.
 
     Args:
-        programs: Of the trial.
-        hparams: The members', with a leading axis; the first one's types are used.
-        facts: What else decides the results: numbers, text and pytrees of arrays.
+        programs: The programs of the trial.
+        hparams: The members' hyperparameters, with a leading axis; only the types of
+            the first member are used.
+        facts: Other values that determine the results: numbers, text and pytrees of
+            arrays.
     """
     states, lowered = _lowered(programs, hparams)
     return {
@@ -57,7 +59,7 @@ def of_run(programs: Programs, hparams: Any, facts: dict[str, Any]) -> dict[str,
 
 
 def described(leaf: Any) -> str:
-    """Describe an array: two that differ in type, shape or a bit differ in this.
+    """Describe an array: the text differs if the dtype, the shape or any bit does.
 
     >>> described(np.array([0.1, 0.2], np.float32))
     'float32[2] 0.1, 0.2'
@@ -73,7 +75,7 @@ def described(leaf: Any) -> str:
 
 
 def _sha256(array: np.ndarray) -> str:
-    """Digest the bytes in C order, some at a time, whatever the array's layout."""
+    """Digest the bytes in C order, in chunks, whatever the array's layout."""
     digest = hashlib.sha256()
     row = max(1, array[0].nbytes)
     for start in range(0, len(array), max(1, _CHUNK // row)):
@@ -83,7 +85,7 @@ def _sha256(array: np.ndarray) -> str:
 
 
 def _lowered(programs: Programs, hparams: Any) -> tuple[Any, dict[str, str]]:
-    """Lower the programs of one member; give its state's types and their digests."""
+    """Lower the programs of one member; return its state's types, and their digests."""
     one = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], hparams)
     data = types_of(programs.trial.data)
     seeds, step = np.zeros(1, np.uint32), np.int32(0)
@@ -102,7 +104,7 @@ def _lowered(programs: Programs, hparams: Any) -> tuple[Any, dict[str, str]]:
 
 
 def _text_digest(function: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
-    """Digest a lowered program: its text has no names of files and no addresses."""
+    """Digest a lowered program, whose text has no file names and no addresses."""
     text = jax.jit(function).lower(*arguments).as_text()
     return f"SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

@@ -15,17 +15,17 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 def lock(folder: Path) -> BinaryIO:
-    """Lock a folder, and clear it of what a kill left behind.
+    """Lock a folder, and remove temporary files that a kill left in it.
 
     Args:
-        folder: Made if need be. Where the system or the disk has no locks, it is not
-            locked.
+        folder: The folder, which is created if needed. If the system or the disk does
+            not support locks, it is not locked.
 
     Returns:
-        The lock: the folder is free again when it is closed, or the process ends.
+        The lock: the folder is unlocked when it is closed, or the process ends.
 
     Raises:
-        OSError: If the folder cannot be written, is none, or is in use.
+        OSError: If the folder cannot be written, is not a folder, or is in use.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,8 +33,8 @@ def lock(folder: Path) -> BinaryIO:
     except OSError as error:
         raise OSError(
             error.errno,
-            f"{folder} cannot hold checkpoints: {error.strerror}. Give a folder that "
-            "can be made or written.",
+            f"{folder} cannot hold checkpoints: {error.strerror}. Use a folder that "
+            "can be created or written.",
         ) from error
     try:
         if fcntl is not None:
@@ -44,7 +44,7 @@ def lock(folder: Path) -> BinaryIO:
             lock.close()
             raise OSError(
                 error.errno,
-                f"{folder} is in use by another run. Wait for its end, or give another "
+                f"{folder} is in use by another run. Wait for its end, or use another "
                 "folder.",
             ) from error
     for temporary in folder.glob(TEMPORARIES):

@@ -1,10 +1,10 @@
-"""Results as one JSON text, for what reads no .npz: a browser, another language.
+"""Results as one JSON text, for browsers or other languages.
 
     {"schema": 1, "kind": "sweep", "about": {…},
      "arrays": {"losses": {"dtype": "float32", "shape": [2, 3], "values": […]}}}
 
-Values stand in C order. They come back to the last bit; the ones that are not finite
-are the strings "nan", "inf" and "-inf".
+Values are in C order, and are read back to the last bit. Values that are not finite are
+written as the strings "nan", "inf" and "-inf".
 """
 
 import math
@@ -19,15 +19,15 @@ from adaptax.tuning.storage.npz_files import SCHEMA, require_layout
 
 _KINDS = "fVbiuU"  # of dtypes
 _WORDS = ("nan", "inf", "-inf")
-_SHORT = 256  # characters, that a string may always have room for
+_SHORT = 256  # characters that a dtype of strings may always have
 
 
 def encode(kind: str, arrays: Mapping[str, Any], about: dict[str, Any]) -> str:
-    """Write a result; see `result_files.save_arrays`.
+    """Return a result as text; see `result_files.save_arrays`.
 
     Raises:
-        TypeError: If JSON has no such fact.
-        ValueError: If an array is not of real numbers, bools or strings.
+        TypeError: If `about` is not plain JSON.
+        ValueError: If an array has other values than real numbers, bools or strings.
     """
     given = {name: np.asarray(array) for name, array in arrays.items()}
     stored = {name: _stored(name, array) for name, array in given.items()}
@@ -38,10 +38,10 @@ def encode(kind: str, arrays: Mapping[str, Any], about: dict[str, Any]) -> str:
 def decode(
     text: str | bytes, kind: str, source: object
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read what `encode` wrote: the arrays, and the facts about them.
+    """Undo `encode`: return the arrays, and the facts about them.
 
     Raises:
-        ValueError: If it is damaged, no result file, of another kind or another layout.
+        ValueError: If the text is damaged, not a result, or of another kind or layout.
     """
     try:
         record = strict_json.decode(text)
@@ -91,7 +91,7 @@ def _array(dtype: str, shape: list[int], values: list[Any]) -> np.ndarray:
         raise ValueError(f"{len(values)} values do not fill the shape {shape}")
     for value in values:
         if not _fits(value, real.kind):
-            raise ValueError(f"{value!r} is no value of {dtype}")
+            raise ValueError(f"{value!r} is not a value of {dtype}")
     if real.kind == "U":
         longest = max([_SHORT, *map(len, values)])
         if real.itemsize > 4 * longest:
@@ -107,7 +107,7 @@ def _array(dtype: str, shape: list[int], values: list[Any]) -> np.ndarray:
 
 
 def _fits(value: Any, kind: str) -> bool:
-    """Whether JSON has a value as a dtype of a kind is written, of no other type."""
+    """Return whether a JSON value has the type that a kind of dtype is written as."""
     if kind in "fV":
         return type(value) in (int, float) or (
             isinstance(value, str) and value in _WORDS

@@ -1,4 +1,4 @@
-"""Named arrays: the leaves of a pytree by their paths, as files keep them."""
+"""Named arrays: the leaves of a pytree by their paths, as they are saved."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from adaptax._core.checks import require
 
 
 def flatten_names(tree: Any) -> dict[str, np.ndarray]:
-    """Name the leaves of a pytree by their paths.
+    """Return the leaves of a pytree by their paths.
 
     Raises:
         ValueError: If a key is empty or has a "/".
@@ -32,13 +32,13 @@ def flatten_names(tree: Any) -> dict[str, np.ndarray]:
 
 
 def unflatten_names(named: dict[str, Any]) -> Any:
-    """Undo `flatten_names`: give nested dicts, or the leaf that was alone.
+    """Undo `flatten_names`: return nested dicts, or the single leaf.
 
-    Tuples, lists and other nodes come back as dicts as well, by "0", "1" or the names
-    of their fields; what was empty does not come back.
+    Tuples, lists and other nodes become dicts as well, with the keys "0", "1" or the
+    names of their fields; empty nodes are lost.
 
     Raises:
-        ValueError: If a name is the path to others.
+        ValueError: If a name is a prefix of others.
 
     >>> unflatten_names({"adam/b1": 0.9, "rates/0": 0.1, "rates/1": 0.2})
     {'adam': {'b1': 0.9}, 'rates': {'0': 0.1, '1': 0.2}}
@@ -58,13 +58,13 @@ def unflatten_names(named: dict[str, Any]) -> Any:
 
 
 def named_like(tree: Any, named: dict[str, Any]) -> Any:
-    """Put values that `flatten_names` named into the structure of another tree."""
+    """Return named values in the structure of another tree."""
     leaves = [named[name] for name in flatten_names(tree)]
     return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
 
 def leaf_named(tree: Any, name: Any) -> np.ndarray:
-    """Return the leaf of a pytree that has a path, as `flatten_names` names it.
+    """Return the leaf of a pytree at a path, as in `flatten_names`.
 
     Raises:
         ValueError: If there is none.
@@ -78,12 +78,12 @@ def leaf_named(tree: Any, name: Any) -> np.ndarray:
 
 
 def prefixed(prefix: str, named: dict[str, Any]) -> dict[str, Any]:
-    """Put names below a prefix."""
+    """Add a prefix to names."""
     return {f"{prefix}/{name}": value for name, value in named.items()}
 
 
 def group(named: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Return what stands below a prefix, without it."""
+    """Return the values with a prefix, which is removed from their names."""
     start = f"{prefix}/"
     return {
         name.removeprefix(start): value
@@ -93,7 +93,7 @@ def group(named: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def to_arrays(state: Any) -> dict[str, Any]:
-    """Return the arrays of a state by the names of their places; keys as their data."""
+    """Return the arrays of a state by their paths; random keys become their data."""
 
     def plain(leaf):
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
@@ -106,11 +106,11 @@ def to_arrays(state: Any) -> dict[str, Any]:
 
 
 def from_arrays(like: Any, arrays: dict[str, Any]) -> Any:
-    """Undo `to_arrays`, for a state of the same structure and types as another.
+    """Undo `to_arrays`.
 
     Args:
-        like: A state, or its types alone.
-        arrays: What `to_arrays` gave.
+        like: A state of the same structure and types, or its types.
+        arrays: The arrays from `to_arrays`.
     """
 
     def typed(path, like):
@@ -124,11 +124,11 @@ def from_arrays(like: Any, arrays: dict[str, Any]) -> Any:
 
 
 def _key_type(like: Any) -> Any:
-    """Return the kind of keys, of an array or of its type alone."""
+    """Return the implementation of an array of keys, or of its type."""
     found = []
     jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
     return found[0]
 
 
 def _both(name: str) -> str:
-    return f"{name!r} cannot be a leaf, or lie below one, and have others beside it."
+    return f"{name!r} conflicts with another name: one of them is a prefix."

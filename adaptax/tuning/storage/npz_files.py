@@ -1,12 +1,12 @@
-"""Archives: arrays, and what they are, in one .npz that is read with care.
+"""Archives: arrays with a description in one .npz, which is verified when read.
 
-An archive is what `numpy.savez` writes, and NumPy alone reads it. One more array,
-`__about__`, holds a JSON text: the layout, the kind of archive, the dtypes, and what
-its writer says about it. An array of a dtype that NumPy's format loses, such as
-bfloat16, is stored as bytes, in one more axis at the end.
+An archive has the format of `numpy.savez`, so that NumPy can read it. One more array,
+`__about__`, has a JSON text: the layout, the kind of archive, the dtypes, and the
+caller's facts. An array of a dtype that NumPy's format does not support, such as
+bfloat16, is stored as bytes, with one more axis at the end.
 
 Nothing is pickled or compressed. All checksums are verified before an array is read,
-and what its header declares must be what is there before memory is taken for it.
+and its header is compared with the size of the file before memory is allocated.
 """
 
 import math
@@ -22,13 +22,13 @@ from adaptax._core.checks import require
 from adaptax.tuning.storage import strict_json
 
 SCHEMA = 1
-"""The number of the layout that is written; another one is not read."""
+"""The number of the layout, which must be the same in a file that is read."""
 
 _ABOUT = "__about__"
 _KINDS = "biufcSUmM"  # of dtypes: numbers, strings and times
 _DAMAGE = (
     zipfile.BadZipFile,
-    NotImplementedError,  # a version of zip that nobody has
+    NotImplementedError,  # an unknown version of zip
     RuntimeError,  # encrypted
     EOFError,
     KeyError,
@@ -46,13 +46,13 @@ def write(
     """Write an archive. The same content gives the same bytes.
 
     Args:
-        file: Open for writing, in binary.
-        kind: What the archive is, to be told from others.
-        arrays: By name; a name is printable and has no backslash.
-        about: What to say about them, as JSON has it; see `strict_json.plain`.
+        file: A file open for writing, in binary.
+        kind: The kind of archive.
+        arrays: Arrays by name; names are printable and have no backslash.
+        about: Facts about them, as plain JSON; see `strict_json.plain`.
 
     Raises:
-        ValueError: If an array is of objects or records, or a name cannot be kept.
+        ValueError: If an array has objects or records, or a name is not allowed.
     """
     given = {name: np.asarray(array) for name, array in arrays.items()}
     header = {
@@ -65,7 +65,7 @@ def write(
     stored[_ABOUT] = np.array(strict_json.encode(header))
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in stored.items():
-            # Its own ZipInfo, for the date would be the clock's.
+            # An own ZipInfo, since the default has the present date.
             info = zipfile.ZipInfo(f"{name}.npy")
             with archive.open(info, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, (1, 0), allow_pickle=False)
@@ -77,15 +77,15 @@ def read(
     """Read an archive.
 
     Args:
-        file: Open for reading, in binary.
-        kind: What it must be.
-        source: What to call it in messages, such as its path.
+        file: A file open for reading, in binary.
+        kind: The required kind of archive.
+        source: Its name in messages, such as its path.
 
     Returns:
-        The arrays by name, and what was said about them.
+        The arrays by name, and the facts about them.
 
     Raises:
-        ValueError: If it is damaged, no archive, of another kind or another layout.
+        ValueError: If it is damaged, not an archive, or of another kind or layout.
     """
     with _explained(kind, source):
         archive = zipfile.ZipFile(file)
@@ -104,17 +104,17 @@ def read(
 
 
 def require_layout(schema: object, found: object, kind: str, source: object) -> None:
-    """Raise unless what was read has the layout and is of the kind that is wanted.
+    """Check the layout and the kind of a file that was read.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If one is wrong.
     """
     require(
         type(schema) is int and schema == SCHEMA,
         f"{source} has the layout {schema!r}, and this version of adaptax reads "
         f"{SCHEMA}. Read it with the version that wrote it.",
     )
-    require(found == kind, f"{source} must hold a {kind}, it holds a {found}.")
+    require(found == kind, f"{source} must be a {kind}, got a {found}.")
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def _explained(kind: str, source: object) -> Iterator[None]:
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """List what an archive has by name, after a look at all of it."""
+    """Return the members of an archive by name, after verifying all checksums."""
     members = {}
     for info in archive.infolist():
         if info.compress_type != zipfile.ZIP_STORED:
@@ -156,7 +156,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
                 f"{info.filename} declares the dtype {dtype} and the shape {shape}"
             )
         if member.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
-            raise ValueError(f"{info.filename} has not the size that it declares")
+            raise ValueError(f"{info.filename} does not have the size that it declares")
     with archive.open(info) as member:
         return np.lib.format.read_array(member, allow_pickle=False)
 
@@ -177,7 +177,7 @@ def _storable(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _viewed(array: np.ndarray, name: str) -> np.ndarray:
-    """Return the array that was stored, as bytes or as it was."""
+    """Return the original array of a stored one, which may be its bytes."""
     dtype = np.dtype(name)
     if not _is_extended(dtype):
         return array
@@ -187,5 +187,5 @@ def _viewed(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _is_extended(dtype: np.dtype) -> bool:
-    """Tell the dtypes that other packages added to NumPy's, such as bfloat16."""
+    """Return whether another package added this dtype to NumPy's, such as bfloat16."""
     return dtype.isbuiltin == 2

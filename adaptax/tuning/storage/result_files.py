@@ -1,8 +1,8 @@
-"""Result files: what a tool found, in one file.
+"""Result files: the result of a tool in one file.
 
-A file holds arrays, and a few facts about them. If its name ends in .json, it is one
-JSON text, see `json_results`. Otherwise it is an .npz, see `npz_files`, which NumPy can
-read by itself: `numpy.load(path)["losses"]`.
+A file has arrays, and a few facts about them. If its name ends in .json, it is one JSON
+text, see `json_results`. Otherwise it is an .npz, see `npz_files`, which NumPy can read
+by itself: `numpy.load(path)["losses"]`.
 """
 
 import os
@@ -24,19 +24,19 @@ def save_arrays(
     arrays: dict[str, np.ndarray],
     about: dict[str, Any],
 ) -> None:
-    """Write a result file: whole, or not at all.
+    """Write a result file, completely or not at all.
 
     Args:
-        path: The file, to be replaced if it is there; its folder is made if need be.
-        kind: What the file holds, such as "sweep".
-        arrays: By name, of numbers or strings.
-        about: Facts as JSON has them. Numbers that are not finite come back as the
+        path: The file, which is replaced if it exists; its folder is created if needed.
+        kind: The kind of result, such as "sweep".
+        arrays: Arrays by name, of numbers or strings.
+        about: Facts as plain JSON. Numbers that are not finite are read back as the
             strings "nan", "inf" and "-inf".
 
     Raises:
         OSError: If it cannot be written there.
-        TypeError: If JSON has no such fact.
-        ValueError: If an array is of objects, or a name cannot be kept.
+        TypeError: If `about` is not plain JSON.
+        ValueError: If an array has objects, or a name is not allowed.
     """
     target = Path(os.path.realpath(checks.path("path", path)))  # a link stays one
 
@@ -54,11 +54,11 @@ def save_arrays(
 def load_arrays(
     path: str | os.PathLike, kind: str
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read what `save_arrays` wrote: the arrays, and the facts about them.
+    """Undo `save_arrays`: return the arrays, and the facts about them.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, no result file, of another kind or another layout.
+        ValueError: If it is damaged, not a result, or of another kind or layout.
     """
     with _naming(checks.path("path", path), "read"), Path(path).open("rb") as file:
         if _is_json(path):
@@ -68,14 +68,14 @@ def load_arrays(
 
 @contextmanager
 def _naming(path: str | os.PathLike, done: str) -> Iterator[None]:
-    """Name the file in the errors of the system."""
+    """Name the file in errors of the operating system."""
     try:
         yield
     except OSError as error:
         raise OSError(
             error.errno,
-            f"path {os.fspath(path)!r} cannot be {done}: {error.strerror}. Give that "
-            "of a file in a folder that you may use.",
+            f"path {os.fspath(path)!r} cannot be {done}: {error.strerror}. Use a file "
+            "in a folder that you may access.",
         ) from error
 
 

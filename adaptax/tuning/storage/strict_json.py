@@ -1,8 +1,8 @@
-"""Plain JSON: what any reader of JSON takes for the same.
+"""Strict JSON, which all readers understand in the same way.
 
 Numbers that are not finite are written as the strings "nan", "inf" and "-inf", which
-`float` reads. Read, a number that is not finite and a key that stands twice are refused
-instead of guessed at.
+`float` reads. A text that has numbers that are not finite, or duplicate keys, is
+refused.
 """
 
 import json
@@ -16,14 +16,14 @@ _SHOWN = 3
 
 
 def plain(value: Any, name: str = "about") -> Any:
-    """Return a value as JSON gives it back: dicts, lists, strings, numbers, `None`.
+    """Return a value as it is read back from JSON: dicts, lists, strings, and numbers."""
 
     Args:
-        value: It may have tuples, and arrays of NumPy or JAX.
-        name: What to call it in messages.
+        value: The value, which may contain tuples, and arrays of NumPy or JAX.
+        name: Its name in messages.
 
     Raises:
-        TypeError: If JSON has no such value, or a key is not a string.
+        TypeError: If JSON cannot represent the value, or a key is not a string.
     """
     if isinstance(value, np.generic | np.ndarray | jax.Array):
         value = np.asarray(value).tolist()
@@ -36,22 +36,22 @@ def plain(value: Any, name: str = "about") -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(
-        f"{name} must be a dict, list, string, number, bool or None, for JSON has "
-        f"nothing else, got {value!r}."
+        f"{name} must be a dict, list, string, number, bool or None, to be written as "
+        f"JSON, got {value!r}."
     )
 
 
 def encode(value: Any) -> str:
-    """Write a value, made plain, in ASCII."""
+    """Return a value, made plain, as JSON text in ASCII."""
     return json.dumps(plain(value), allow_nan=False)
 
 
 def decode(text: str | bytes) -> Any:
-    """Read what any writer of JSON wrote.
+    """Return the value of a JSON text.
 
     Raises:
-        ValueError: If it is not JSON, is nested too deeply to read, has a number that
-            is not finite or a key twice in one object.
+        ValueError: If it is not JSON, is nested too deeply, has a number that is not
+            finite, or a key twice in one object.
     """
     try:
         return json.loads(
@@ -67,7 +67,7 @@ def decode(text: str | bytes) -> Any:
 def differences(
     there: Any, here: Any, name: str = "", sides: tuple[str, str] = ("there", "here")
 ) -> list[str]:
-    """Say in which fields two plain values differ; a missing one counts as `None`."""
+    """Return texts for the fields that differ; a missing field counts as `None`."""
     if isinstance(there, dict) and isinstance(here, dict):
         return [
             difference
@@ -86,7 +86,7 @@ def brief_differences(
     here: dict[str, Any],
     sides: tuple[str, str] = ("there", "here"),
 ) -> list[str]:
-    """Say how two dicts differ, with the first three differences of each entry."""
+    """Return the first three differences of each entry of two dicts, as texts."""
     found = []
     for part in sorted(there.keys() | here.keys()):
         some = differences(there.get(part), here.get(part), part, sides)

@@ -1,1 +1,1 @@
-"""What is trained: runs as pure functions."""
+"""Trials: training runs as pure functions."""

@@ -1,4 +1,4 @@
-"""The arguments of `trial` and `nnx_trial`, checked."""
+"""Checks of the arguments of `trial` and `nnx_trial`."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -28,7 +28,7 @@ def require_arguments(
     eval_data: Any,
     batches: Any,
 ) -> int | None:
-    """Check what `trial` and `nnx_trial` both take; return the size of a batch."""
+    """Check the common arguments of `trial` and `nnx_trial`; return the batch size."""
     require_callable("loss", loss)
     require_callable("optimizer", optimizer)
     require_arrays("data", data)
@@ -48,7 +48,7 @@ def require_arguments(
     require(
         batch_size <= size,
         f"batch_size must be <= the number of examples, got {batch_size} > {size}. "
-        "None takes them all.",
+        "Pass None to use all of them.",
     )
     return batch_size
 
@@ -57,11 +57,11 @@ def require_arrays(name: str, tree: Any) -> None:
     """Check that all leaves of an argument are arrays or numbers.
 
     Raises:
-        TypeError: If one is something else; the message has its place.
+        TypeError: If one is not; the message names its path.
     """
     leaves = jax.tree.leaves_with_path(
         tree,
-        is_leaf=lambda node: isinstance(node, Iterator),  # JAX warns of these
+        is_leaf=lambda node: isinstance(node, Iterator),  # JAX warns about these
     )
     for path, leaf in leaves:
         try:
@@ -74,7 +74,7 @@ def require_arrays(name: str, tree: Any) -> None:
 
 
 def num_examples(data: Any) -> int:
-    """Count the examples of a pytree of arrays, and check that all agree."""
+    """Return the number of examples in a pytree of arrays, which must all agree."""
     sizes = {}
     for path, leaf in jax.tree.leaves_with_path(data):
         name = jax.tree_util.keystr(path)
@@ -90,17 +90,17 @@ def num_examples(data: Any) -> int:
     listed = ", ".join(f"{count} in {name}" for name, count in sizes.items())
     require(
         len(set(sizes.values())) == 1,
-        f"the arrays of data must have as many examples each, got {listed}.",
+        f"the arrays of data must have the same number of examples, got {listed}.",
     )
     return next(iter(sizes.values()))
 
 
 def optimizer_of(make: Callable[[Any], Any], hparams: Any) -> Any:
-    """Return the optimizer that a function of the hyperparameters gives."""
+    """Return the optimizer for some hyperparameters."""
     made = make(hparams)
     if not isinstance(made, optax.GradientTransformation):
         raise TypeError(
-            "optimizer must be a function of the hyperparameters that gives an Optax "
+            "optimizer must be a function of the hyperparameters that returns an Optax "
             f"transformation, got {type(made).__name__}. Write optimizer=lambda "
             'hparams: adaptax.adam(hparams["learning_rate"]).'
         )
@@ -108,11 +108,11 @@ def optimizer_of(make: Callable[[Any], Any], hparams: Any) -> Any:
 
 
 def as_loss(value: Any) -> jax.Array:
-    """Return what a loss function gave, if it is a real scalar."""
+    """Return the value of a loss function, which must be a real scalar."""
     value = jnp.asarray(value)
     require(
         value.shape == () and jnp.issubdtype(value.dtype, jnp.floating),
-        f"loss must give a real scalar, got {value.dtype} of shape {value.shape}. "
+        f"loss must return a real scalar, got {value.dtype} of shape {value.shape}. "
         "Take the mean over the batch.",
     )
     return value

@@ -1,9 +1,8 @@
 """Trials of Flax NNX models: parameters, batch statistics and random streams.
 
-A model is split into what is an `nnx.Param`, which the optimizer trains, and all other
-variables, which a step hands on: batch statistics, and the keys and counts that dropout
-draws from. What else the model is made of does not change, and is found once, by
-tracing, before there are any parameters.
+A model is split into each `nnx.Param`, which the optimizer trains, and all other
+variables, which are carried from step to step: batch statistics, and the keys and
+counts of dropout. The rest of the model is fixed, and found once by tracing.
 """
 
 from collections.abc import Callable
@@ -33,26 +32,26 @@ def nnx_trial(
     """Make a trial of a Flax NNX model; see `trial` for the other arguments.
 
     Args:
-        make_model: `make_model(rngs)` gives the `nnx.Module`, for `nnx.Rngs` of the
-            member's key. From them also comes what the model draws while it is trained.
-        loss: `loss(model, batch)` gives the mean loss of a batch, with the model in
-            train mode; with `has_aux`, a pair of it and a dict of scalars. What it
-            changes in the model's variables is kept; nothing else may change.
+        make_model: `make_model(rngs)` returns the `nnx.Module`, for `nnx.Rngs` of the
+            member's key. The model's random draws in training come from them too.
+        loss: `loss(model, batch)` returns the mean loss of a batch, with the model in
+            train mode; with `has_aux`, a pair of it and a dict of scalars. Changes of
+            the model's variables are kept; nothing else may change.
         optimizer: See `trial`.
         data: See `trial`.
         batch_size: See `trial`.
-        evaluate: `evaluate(model, eval_data)` gives the score, or `(score, metrics)`,
+        evaluate: `evaluate(model, eval_data)` returns the score, or `(score, metrics)`,
             with the model in eval mode. By default it is the loss.
         eval_data: See `trial`.
         batches: See `trial`.
-        has_aux: Whether the loss gives auxiliary scalars. Static.
+        has_aux: Whether the loss returns auxiliary scalars. Static.
 
     Returns:
         A trial whose `params` and `model_state` are nested dicts of arrays.
 
     Raises:
         ImportError: If Flax is missing.
-        TypeError: If `make_model` does not give an NNX module.
+        TypeError: If `make_model` does not return an NNX module.
 
     >>> import jax, jax.numpy as jnp
     >>> from flax import nnx
@@ -84,14 +83,14 @@ def nnx_trial(
     has_aux = checks.flag("has_aux", has_aux)
 
     def split(model):
-        """Return what is fixed, the parameters and the other variables."""
+        """Return the fixed part, the parameters and the other variables."""
         fixed, params, others = nnx.split(model, nnx.Param, ...)
         return fixed, nnx.to_pure_dict(params), nnx.to_pure_dict(others)
 
     model = nnx.eval_shape(lambda: make_model(nnx.Rngs(jax.random.key(0))))
     if not isinstance(model, nnx.Module):
         raise TypeError(
-            f"make_model must give an nnx.Module, got {type(model).__name__}."
+            f"make_model must return an nnx.Module, got {type(model).__name__}."
         )
     model.train()
     for_training, *_ = split(model)
@@ -136,5 +135,5 @@ def nnx_trial(
 
 
 def _typed(leaf: Any, like: jax.Array) -> jax.Array:
-    """Return a leaf with the type of another: steps do not change a state's types."""
+    """Cast a leaf to the dtype of another, so that steps keep the state's types."""
     return jax.lax.convert_element_type(leaf, like.dtype)

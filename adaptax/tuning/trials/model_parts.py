@@ -1,10 +1,10 @@
-"""Model parts: what of a model is trained, what is carried along, and what is fixed.
+"""The parts of a model that are trained, carried in the state, or fixed.
 
     model = trained + carried + fixed
 
-A model may be a tree with functions, texts and whole numbers beside its arrays, as
-those of Equinox are. Real and complex arrays are trained, other arrays are carried in
-the state, and what is no array is the same in each step of each run.
+A model may be a tree that contains functions, strings and integers besides arrays, such
+as an Equinox module. Real and complex arrays are trained, other arrays are carried in
+the state, and everything else is the same in each step of each run.
 """
 
 import sys
@@ -15,17 +15,17 @@ import jax.numpy as jnp
 
 
 def arrays_of(model: Any) -> Any:
-    """Return a model with `None` in the place of everything that is fixed."""
+    """Return a model with `None` in place of everything that is fixed."""
     return _where(model, fixed=False)
 
 
 def fixed_of(model: Any) -> Any:
-    """Return a model with `None` in the place of its arrays."""
+    """Return a model with `None` in place of its arrays."""
     return _where(model, fixed=True)
 
 
 def trained_of(arrays: Any) -> Any:
-    """Return arrays with `None` in the place of integers and booleans."""
+    """Return arrays with `None` in place of integers and booleans."""
 
     def is_carried(leaf):
         kind = jnp.result_type(leaf)
@@ -35,7 +35,7 @@ def trained_of(arrays: Any) -> Any:
 
 
 def joined(part: Any, rest: Any) -> Any:
-    """Fill the places that are `None` in a part of a model from the rest of it."""
+    """Replace `None` in a part of a model by the leaves of the rest."""
     return jax.tree.map(
         lambda one, other: other if one is None else one,
         part,
@@ -45,9 +45,9 @@ def joined(part: Any, rest: Any) -> Any:
 
 
 def _where(model: Any, *, fixed: bool) -> Any:
-    """Keep what is fixed, or what is not.
+    """Return the fixed part of a model, or the rest.
 
-    A number may be a parameter; in a module of Equinox only arrays are.
+    A number may be a parameter, but not in an Equinox module.
     """
 
     def keep(leaf, kinds):

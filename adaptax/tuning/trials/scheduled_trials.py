@@ -2,7 +2,7 @@
 
     step t:  advance(hparams_at(hparams, t), state, 1)
 
-So any trial runs along a schedule, and the tools can vary what the schedule is made of.
+So any trial can follow a schedule, and the tools can vary the schedule's parameters.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from adaptax.tuning.trials.trials import Trial
 
 
 class ScheduledState(NamedTuple):
-    """The `state` of the trial that is run, and the `step` that it takes next."""
+    """The `state` of the underlying trial, and the index of the next `step`."""
 
     state: Any
     step: jax.Array
@@ -30,11 +30,11 @@ def scheduled(trial: Trial, hparams_at: Callable[[Any, jax.Array], Any]) -> Tria
     """Make a trial in which the hyperparameters of another one depend on the step.
 
     Args:
-        trial: What to run. Its hyperparameters must act at every step: a number given
-            to an adaptax optimizer or controller does.
-        hparams_at: `hparams_at(hparams, step)` gives the trial's hyperparameters at a
-            step, an int32 scalar from 0; `hparams` are those of the new trial. It
-            starts with those of step 0, and is judged with those of its latest step.
+        trial: The trial to run. Its hyperparameters must have an effect at every step,
+            as a number given to an adaptax optimizer or controller has.
+        hparams_at: `hparams_at(hparams, step)` returns the trial's hyperparameters at a
+            step, an int32 scalar from 0; `hparams` are those of the new trial. It is
+            initialized with those of step 0, and evaluated with those of its last step.
 
     >>> import adaptax
     >>> one = jnp.float32(1.0)
@@ -66,17 +66,17 @@ def scheduled(trial: Trial, hparams_at: Callable[[Any, jax.Array], Any]) -> Tria
         return jax.lax.scan(on_step, state, jnp.arange(num_steps, dtype=jnp.int32))
 
     def judge(evaluate, hparams, state, shared=None):
-        latest = hparams_at(hparams, jnp.maximum(state.step - 1, 0))
-        return evaluate(latest, state.state, **_given(shared))
+        last = hparams_at(hparams, jnp.maximum(state.step - 1, 0))
+        return evaluate(last, state.state, **_given(shared))
 
     evaluate = trial.evaluate and partial(judge, trial.evaluate)
     return Trial(init, advance, evaluate, trial.data)
 
 
 def following_tables(trial: Trial, name: str) -> Trial:
-    """Let one hyperparameter follow a table.
+    """Make a trial in which one hyperparameter follows a table.
 
-    The hyperparameters are then a dict of the `constants` and the `rates` (steps,).
+    Its hyperparameters are a dict of the `constants` and the `rates` (steps,).
     """
 
     def hparams_at(hparams, step):
@@ -90,7 +90,7 @@ def along(constants: Any, rates: np.ndarray) -> dict[str, Any]:
 
     Args:
         constants: Arrays of shape (1,).
-        rates: (runs, steps).
+        rates: The tables, (runs, steps).
     """
     constants = jax.tree.map(
         lambda leaf: np.repeat(leaf, len(rates), axis=0), constants
@@ -99,11 +99,11 @@ def along(constants: Any, rates: np.ndarray) -> dict[str, Any]:
 
 
 def require_rates(low: float, high: float) -> None:
-    """Raise unless these are the bounds of positive rates.
+    """Check the bounds of positive rates.
 
     Raises:
-        ValueError: If one is out of its range; the message names it.
-        TypeError: If one is no number.
+        ValueError: If one is out of range; the message names it.
+        TypeError: If one is not a number.
     """
     for name, bound in (("low", low), ("high", high)):
         checks.rate(name, bound)
@@ -112,10 +112,10 @@ def require_rates(low: float, high: float) -> None:
 
 
 def constants_beside(name: str, hparams: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the hyperparameters beside the one that changes, as arrays of shape (1,).
+    """Return the hyperparameters besides a varied one, as arrays of shape (1,).
 
     Raises:
-        ValueError: If they have that one, or several values.
+        ValueError: If they contain the varied one, or one has several values.
     """
     checks.text("name", name)
     if not isinstance(hparams, Mapping | None):
@@ -124,11 +124,11 @@ def constants_beside(name: str, hparams: Mapping[str, Any] | None) -> dict[str, 
     require(
         name not in others,
         f"hparams must not have {name!r}, which changes from step to step. Leave it "
-        "out, or say by name= which is to change.",
+        "out, or give the name of the one that changes as name=.",
     )
     return spaces.constants(others, "hparams") if others else {}
 
 
 def _given(shared: Any) -> dict[str, Any]:
-    """Return the argument that only trials with data take."""
+    """Return the extra argument of trials with data."""
     return {} if shared is None else {"shared": shared}

@@ -1,17 +1,17 @@
 """Shuffled batches without a stored order: a keyed permutation of 0 … n−1.
 
-Round by round, an index x and its partner x′ change places if a coin says so, and both
-of them see the same coin:
+In each round r, an index x and its partner x′ are swapped or not, by a pseudorandom bit
+that depends on both in the same way:
 
     x′ = (k_r − x) mod n
     x ← x′  if  coin_r(max(x, x′))  else  x
 
-So the place of one example in an epoch is computed from the epoch's key alone: a member
-of a population keeps no order of its own, and any batch can be drawn at any time.
+So the position of an example in an epoch follows from the epoch's key: a member of a
+population stores no order, and any batch can be drawn at any time.
 
 Source: Hoang, Morris & Rogaway (2012), "An Enciphering Scheme Based on a Card Shuffle",
-CRYPTO, Figure 1 (swap-or-not). The coins here are the bits of a hash that mixes well
-(the finalizer of MurmurHash3), not of a cipher.
+CRYPTO, Figure 1 (swap-or-not). The coins are the bits of a good hash (the finalizer of
+MurmurHash3), not of a cipher.
 """
 
 import jax
@@ -21,23 +21,23 @@ ROUNDS = 24
 
 
 def permuted(indices: jax.Array, size: int, key: jax.Array) -> jax.Array:
-    """Send indices through the permutation of 0 … size − 1 that a key stands for.
+    """Apply the permutation of 0 … size − 1 that a key determines to indices.
 
     Args:
         indices: int32 of any shape, each in [0, size).
         size: n in [1, 2³¹).
-        key: Another key is another permutation.
+        key: The key of the permutation.
     """
-    if size == 1:  # jaxlib 0.12 cannot compile what follows for one index
+    if size == 1:  # jaxlib 0.12 cannot compile the loop below for one index
         return jnp.zeros_like(indices)
     words = jax.random.bits(key, (2, ROUNDS), jnp.uint32)
     size_word = jnp.uint32(size)
     offsets, salts = words[0] % size_word, words[1]
 
-    def play_round(turn, place):
-        offset = offsets[turn]
+    def play_round(index, place):
+        offset = offsets[index]
         partner = jnp.where(offset >= place, offset - place, offset + size_word - place)
-        heads = _mixed(jnp.maximum(place, partner) ^ salts[turn]) >> 31 == 1
+        heads = _mixed(jnp.maximum(place, partner) ^ salts[index]) >> 31 == 1
         return jnp.where(heads, partner, place)
 
     # A loop, since jax 0.12 takes minutes to compile unrolled rounds under vmap.
@@ -48,13 +48,12 @@ def permuted(indices: jax.Array, size: int, key: jax.Array) -> jax.Array:
 def batch_indices(
     step: jax.Array, size: int, batch_size: int, key: jax.Array
 ) -> jax.Array:
-    """Return the examples of a step: each at most once an epoch, then shuffled again.
+    """Return the examples of a step, with each example at most once in an epoch.
 
     Args:
         step: The step from 0, an int32 scalar.
         size: The number of examples.
-        batch_size: b <= size; the last size mod b examples of an epoch are left out,
-            other ones each time.
+        batch_size: b <= size. In each epoch, size mod b other examples are left out.
         key: The run's key.
 
     Returns:

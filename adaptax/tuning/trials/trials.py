@@ -1,12 +1,12 @@
-"""Trials: one training run as pure functions, to be run many at a time.
+"""Trials: a training run as pure functions, so that many can run at a time.
 
     init(hparams, key)                → state
     advance(hparams, state, n)        → state, losses (n,)
     evaluate(hparams, state)          → score, or (score, metrics)
 
 A trial is to training what a `GradientTransformation` is to updates. The tools run it
-for many hyperparameters and seeds in one program. `trial` makes one of plain functions,
-`nnx_trial` of a Flax NNX model.
+for many hyperparameters and seeds in one program. `trial` makes one from plain
+functions, `nnx_trial` from a Flax NNX model.
 """
 
 from collections.abc import Callable
@@ -34,10 +34,10 @@ from adaptax.tuning.trials.shuffling import batch_indices
 
 
 class Shared(NamedTuple):
-    """What the members of a population have in common.
+    """The values shared by all members of a population.
 
-    `data` is the trial's, once in memory for all of them; `step` is the number of steps
-    that they have taken, an int32 scalar that is not batched under `vmap`.
+    `data` is the trial's data, stored once for all members. `step` is the number of
+    steps so far, an int32 scalar that is not batched under `vmap`.
     """
 
     data: Any
@@ -47,19 +47,19 @@ class Shared(NamedTuple):
 class Trial(NamedTuple):
     """One training run as pure functions.
 
-    `init(hparams, key)` gives the state before the first step. `advance(hparams, state,
-    num_steps)` trains for a number of steps that is static, and gives the state and the
-    loss of each step, of shape (num_steps,); a steps and then b steps must be the same
-    as a + b. `evaluate(hparams, state)` gives the score, a scalar that is to be small,
+    `init(hparams, key)` returns the state before the first step. `advance(hparams,
+    state, num_steps)` trains for a static number of steps, and returns the state and
+    the loss of each step, of shape (num_steps,); a steps and then b steps must be the
+    same as a + b. `evaluate(hparams, state)` returns the score, a scalar to minimize,
     or a pair of it and a dict of other scalars; without it, the score is the mean loss
     of the last tenth of the steps.
 
-    `hparams` is any pytree of scalars, usually a dict. They are traced: what changes
-    the shape of an array cannot be one of them.
+    `hparams` is any pytree of scalars, usually a dict. They are traced, so they cannot
+    determine the shape of an array.
 
-    Where `data`, a pytree of arrays, is given, the three functions must take one
-    argument more, by the name `shared`, a `Shared`. It should have a default, so that
-    the trial can be run by hand.
+    With `data`, a pytree of arrays, the three functions must take an additional keyword
+    argument `shared`, a `Shared`. It should have a default, so that the trial can be
+    run by hand.
     """
 
     init: Callable[..., Any]
@@ -69,11 +69,11 @@ class Trial(NamedTuple):
 
 
 class TrialState(NamedTuple):
-    """The state of a trial that `trial` made.
+    """The state of a trial from `trial`.
 
-    `model_state` is what the loss hands on besides parameters, such as the statistics
-    of batch normalization; `aux` holds the last step's auxiliary outputs. Both are
-    `()` where there is nothing of the kind.
+    `model_state` has the variables that the loss updates, such as the statistics of
+    batch normalization, and `aux` the last step's auxiliary outputs. Either is `()` if
+    there is none.
     """
 
     params: Any
@@ -98,40 +98,39 @@ def trial(
     has_key: bool = False,
     has_aux: bool = False,
 ) -> Trial:
-    """Make a trial of plain functions.
+    """Make a trial from plain functions.
 
     Args:
-        init_params: `init_params(key)` gives the parameters; with `has_state`, a pair
-            of them and the model's state. They may be a module of Equinox, or another
-            tree with integers, functions and texts beside its arrays: only real and
-            complex arrays are trained, and what is no array is `None` in the trial's
-            state and the same in all runs.
-        loss: `loss(params, batch)` gives the mean loss of a batch, a real scalar. With
-            `has_state` it is `loss(params, model_state, batch)` and gives `(loss,
-            model_state)`. With `has_key` it is given a key for the step as the last
-            argument.
-        optimizer: `optimizer(hparams)` gives the optimizer, any that Optax takes. Its
-            update is told `value`, `grad`, `value_fn` and `grad_fn`.
-        data: A pytree of arrays with one leading axis of examples.
-        batch_size: Examples to a step, drawn in shuffled epochs; `None` takes them all.
+        init_params: `init_params(key)` returns the parameters; with `has_state`, a pair
+            of them and the model's state. The parameters may be an Equinox module, or
+            another tree that contains integers, functions and strings besides arrays:
+            only real and complex arrays are trained, and leaves that are not arrays are
+            `None` in the trial's state and the same in all runs.
+        loss: `loss(params, batch)` returns the mean loss of a batch, a real scalar.
+            With `has_state`, `loss(params, model_state, batch)` returns `(loss,
+            model_state)`. With `has_key`, a key for the step is the last argument.
+        optimizer: `optimizer(hparams)` returns the optimizer, any of adaptax or Optax.
+            Its update receives `value`, `grad`, `value_fn` and `grad_fn`.
+        data: A pytree of arrays with a common leading axis of examples.
+        batch_size: Examples per step, drawn in shuffled epochs; `None` for all.
         evaluate: `evaluate(params, eval_data)`, or `evaluate(params, model_state,
-            eval_data)`, gives the score, which is to be small, or `(score, metrics)`
-            with a dict of scalars. It is given the parameters that `eval_params` finds.
+            eval_data)`, returns the score, to be minimized, or `(score, metrics)` with
+            a dict of scalars. Its parameters are those of `eval_params`.
         eval_data: A pytree of arrays, for `evaluate`. Without `evaluate`, the score is
             the loss on them as a single batch.
-        batches: "separate": each run draws its own, by its key, and those of one seed
-            the same; "shared": all runs are shown the same ones, which `vmap` can do
-            much faster. Static, like all that follow.
+        batches: "separate": each run draws its batches by its own key, the same for the
+            same seed; "shared": all runs have the same batches, which is much faster
+            under `vmap`. Static, like the arguments below.
         has_state: Whether there is a model state.
         has_key: Whether the loss is random, as with dropout.
-        has_aux: Whether the loss gives, in place of its model state or beside it, a
-            dict of scalars: `(loss, aux)` or `(loss, (model_state, aux))`. The last
-            step's are among a result's metrics.
+        has_aux: Whether the loss returns a dict of scalars as well: `(loss, aux)`, or
+            `(loss, (model_state, aux))`. Those of the last step become metrics of the
+            result.
 
     Raises:
         ValueError: If the arrays of the data differ in their number of examples, or the
             batch is larger.
-        TypeError: If an argument is not of the kind that is needed.
+        TypeError: If an argument has the wrong type.
 
     >>> import jax, jax.numpy as jnp
     >>> import adaptax
@@ -179,13 +178,13 @@ def trial(
     if evaluate is None and eval_data is not None:
         require(
             not has_key,
-            "a random loss cannot be the score: pass evaluate, a function that gives "
+            "a random loss cannot be the score: pass evaluate, a function that returns "
             "the score without a key.",
         )
     judged = evaluate is not None or eval_data is not None
     everything = (data, eval_data)
     stream_key = jax.random.key(0)
-    constants = []  # what is fixed in the model, once one has been made
+    constants = []  # the fixed part of the model, once one has been made
 
     def begin(key):
         made = init_params(key)
@@ -224,7 +223,7 @@ def trial(
         trained = trained_of(params)
         require(
             bool(jax.tree.leaves(trained)) or not jax.tree.leaves((params, fixed())),
-            "init_params must give some parameters that can be trained: arrays of "
+            "init_params must return some parameters that can be trained: arrays of "
             "floating-point or complex numbers.",
         )
         state = TrialState(
@@ -250,7 +249,9 @@ def trial(
             return measure(params, state.model_state, batch, noise)
 
         def value_fn(params, grad_fn=None):
-            del grad_fn  # Optax's line searches refuse what this function does not take
+            del (
+                grad_fn
+            )  # Optax's line searches refuse what this function does not accept
             return of_trained(params)[0]
 
         trained = trained_of(state.params)
@@ -296,7 +297,7 @@ def trial(
 
 
 def require_trial(trial: Any) -> None:
-    """Check that a tool was given a trial."""
+    """Check that an argument is a trial."""
     if not isinstance(trial, Trial):
         raise TypeError(
             f"trial must be a Trial, got {type(trial).__name__}. Make one with "
