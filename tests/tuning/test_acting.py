@@ -326,7 +326,7 @@ def test_whose_value_a_trial_needs_is_said(what):
         require_acting(needing(what), space, ["rate"], jax.random.key(0))
     message = str(refused.value)
     is_hyperparameter = what.startswith("rate")
-    assert ("of the hyperparameter 'rate', and" in message) == is_hyperparameter
+    assert ("of the hyperparameter 'rate', but" in message) == is_hyperparameter
     assert "'other'" not in message
     assert (f"['{what}']" in message) != is_hyperparameter
 

@@ -281,9 +281,9 @@ class Bomb:
     ("member", "complaint"),
     [
         (npy(np.array([Bomb()])), "dtype object"),
-        (npy(shape=(2**40,)), "not the size that it declares"),
+        (npy(shape=(2**40,)), "not have the size that it declares"),
         (npy(shape=(2**62, 2**62)), r"declares .* the shape \(4611686018427387904"),
-        (npy(descr="<U99999"), "not the size that it declares"),
+        (npy(descr="<U99999"), "not have the size that it declares"),
         (npy(descr=[("a", "O")]), "dtype"),
         (b"\x93NUMPY\x02\x00" + b"\xff" * 20, "version of NumPy's format"),
         (b"not an array", "magic string"),
