@@ -16,7 +16,7 @@ _SHOWN = 3
 
 
 def plain(value: Any, name: str = "about") -> Any:
-    """Return a value as it is read back from JSON: dicts, lists, strings, numbers."""
+    """Return a value as it is read back from JSON: dicts, lists, strings, numbers.
 
     Args:
         value: The value, which may contain tuples, and arrays of NumPy or JAX.
