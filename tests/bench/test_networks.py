@@ -40,7 +40,7 @@ UNSUPPORTED = {
 
 
 def normal(seed, shape, dtype=jnp.float32):
-    return jax.random.normal(jax.random.key(seed), shape, dtype)
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
 
 
 def assert_close(ours, theirs):
@@ -136,8 +136,8 @@ def test_pooling_and_its_gradient_equal_the_native_ones(shape):
 
 
 def test_the_first_of_equal_maxima_has_the_whole_gradient():
-    images = jax.random.randint(jax.random.key(0), (8, 8, 8, 4), 0, 3)
-    images = images.astype(jnp.float32)
+    images = np.random.default_rng(0).integers(0, 3, (8, 8, 8, 4))
+    images = images.astype(np.float32)
     native = partial(nnx.max_pool, window_shape=(2, 2), strides=(2, 2))
     assert_close(
         value_and_gradients(max_pool, images), value_and_gradients(native, images)
@@ -154,10 +154,11 @@ def test_networks_map_over_their_parameters():
         return jnp.sum(nnx.merge(graph, state)(images) ** 2)
 
     differentiate = jax.value_and_grad(loss)
+    alone = jax.jit(differentiate)
     mapped = jax.jit(jax.vmap(differentiate, in_axes=(0, None)))(stacked, images)
     for member, (_, state) in enumerate(members):
         ours = jax.tree.map(lambda leaf, member=member: leaf[member], mapped)
-        assert_close(ours, jax.jit(differentiate)(state, images))
+        assert_close(ours, alone(state, images))
 
 
 def test_the_network_has_50186_parameters():
@@ -169,7 +170,7 @@ def test_the_network_has_50186_parameters():
 def test_the_network_equals_its_textbook_form_in_loss_and_gradient():
     network = DigitNetwork(rngs=nnx.Rngs(0))
     graph, state = nnx.split(network)
-    images = jax.random.uniform(jax.random.key(1), (16, 28, 28, 1))
+    images = jnp.abs(normal(1, (16, 28, 28, 1)))
     labels = jnp.arange(16) % 10
 
     def textbook(network, images):

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     checks.length("seeds", arguments.seeds, at_least=2)
     digits, steps, seeds = bundled_digits(0), arguments.steps, arguments.seeds
     if arguments.smoke:
-        digits = Digits(*(array[:256] for array in digits))
+        digits = Digits(*(array[:16] for array in digits))
         steps, seeds = 2, 2
     accuracies: dict[str, np.ndarray] = {}
     rows = []
@@ -84,7 +84,7 @@ def _trial(
         lambda params, batch: measure(params, batch)[0],
         lambda hparams: optimizer(hparams["learning_rate"]),
         {"images": digits.train_images, "labels": digits.train_labels},
-        BATCH_SIZE,
+        min(BATCH_SIZE, len(digits.train_labels)),
         evaluate=evaluate,
         eval_data={"images": digits.test_images, "labels": digits.test_labels},
     )
