@@ -1,5 +1,6 @@
 """`.ci/run` takes the newest and the oldest supported Python; `make` is an echo."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TOOLS = ("bash", "dirname", "sed", "sort")
+TOOLS = ("bash", "cat", "dirname", "getconf", "mktemp", "rm", "sed", "sort")
 
 
 @pytest.fixture
@@ -27,11 +28,11 @@ def machine(tmp_path):
         path.write_text(f"#!{shutil.which('bash')}\n{text}\n")
         path.chmod(0o755)
 
-    def run(on_path=(), installed_by_pyenv=(), broken=()):
-        program(programs / "make", 'echo "made $*"')
+    def run(on_path=(), installed_by_pyenv=(), broken=(), failing="none"):
+        fails = f"case $1 in *{failing}) exit 7;; esac"
+        program(programs / "make", f'echo "made $*"; {fails}')
         for version in (*on_path, *broken):
-            fails = version in broken
-            program(programs / f"python{version}", f"exit {int(fails)}")
+            program(programs / f"python{version}", f"exit {int(version in broken)}")
         for version in installed_by_pyenv:
             program(tmp_path / f".pyenv/versions/{version}/bin/python", "exit 0")
         return subprocess.run(
@@ -59,11 +60,21 @@ def test_the_newest_is_checked_and_tested_and_the_oldest_tested(machine, tmp_pat
     assert newest == f"VENV=.venv-3.14 PYTHON={places}/python3.14 check test"
     before, _, chosen = oldest.partition(" ARGS=")
     assert before == f"VENV=.venv-3.11 PYTHON={places}/python3.11 test"
-    assert "tests/conformance" in chosen.split()
-    assert all((ROOT / path).exists() for path in chosen.split())
+    option, workers, *paths = chosen.split()
+    assert option == "-n"
+    assert int(workers) == -(-os.cpu_count() // 2)
+    assert "tests/conformance" in paths
+    assert all((ROOT / path).exists() for path in paths)
     assert f"Found Python 3.14, the newest of 3.14 3.13 3.12 3.11: {places}" in (
         done.stdout
     )
+
+
+@pytest.mark.parametrize("failing", ["3.11", "3.14"])
+def test_where_one_of_them_fails_the_other_is_tested_and_all_fails(machine, failing):
+    done = machine(on_path=["3.11", "3.14"], failing=failing)
+    assert done.returncode == 7
+    assert done.stdout.count("\nmade ") == 2
 
 
 def test_pyenvs_are_found_where_what_is_on_the_path_leads_nowhere(machine, tmp_path):
