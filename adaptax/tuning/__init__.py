@@ -24,7 +24,7 @@ from adaptax.tuning.stopping import median_stopping as median_stopping
 from adaptax.tuning.sweep import SweepResult as SweepResult
 from adaptax.tuning.sweep import sweep as sweep
 from adaptax.tuning.trials.flax_trials import nnx_trial as nnx_trial
-from adaptax.tuning.trials.trials import Shared as Shared
+from adaptax.tuning.trials.training import Shared as Shared
+from adaptax.tuning.trials.training import TrialState as TrialState
 from adaptax.tuning.trials.trials import Trial as Trial
-from adaptax.tuning.trials.trials import TrialState as TrialState
 from adaptax.tuning.trials.trials import trial as trial

@@ -9,7 +9,7 @@ import pytest
 
 import adaptax
 from adaptax.tuning.results import Result
-from adaptax.tuning.trials.trials import TrialState
+from adaptax.tuning.trials.training import TrialState
 
 RESULTS = [
     kind

@@ -11,7 +11,7 @@ import pytest
 
 import adaptax
 from adaptax.tuning.trials.shuffling import batch_indices
-from adaptax.tuning.trials.trials import Shared
+from adaptax.tuning.trials.training import Shared
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)

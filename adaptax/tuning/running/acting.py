@@ -22,7 +22,8 @@ from adaptax._core.checks import require
 from adaptax.tuning.running.inner_schedules import InnerSchedules, inner_schedules
 from adaptax.tuning.running.programs import types_of
 from adaptax.tuning.storage.named_arrays import flatten_names
-from adaptax.tuning.trials.trials import Shared, Trial
+from adaptax.tuning.trials.training import Shared
+from adaptax.tuning.trials.trials import Trial
 
 
 def differing(hparams: Any) -> list[str]:

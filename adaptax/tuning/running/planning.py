@@ -21,7 +21,7 @@ from adaptax.tuning.running.acting import traced
 from adaptax.tuning.running.execution import Population
 from adaptax.tuning.running.plans import Plan
 from adaptax.tuning.running.programs import BEGIN, BUFFER, Programs, types_of
-from adaptax.tuning.trials.trials import Shared
+from adaptax.tuning.trials.training import Shared
 
 LOSS_BYTES = 12
 """The memory that a tool needs for each loss, with temporary copies."""

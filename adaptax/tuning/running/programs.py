@@ -22,7 +22,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from adaptax.tuning.running import divergence
-from adaptax.tuning.trials.trials import Shared, Trial
+from adaptax.tuning.trials.training import Shared
+from adaptax.tuning.trials.trials import Trial
 
 BUFFER = 128
 """The largest number of steps in a call of the compiled program."""

@@ -13,35 +13,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from adaptax._core import checks
 from adaptax._core.checks import require
-from adaptax._core.eval_params import eval_params
-from adaptax._core.leaves import steepest
 from adaptax.tuning.trials.arguments import (
     Batches,
-    as_float32,
-    as_loss,
-    num_examples,
-    optimizer_of,
     require_arguments,
     require_callable,
 )
-from adaptax.tuning.trials.model_parts import arrays_of, fixed_of, joined, trained_of
-from adaptax.tuning.trials.shuffling import batch_indices
-
-
-class Shared(NamedTuple):
-    """The values shared by all members of a population.
-
-    `data` is the trial's data, stored once for all members. `step` is the number of
-    steps so far, an int32 scalar that is not batched under `vmap`.
-    """
-
-    data: Any
-    step: jax.Array
+from adaptax.tuning.trials.training import Training
 
 
 class Trial(NamedTuple):
@@ -66,22 +47,6 @@ class Trial(NamedTuple):
     advance: Callable[..., tuple[Any, jax.Array]]
     evaluate: Callable[..., Any] | None = None
     data: Any = None
-
-
-class TrialState(NamedTuple):
-    """The state of a trial from `trial`.
-
-    `model_state` has the variables that the loss updates, such as the statistics of
-    batch normalization, and `aux` the last step's auxiliary outputs. Either is `()` if
-    there is none.
-    """
-
-    params: Any
-    opt_state: Any
-    model_state: Any
-    aux: Any
-    key: jax.Array
-    step: jax.Array
 
 
 def trial(
@@ -171,7 +136,6 @@ def trial(
     batch_size = require_arguments(
         loss, optimizer, data, batch_size, evaluate, eval_data, batches
     )
-    size = num_examples(data)
     has_state = checks.flag("has_state", has_state)
     has_key = checks.flag("has_key", has_key)
     has_aux = checks.flag("has_aux", has_aux)
@@ -181,119 +145,20 @@ def trial(
             "a random loss cannot be the score: pass evaluate, a function that returns "
             "the score without a key.",
         )
+    run = Training(
+        init_params,
+        loss,
+        optimizer,
+        (data, eval_data),
+        batch_size,
+        evaluate,
+        batches == "shared",
+        has_state,
+        has_key,
+        has_aux,
+    )
     judged = evaluate is not None or eval_data is not None
-    everything = (data, eval_data)
-    stream_key = jax.random.key(0)
-    constants = []  # the fixed part of the model, once one has been made
-
-    def begin(key):
-        made = init_params(key)
-        model, model_state = made if has_state else (made, ())
-        if not constants:
-            constants.append(fixed_of(model))
-        return arrays_of(model), model_state
-
-    def fixed():
-        if not constants:
-            jax.eval_shape(begin, jax.random.key(0))
-        return constants[0]
-
-    def batch_at(state, step, arrays):
-        if batch_size is None:
-            return arrays
-        key = stream_key if batches == "shared" else state.key
-        rows = batch_indices(step, size, batch_size, jax.random.fold_in(key, 0))
-        return jax.tree.map(lambda array: jnp.asarray(array)[rows], arrays)
-
-    def measure(params, model_state, batch, key):
-        """Return the loss, and the pair of the model's state and the auxiliary dict."""
-        params = joined(params, fixed())
-        arguments = (params, model_state, batch) if has_state else (params, batch)
-        found: Any = loss(*arguments, key) if has_key else loss(*arguments)
-        if not (has_state or has_aux):
-            found = (found, ())
-        value, aux = found
-        if has_state:
-            model_state, aux = aux if has_aux else (aux, ())
-        return as_loss(value), (model_state, jax.tree.map(as_float32, aux))
-
-    def init(hparams, key, shared=None):
-        shared = shared or Shared(everything, jnp.int32(0))
-        params, model_state = begin(jax.random.fold_in(key, 0))
-        trained = trained_of(params)
-        require(
-            bool(jax.tree.leaves(trained)) or not jax.tree.leaves((params, fixed())),
-            "init_params must return some parameters that can be trained: arrays of "
-            "floating-point or complex numbers.",
-        )
-        state = TrialState(
-            params,
-            optimizer_of(optimizer, hparams).init(trained),
-            model_state,
-            (),
-            jax.random.fold_in(key, 1),
-            jnp.zeros((), jnp.int32),
-        )
-        batch = batch_at(state, state.step, shared.data[0])
-        aux = jax.eval_shape(measure, params, model_state, batch, key)[1][1]
-        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), aux)
-        return state._replace(aux=nothing)
-
-    def take_step(hparams, state, shared):
-        step = shared.step if batches == "shared" else state.step
-        batch = batch_at(state, step, shared.data[0])
-        noise = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
-
-        def of_trained(trained):
-            params = joined(trained, state.params)
-            return measure(params, state.model_state, batch, noise)
-
-        def value_fn(params, grad_fn=None):
-            del (
-                grad_fn
-            )  # Optax's line searches refuse what this function does not accept
-            return of_trained(params)[0]
-
-        trained = trained_of(state.params)
-        (value, (model_state, aux)), grads = jax.value_and_grad(
-            of_trained, has_aux=True
-        )(trained)
-        grads = steepest(grads)
-        updates, opt_state = optimizer_of(optimizer, hparams).update(
-            grads,
-            state.opt_state,
-            trained,
-            value=value,
-            grad=grads,
-            value_fn=value_fn,
-            grad_fn=lambda params: steepest(jax.grad(value_fn)(params)),
-        )
-        params = joined(optax.apply_updates(trained, updates), state.params)
-        state = TrialState(
-            params, opt_state, model_state, aux, state.key, state.step + 1
-        )
-        return state, value.astype(jnp.float32)
-
-    def advance(hparams, state, num_steps, shared=None):
-        shared = shared or Shared(everything, state.step)
-
-        def on_step(state, offset):
-            now = shared._replace(step=shared.step + offset)
-            return take_step(hparams, state, now)
-
-        return jax.lax.scan(on_step, state, jnp.arange(num_steps, dtype=jnp.int32))
-
-    def judge(hparams, state, shared=None):
-        del hparams
-        held_out = everything[1] if shared is None else shared.data[1]
-        params = eval_params(state.opt_state, state.params)
-        if evaluate is None:
-            return measure(params, state.model_state, held_out, None)[0]
-        params = joined(params, fixed())
-        arguments = (params, state.model_state) if has_state else (params,)
-        return evaluate(*arguments, held_out)
-
-    return Trial(init, advance, judge if judged else None, everything)
+    return Trial(run.init, run.advance, run.judge if judged else None, run.data)
 
 
 def require_trial(trial: Any) -> None:

@@ -1,0 +1,187 @@
+"""Training: the run that `trial` makes of plain functions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adaptax._core.checks import require
+from adaptax._core.eval_params import eval_params
+from adaptax._core.leaves import steepest
+from adaptax.tuning.trials.arguments import (
+    as_float32,
+    as_loss,
+    num_examples,
+    optimizer_of,
+)
+from adaptax.tuning.trials.model_parts import arrays_of, fixed_of, joined, trained_of
+from adaptax.tuning.trials.shuffling import batch_indices
+
+
+class Shared(NamedTuple):
+    """The values shared by all members of a population.
+
+    `data` is the trial's data, stored once for all members. `step` is the number of
+    steps so far, an int32 scalar that is not batched under `vmap`.
+    """
+
+    data: Any
+    step: jax.Array
+
+
+class TrialState(NamedTuple):
+    """The state of a trial from `trial`.
+
+    `model_state` has the variables that the loss updates, such as the statistics of
+    batch normalization, and `aux` the last step's auxiliary outputs. Either is `()` if
+    there is none.
+    """
+
+    params: Any
+    opt_state: Any
+    model_state: Any
+    aux: Any
+    key: jax.Array
+    step: jax.Array
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A training run; `init`, `advance` and `judge` are the functions of its trial.
+
+    The fields are the arguments of `trial`, checked. `data` is the pair of those to
+    train on and those for the score.
+    """
+
+    init_params: Callable[[jax.Array], Any]
+    loss: Callable[..., Any]
+    optimizer: Callable[[Any], optax.GradientTransformation]
+    data: tuple[Any, Any]
+    batch_size: int | None
+    evaluate: Callable[..., Any] | None
+    shares_batches: bool
+    has_state: bool
+    has_key: bool
+    has_aux: bool
+    _stream: jax.Array = field(default_factory=lambda: jax.random.key(0), init=False)
+    _fixed_parts: list[Any] = field(default_factory=list, init=False)
+
+    def init(self, hparams: Any, key: jax.Array, shared: Shared | None = None) -> Any:
+        """Return the state before the first step."""
+        shared = shared or Shared(self.data, jnp.int32(0))
+        params, model_state = self._model(jax.random.fold_in(key, 0))
+        trained = trained_of(params)
+        some = bool(jax.tree.leaves(trained))
+        require(
+            some or not jax.tree.leaves((params, self._fixed)),
+            "init_params must give some parameters that can be trained: arrays of "
+            "floating-point or complex numbers.",
+        )
+        state = TrialState(
+            params,
+            optimizer_of(self.optimizer, hparams).init(trained),
+            model_state,
+            (),
+            jax.random.fold_in(key, 1),
+            jnp.zeros((), jnp.int32),
+        )
+        batch = self._batch(state, state.step, shared.data[0])
+        aux = jax.eval_shape(self._measure, params, model_state, batch, key)[1][1]
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), aux)
+        return state._replace(aux=nothing)
+
+    def advance(
+        self, hparams: Any, state: Any, num_steps: int, shared: Shared | None = None
+    ) -> tuple[Any, jax.Array]:
+        """Train, and return the state and the loss of each step."""
+        shared = shared or Shared(self.data, state.step)
+
+        def on_step(state, offset):
+            now = shared._replace(step=shared.step + offset)
+            return self._take_step(hparams, state, now)
+
+        return jax.lax.scan(on_step, state, jnp.arange(num_steps, dtype=jnp.int32))
+
+    def judge(self, hparams: Any, state: Any, shared: Shared | None = None) -> Any:
+        """Return the score, or the score and metrics."""
+        del hparams
+        held_out = self.data[1] if shared is None else shared.data[1]
+        params = eval_params(state.opt_state, state.params)
+        if self.evaluate is None:
+            return self._measure(params, state.model_state, held_out, None)[0]
+        params = joined(params, self._fixed)
+        arguments = (params, state.model_state) if self.has_state else (params,)
+        return self.evaluate(*arguments, held_out)
+
+    def _model(self, key):
+        """Return the arrays of a new model, and its state."""
+        made = self.init_params(key)
+        model, model_state = made if self.has_state else (made, ())
+        if not self._fixed_parts:
+            self._fixed_parts.append(fixed_of(model))
+        return arrays_of(model), model_state
+
+    @property
+    def _fixed(self):
+        """What is fixed in the model, which is known once one has been made."""
+        if not self._fixed_parts:
+            jax.eval_shape(self._model, jax.random.key(0))
+        return self._fixed_parts[0]
+
+    def _batch(self, state, step, arrays):
+        if self.batch_size is None:
+            return arrays
+        key = self._stream if self.shares_batches else state.key
+        size, key = num_examples(arrays), jax.random.fold_in(key, 0)
+        rows = batch_indices(step, size, self.batch_size, key)
+        return jax.tree.map(lambda array: jnp.asarray(array)[rows], arrays)
+
+    def _measure(self, params, model_state, batch, key):
+        """Return the loss, and the pair of the model's state and the auxiliary dict."""
+        params = joined(params, self._fixed)
+        arguments = (params, model_state, batch) if self.has_state else (params, batch)
+        found: Any = (
+            self.loss(*arguments, key) if self.has_key else self.loss(*arguments)
+        )
+        if not (self.has_state or self.has_aux):
+            found = (found, ())
+        value, aux = found
+        if self.has_state:
+            model_state, aux = aux if self.has_aux else (aux, ())
+        return as_loss(value), (model_state, jax.tree.map(as_float32, aux))
+
+    def _take_step(self, hparams, state, shared):
+        step = shared.step if self.shares_batches else state.step
+        batch = self._batch(state, step, shared.data[0])
+        noise = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
+
+        def of_trained(trained):
+            params = joined(trained, state.params)
+            return self._measure(params, state.model_state, batch, noise)
+
+        def value_fn(params, grad_fn=None):
+            del grad_fn  # Optax's line searches refuse what this function does not take
+            return of_trained(params)[0]
+
+        trained = trained_of(state.params)
+        (value, (model_state, aux)), grads = jax.value_and_grad(
+            of_trained, has_aux=True
+        )(trained)
+        grads = steepest(grads)
+        updates, opt_state = optimizer_of(self.optimizer, hparams).update(
+            grads,
+            state.opt_state,
+            trained,
+            value=value,
+            grad=grads,
+            value_fn=value_fn,
+            grad_fn=lambda params: steepest(jax.grad(value_fn)(params)),
+        )
+        params = joined(optax.apply_updates(trained, updates), state.params)
+        state = TrialState(
+            params, opt_state, model_state, aux, state.key, state.step + 1
+        )
+        return state, value.astype(jnp.float32)
