@@ -126,7 +126,7 @@ class Training:
 
     @property
     def _fixed(self):
-        """What is fixed in the model, which is known once one has been made."""
+        """The fixed part of the model, known once one has been made."""
         if not self._fixed_parts:
             jax.eval_shape(self._model, jax.random.key(0))
         return self._fixed_parts[0]
