@@ -15,9 +15,9 @@ from adaptax import tuning as tuning
 from adaptax import wrappers as wrappers
 from adaptax._core.eval_params import eval_params as eval_params
 from adaptax._core.following import Controller as Controller
-from adaptax._core.rates import Schedule as Schedule
-from adaptax._core.rates import as_schedule as as_schedule
 from adaptax._core.rates import descend as descend
+from adaptax._core.schedule import Schedule as Schedule
+from adaptax._core.schedule import as_schedule as as_schedule
 from adaptax._core.weight_decay import with_weight_decay as with_weight_decay
 from adaptax.controllers import StopReason as StopReason
 from adaptax.controllers import bold_driver as bold_driver

@@ -23,7 +23,7 @@ from adaptax._core.leaves import (
     is_trained,
     widened,
 )
-from adaptax._core.rates import ConstantState, ScheduleState
+from adaptax._core.schedule import ConstantState, ScheduleState
 from adaptax._core.states import optimizer_state, without_variables
 from adaptax._core.weight_decay import WeightDecayState
 from adaptax.reading import set_learning_rate

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from adaptax._core import checks, counters, snapshots
 from adaptax._core.guards import guarded
-from adaptax._core.rates import Rate, scale_updates
+from adaptax._core.rates import Rate
+from adaptax._core.scaling import scale_updates
 
 
 def estimate(

@@ -15,10 +15,12 @@ import optax
 
 from adaptax._core import checks, counters
 from adaptax._core.checks import require
+from adaptax._core.extra_args import OBSERVED, as_arguments, read_metric, read_needed
 from adaptax._core.guards import flattened, guarded, require_matching
 from adaptax._core.leaves import is_placeholder
 from adaptax._core.plausibility import Usual, judged, usual
-from adaptax._core.rates import Rate, scale_updates
+from adaptax._core.rates import Rate
+from adaptax._core.scaling import scale_updates
 from adaptax._core.states import (
     LABELED,
     asked,
@@ -129,9 +131,6 @@ class Controller(Rate):
 UNNAMED = ("value", "observed", "gradient")
 """The labels of controllers that have no name."""
 
-OBSERVED = "observed_metric"
-"""The extra argument by which `observe` passes a metric to a controller's `update`."""
-
 
 def follow(
     init: Callable[[Any], Any],
@@ -216,8 +215,8 @@ def follow_gradients(
                 f"{who} follows the gradients and has no metric to observe."
             )
         if "params" in needs:
-            params = checks.required_params(params, who, _as_arguments(needs))
-        needed = _needed(needs, extra_args)
+            params = checks.required_params(params, who, as_arguments(needs))
+        needed = read_needed(needs, extra_args)
         plausible, known = jnp.ones((), bool), state.usual
         if "value" in needed:
             (plausible, _), known = judged(state.usual, needed["value"])
@@ -243,68 +242,6 @@ def _gradients(updates: optax.Updates, grad: optax.Updates | None) -> optax.Upda
         update if is_placeholder(update) else leaf
         for update, leaf in zip(leaves, column, strict=True)
     )
-
-
-def _as_arguments(names: tuple[str, ...]) -> str:
-    """Return the extra arguments among these names as written in a call."""
-    return "".join(f", {name}=..." for name in names if name != "params")
-
-
-def _needed(names: tuple[str, ...], extra_args: dict[str, Any]) -> dict[str, Any]:
-    """Return the extra arguments of `update` that a controller needs."""
-    return {
-        name: read_metric(extra_args, name)
-        if name == "value"
-        else read_extra(extra_args, name)
-        for name in names
-        if name != "params"
-    }
-
-
-def read_extra(extra_args: dict[str, Any], name: str) -> Any:
-    """Return an extra argument of `update`; raise `TypeError` if it is missing."""
-    if extra_args.get(name) is None:
-        raise TypeError(
-            f"the extra argument `{name}` is missing: call "
-            f"tx.update(grads, state, params, {name}=...). If you do, something drops "
-            "it: in a chain, optax.lookahead, split_real_and_imaginary and "
-            "MultiSteps(...).gradient_transformation() do. Put the transformation that "
-            f"needs `{name}` outside of them, or pass a controller its metric by "
-            "`observe`. Flax's own TrainState drops it too: use "
-            "adaptax.flax.TrainState."
-        )
-    return extra_args[name]
-
-
-def read_metric(extra_args: dict[str, Any], monitor: str | None) -> jax.Array | None:
-    """Return the monitored metric as a float32 scalar; `None` if there is none."""
-    name = OBSERVED if OBSERVED in extra_args else monitor
-    if name is None:
-        return None
-    label = "metric" if name == OBSERVED else name
-    return as_metric(label, read_extra(extra_args, name))
-
-
-def as_metric(name: str, value: Any) -> jax.Array:
-    """Return a metric, such as a loss, as a float32 scalar.
-
-    Raises:
-        TypeError: If it is not a real number.
-        ValueError: If it is not a scalar.
-    """
-    try:
-        metric = jnp.asarray(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}.") from None
-    if not jnp.issubdtype(metric.dtype, jnp.number) and metric.dtype != bool:
-        raise TypeError(f"{name} must be a number, got dtype {metric.dtype}.")
-    if jnp.issubdtype(metric.dtype, jnp.complexfloating):
-        raise TypeError(f"{name} must be real, got dtype {metric.dtype}.")
-    require(
-        metric.shape == (),
-        f"{name} must be a scalar, got shape {metric.shape}. Take its mean.",
-    )
-    return metric.astype(jnp.float32)
 
 
 def _choose(condition: jax.Array, one: Any, other: Any) -> Any:

@@ -14,7 +14,7 @@ import optax.contrib
 
 from adaptax._core.following import ControllerState
 from adaptax._core.leaves import is_complex, is_number, is_trained
-from adaptax._core.rates import ConstantState
+from adaptax._core.schedule import ConstantState
 from adaptax._core.states import (
     INJECTED,
     LABELED,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from adaptax._core.rates import Schedule
+from adaptax._core.schedule import Schedule
 
 Rate = Literal["factor", "inferred", "path", "none"]
 

@@ -18,7 +18,8 @@ from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import accumulators, by_coordinate, divide
 from adaptax._core.eval_params import averaged
 from adaptax._core.guards import guarded
-from adaptax._core.rates import Seat, negate
+from adaptax._core.rates import Seat
+from adaptax._core.scaling import negate
 from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
 
 

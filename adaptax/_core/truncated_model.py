@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from adaptax._core import counters
 from adaptax._core.coordinates import divide
-from adaptax._core.following import read_metric
+from adaptax._core.extra_args import read_metric
 from adaptax._core.plausibility import Usual, usual
 from adaptax._core.scalars import real
 

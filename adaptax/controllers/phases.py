@@ -21,17 +21,14 @@ import optax
 
 from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar
-from adaptax._core.following import OBSERVED, Controller, ControllerState, started
+from adaptax._core.extra_args import OBSERVED
+from adaptax._core.following import Controller, ControllerState, started
 from adaptax._core.guards import guarded
 from adaptax._core.methods import Method
 from adaptax._core.metrics import whole
-from adaptax._core.rates import (
-    LearningRate,
-    Schedule,
-    as_rate,
-    as_schedule,
-    scale_updates,
-)
+from adaptax._core.rates import LearningRate, as_rate
+from adaptax._core.scaling import scale_updates
+from adaptax._core.schedule import Schedule, as_schedule
 from adaptax._core.words import translating
 from adaptax.controllers.early_stop import convergences
 from adaptax.controllers.reduce_on_plateau import reduce_on_plateau

@@ -24,7 +24,7 @@ from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import divide
 from adaptax._core.estimating import estimate, finite
-from adaptax._core.following import read_extra
+from adaptax._core.extra_args import read_extra
 from adaptax._core.leaves import dtype_of, inner_product, is_placeholder, is_trained
 from adaptax._core.methods import Method
 from adaptax._core.scalars import real

@@ -21,8 +21,8 @@ from adaptax._core.coordinates import divide, root
 from adaptax._core.estimating import estimate, finite
 from adaptax._core.leaves import global_norm, is_placeholder, is_trained
 from adaptax._core.methods import Method
-from adaptax._core.rates import scale_updates
 from adaptax._core.scalars import real
+from adaptax._core.scaling import scale_updates
 from adaptax._core.words import translating
 from adaptax.estimates.dog import check, farther, guess
 

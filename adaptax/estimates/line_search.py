@@ -22,7 +22,8 @@ import optax
 
 from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar
-from adaptax._core.following import Controller, as_metric, follow_gradients
+from adaptax._core.extra_args import as_metric
+from adaptax._core.following import Controller, follow_gradients
 from adaptax._core.leaves import (
     computing_dtype,
     dtype_of,

@@ -17,8 +17,9 @@ import optax
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
 from adaptax._core.methods import Method
-from adaptax._core.rates import LearningRate, as_rate, as_schedule
+from adaptax._core.rates import LearningRate, as_rate
 from adaptax._core.rectification import rectification
+from adaptax._core.schedule import as_schedule
 from adaptax._core.weight_decay import Mask, WeightDecay
 from adaptax._core.words import translating
 from adaptax.optimizers.schedule_free_adamw import schedule_free_adamw

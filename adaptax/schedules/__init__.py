@@ -1,6 +1,6 @@
 """Schedules: rates that are a function of the step."""
 
-from adaptax._core.rates import as_schedule as as_schedule
+from adaptax._core.schedule import as_schedule as as_schedule
 from adaptax.schedules.algebra import clamp as clamp
 from adaptax.schedules.algebra import join as join
 from adaptax.schedules.algebra import multiply as multiply

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar, require
-from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import real
+from adaptax._core.schedule import Schedule, as_schedule
 from adaptax.schedules.boundaries import Boundaries, passed, require_increasing
 from adaptax.schedules.periods import since, whole
 

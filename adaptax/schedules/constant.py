@@ -3,11 +3,11 @@
     η_t = η₀
 
 Source: Widrow & Hoff (1960), "Adaptive Switching Circuits", IRE WESCON 4. It is defined
-in `adaptax._core.rates`, which converts a number given as a learning rate to it.
+in `adaptax._core.schedule`, which converts a number given as a learning rate to it.
 """
 
 from adaptax._core.methods import Method
-from adaptax._core.rates import constant as constant
+from adaptax._core.schedule import constant as constant
 
 METHOD = Method(
     {"value": 0.1},

@@ -11,8 +11,8 @@ staircase add `every=s`.
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
 from adaptax._core.methods import Method
-from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import real
+from adaptax._core.schedule import Schedule, as_schedule
 from adaptax._core.words import translating
 from adaptax.schedules.periods import whole
 

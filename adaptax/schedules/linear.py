@@ -9,7 +9,7 @@ Scheduling by Refinement", where it is the theoretical default.
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
 from adaptax._core.methods import Method
-from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.schedule import Schedule, as_schedule
 from adaptax._core.words import translating
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed

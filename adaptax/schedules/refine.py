@@ -22,8 +22,8 @@ import numpy as np
 from adaptax._core import checks
 from adaptax._core.checks import Scalar, require
 from adaptax._core.methods import Method
-from adaptax._core.rates import Schedule, as_schedule
 from adaptax._core.scalars import known, real
+from adaptax._core.schedule import Schedule, as_schedule
 from adaptax._core.words import translating
 from adaptax.schedules.curves import between
 from adaptax.schedules.periods import elapsed

@@ -13,7 +13,7 @@ so that their end does not move.
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
 from adaptax._core.methods import Method
-from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.schedule import Schedule, as_schedule
 from adaptax._core.words import translating
 from adaptax.schedules.algebra import StepToRate, evaluate, require_schedules
 from adaptax.schedules.curves import between

@@ -24,7 +24,7 @@ from jax.sharding import Mesh
 
 from adaptax import spaces
 from adaptax._core import checks
-from adaptax._core.rates import Schedule
+from adaptax._core.schedule import Schedule
 from adaptax.tuning.analysis.forecasts import forecasts_of
 from adaptax.tuning.analysis.found_schedules import piecewise_constant
 from adaptax.tuning.playing import Played, play

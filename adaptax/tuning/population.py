@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 from adaptax import spaces
 from adaptax._core import checks
 from adaptax._core.checks import require
-from adaptax._core.rates import Schedule
+from adaptax._core.schedule import Schedule
 from adaptax.tuning.analysis.found_schedules import piecewise_constant
 from adaptax.tuning.playing import Played, play
 from adaptax.tuning.population_rule import Exploit, PopulationRule

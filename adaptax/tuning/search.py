@@ -29,7 +29,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from adaptax._core import checks
-from adaptax._core.rates import Schedule
+from adaptax._core.schedule import Schedule
 from adaptax.tuning import evolution
 from adaptax.tuning.analysis import tables
 from adaptax.tuning.analysis.cosine_baselines import (

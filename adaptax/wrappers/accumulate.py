@@ -20,7 +20,7 @@ import optax
 from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar, require
 from adaptax._core.coordinates import accumulators, by_coordinate
-from adaptax._core.following import as_metric
+from adaptax._core.extra_args import as_metric
 from adaptax._core.guards import flattened, guarded
 from adaptax._core.leaves import by_parts, dtype_of, is_trained, kept_dtype
 from adaptax._core.methods import Method

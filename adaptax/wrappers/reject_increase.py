@@ -31,14 +31,14 @@ import optax
 from adaptax._core import checks, counters, snapshots
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import average_weight, divide
-from adaptax._core.following import read_metric
+from adaptax._core.extra_args import read_metric
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import is_trained
 from adaptax._core.methods import Method
 from adaptax._core.metrics import UNSEEN
 from adaptax._core.plausibility import Usual, judged, usual
-from adaptax._core.rates import scale_updates
 from adaptax._core.scalars import real
+from adaptax._core.scaling import scale_updates
 from adaptax._core.words import translating
 
 

@@ -22,7 +22,7 @@ from adaptax._core.following import Controller
 from adaptax._core.guards import guarded
 from adaptax._core.methods import Method
 from adaptax._core.metrics import UNSEEN
-from adaptax._core.rates import scale_updates
+from adaptax._core.scaling import scale_updates
 from adaptax._core.words import translating
 from adaptax.controllers.reduce_on_plateau import reduce_on_plateau
 

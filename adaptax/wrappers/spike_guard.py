@@ -24,12 +24,12 @@ import optax
 
 from adaptax._core import checks, counters, snapshots
 from adaptax._core.checks import Scalar
-from adaptax._core.following import read_metric
+from adaptax._core.extra_args import read_metric
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import global_norm, is_trained
 from adaptax._core.methods import Method
-from adaptax._core.rates import scale_updates
 from adaptax._core.scalars import either, real
+from adaptax._core.scaling import scale_updates
 from adaptax._core.words import translating
 
 

@@ -21,7 +21,7 @@ from conformance.contracts import contract_of
 
 import adaptax
 from adaptax import catalog, optimizers
-from adaptax._core import rates
+from adaptax._core import rates, scaling
 
 MOMENTUM = catalog.find("momentum", "optimizer")
 PLATEAU = catalog.find("reduce_on_plateau", "controller")
@@ -138,7 +138,7 @@ def followed(init: Callable, update: Callable) -> Callable:
         def apply(updates, state, params=None, **extra_args):
             del params
             state = update(state, extra_args)
-            return rates.scale_updates(updates, state.learning_rate), state
+            return scaling.scale_updates(updates, state.learning_rate), state
 
         return optax.GradientTransformationExtraArgs(init, apply)
 

@@ -38,7 +38,7 @@ from conformance.problems import PROBLEMS, SHAPES, vector_of
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from adaptax import catalog, controllers, optimizers, reading
-from adaptax._core import rates
+from adaptax._core import rates, schedule
 from adaptax._core.leaves import real_dtype
 
 MIXED = {"matrix": "bfloat16", "scalar": "float16", "other": "float32"}
@@ -203,11 +203,13 @@ def check_seat(case):
     for name, seated in {
         "an array": jnp.asarray(rate),
         "a function": lambda step: jnp.full(step.shape, rate),
-        "a schedule": rates.constant(rate),
+        "a schedule": schedule.constant(rate),
         "a schedule of Optax": optax.constant_schedule(rate),
-        "a chain of rates": optax.chain(rates.constant(rate), rates.constant(1.0)),
+        "a chain of rates": optax.chain(
+            schedule.constant(rate), schedule.constant(1.0)
+        ),
         "a chain with a controller": optax.chain(
-            rates.constant(rate), controllers.reduce_on_plateau()
+            schedule.constant(rate), controllers.reduce_on_plateau()
         ),
         "a list": [rate, controllers.reduce_on_plateau()],
         "a tuple": (jnp.asarray(rate), lambda step: jnp.ones(step.shape)),

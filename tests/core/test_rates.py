@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import adaptax
-from adaptax._core import rates
+from adaptax._core import rates, scaling
 
 
 def _real(step):
@@ -230,7 +230,7 @@ def test_a_seat_left_empty_is_a_type_error():
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_a_rate_multiplies_in_float32_and_keeps_the_dtype(dtype):
     updates = jnp.asarray([1.0, 3.0, -7.0], dtype)
-    scaled = rates.scale_updates(updates, jnp.float32(0.3))
+    scaled = scaling.scale_updates(updates, jnp.float32(0.3))
     assert scaled.dtype == dtype
     expected = (updates.astype(jnp.float32) * jnp.float32(0.3)).astype(dtype)
     np.testing.assert_array_equal(scaled, expected)

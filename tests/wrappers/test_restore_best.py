@@ -261,7 +261,7 @@ def test_a_state_saved_in_the_middle_makes_bitwise_the_same_decisions():
 
 def test_a_controller_that_keeps_no_best_is_refused():
     controller = following.follow(
-        lambda params: adaptax._core.rates.ScheduleState(*(jnp.zeros(()),) * 3),
+        lambda params: adaptax._core.schedule.ScheduleState(*(jnp.zeros(()),) * 3),
         lambda state, *rest: state,
     )
     with pytest.raises(TypeError, match="best"):

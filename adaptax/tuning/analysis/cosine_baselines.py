@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax._core.rates import Schedule
+from adaptax._core.schedule import Schedule
 from adaptax.schedules import cosine
 from adaptax.tuning.results import Result
 

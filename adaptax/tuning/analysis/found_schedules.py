@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from adaptax._core.rates import Schedule, as_schedule
+from adaptax._core.schedule import Schedule, as_schedule
 
 
 def piecewise_constant(rates: Any, interval: int) -> Schedule:

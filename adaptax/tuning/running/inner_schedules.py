@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from adaptax._core.checks import require
-from adaptax._core.rates import ScheduleState
+from adaptax._core.schedule import ScheduleState
 from adaptax.tuning.running.execution import Population
 
 _MOST = 1.25  # the largest change of the rate that does not mislead the finder
