@@ -6,7 +6,6 @@ import numpy as np
 
 from adaptax.plots.figures import (
     FAINT,
-    MOST_POINTS,
     median,
     new_figure,
     require_result,
@@ -18,13 +17,11 @@ from adaptax.tuning import (
     FinderResult,
     HalvingResult,
     PopulationResult,
-    SearchResult,
     SweepResult,
 )
 from adaptax.tuning.storage.named_arrays import leaf_named
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -243,70 +240,3 @@ def branches(result: BranchResult, name: str = "learning_rate") -> "Figure":
     for axes in (above, below):
         axes.grid(alpha=0.3)
     return figure
-
-
-def search(result: SearchResult) -> "Figure":
-    """Plot the schedule found, the best cosine, and the course of the search.
-
-    On the right are the scores of the candidates by generation, each generation with
-    its own seeds. A line connects their medians, and crosses at the top mark candidates
-    that diverged. Right of them are the scores of the winner and of the cosine over
-    fresh seeds, with two standard errors.
-
-    Args:
-        result: A result of `search_schedule`.
-    """
-    require_result(result, SearchResult)
-    figure = new_figure(10, 4)
-    left, right = figure.subplots(1, 2)
-    _draw_schedules(left, result)
-    _draw_generations(right, result)
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2)
-    return figure
-
-
-def _draw_schedules(axes: "Axes", result: SearchResult) -> None:
-    last = result.losses.shape[1] - 1
-    steps = np.linspace(0, last, min(last + 1, MOST_POINTS)).astype(np.int32)
-    rates = np.asarray(result.schedule(steps))
-    axes.plot(steps, rates, color="tab:blue", label="searched")
-    knots = np.linspace(0, last, len(result.log_rates))
-    axes.plot(knots, np.exp(result.log_rates), "o", color="tab:blue", ms=5)
-    if result.baseline is not None:
-        name = f"best cosine, warm-up {result.baseline.warmup_share:.0%}"
-        cosine = np.asarray(result.baseline.schedule(steps))
-        positive = np.where(cosine > 0, cosine, np.nan)  # the axis is logarithmic
-        axes.plot(steps, positive, color="tab:orange", label=name)
-    axes.set(xlabel="step", ylabel=result.about["name"].replace("_", " "), yscale="log")
-    axes.set_ylim(bottom=0.3 * rates.min())
-    axes.grid(alpha=0.3)
-
-
-def _draw_generations(axes: "Axes", result: SearchResult) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    history = np.where(np.isfinite(result.history), result.history, np.nan)
-    generations, middle = np.arange(len(history)), history.shape[1] // 2
-    axes.plot(generations, history, "o", color="0.6", ms=3, alpha=0.6)
-    axes.plot(generations, np.sort(history)[:, middle], color="0.4")
-    lost = np.flatnonzero(np.isnan(history).any(axis=1))
-    top = axes.get_xaxis_transform()
-    axes.plot(lost, np.full(len(lost), 0.98), "x", color="tab:red", transform=top)
-    judged = {"tab:blue": result.scores}
-    if result.baseline is not None:
-        judged["tab:orange"] = result.baseline.scores
-    for place, (color, scores) in enumerate(judged.items(), start=len(history)):
-        with np.errstate(invalid="ignore"):
-            error = 2 * scores.std(ddof=1) / np.sqrt(len(scores))
-        if np.isfinite(error):
-            axes.errorbar(
-                place, scores.mean(), error, color=color, fmt="o", capsize=4, ms=5
-            )
-            axes.axhline(scores.mean(), color=color, linewidth=0.8, alpha=0.6)
-    axes.axvline(len(history) - 0.5, color="0.3", linewidth=0.8, linestyle="--")
-    positive = history[np.isfinite(history)].min(initial=np.inf) > 0
-    axes.set(ylabel="score", yscale="log" if positive else "linear")
-    axes.set_xlabel("generation; right of the last one, the fresh seeds")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
