@@ -2,9 +2,9 @@
 Train an MNIST network with rates that adapt
 ============================================
 
-How does one train a Flax network with a rate that warms up, follows a cosine and is cut
-when the loss stops falling? By chaining transformations, and reading the rate that was
-really applied from the optimizer's state.
+Chain transformations to train a Flax network with a rate that warms up, follows a
+cosine and is reduced when the loss stops falling. Then read from the optimizer's state
+the rate that was applied.
 
 Run it with ``make mnist``, or ``python examples/01_mnist.py --help`` for its options.
 """
@@ -48,28 +48,28 @@ STEPS_PER_CALL = 50
 # %%
 # The optimizer
 # -------------
-# Rates multiply: the plateau controller scales what the schedule gives. Methods that
-# infer their rate, such as ``prodigy``, take ours in their seat for one. ``monitor``
-# adds the norms of gradients, updates and parameters to the state.
+# Rates multiply: the plateau controller scales the rate of the schedule. Methods that
+# infer their rate, such as ``prodigy``, multiply it by the ``learning_rate`` argument.
+# ``monitor`` adds the norms of gradients, updates and parameters to the state.
 
 
 def make_optimizer(arguments, total_steps, steps_per_epoch):
-    """Clip, and go down at the rate of a schedule and one that follows the loss."""
+    """Chain clipping, the optimizer, its schedule and a rate that follows the loss."""
     optimizer: Any = catalog.find(arguments.optimizer, "optimizer")
     shape: Any = catalog.find(arguments.schedule, "schedule")
     plateau = adaptax.reduce_on_plateau(factor=0.5, patience=1, window=steps_per_epoch)
     rate = optax.chain(shape.over(arguments.learning_rate, total_steps), plateau)
     if optimizer.direction:
         descent = optax.chain(optimizer.direction(), rate, optax.scale(-1.0))
-    elif optimizer.has_seat:  # it infers a rate, which ours multiplies
+    elif optimizer.has_seat:  # it infers a rate and multiplies it by ours
         descent = optimizer.factory(learning_rate=rate)
-    else:  # it knows how far to go; our rate is the part of its steps that is taken
+    else:  # its updates are complete; our rate scales them
         descent = optax.chain(optimizer.factory(), rate)
     return adaptax.monitor(optax.chain(optax.clip_by_global_norm(1.0), descent))
 
 
 def read(opt_state):
-    """Choose what the history records of the optimizer's state at every step."""
+    """Return the parts of the optimizer's state that the history records."""
     return {
         "learning_rate": adaptax.learning_rate(opt_state),
         "update_to_parameter_ratio": opt_state.update_to_parameter_ratio,
@@ -79,8 +79,8 @@ def read(opt_state):
 # %%
 # Training
 # --------
-# Each call to ``train`` runs some 50 steps in one compiled ``lax.scan``. After each
-# epoch the run is saved, so that ``--resume`` goes on after any interruption.
+# Each call to ``train`` runs about 50 steps in one compiled ``lax.scan``. After each
+# epoch the run is saved, so that ``--resume`` can continue after an interruption.
 
 
 class Run:
@@ -111,10 +111,10 @@ class Run:
         )
 
     def resume(self):
-        """Go on from the last epoch that was saved whole."""
+        """Continue from the last epoch whose checkpoint is intact."""
         saved = self.checkpoints.restore(self.state)
         if saved is None:
-            self.console.print("Nothing to resume: starting anew.")
+            self.console.print("There is no run to resume: starting a new one.")
             return
         epoch, self.state = saved
         self.first_epoch, steps = epoch, epoch * self.steps_per_epoch
@@ -122,11 +122,11 @@ class Run:
         self.console.print(f"Resumed after epoch {epoch}.")
 
     def evaluated_params(self):
-        """Return the parameters to evaluate: a schedule-free method keeps others."""
+        """Return the parameters to evaluate; for a schedule-free method they differ."""
         return adaptax.eval_params(self.state.opt_state, self.state.params)
 
     def train_all(self):
-        """Train to the last epoch, and give the test loss and accuracy."""
+        """Train to the last epoch, and return the test loss and accuracy."""
         train_images, train_labels, *test = map(jnp.asarray, self.digits)
         self.console.print(
             f"{'epoch':>5} {'loss':>8} {'accuracy':>9} {'test loss':>10} "
@@ -144,7 +144,7 @@ class Run:
         return tuple(map(float, result))
 
     def train_epoch(self, epoch, images, labels, progress, task):
-        """Train one epoch, some steps a call, and show each call's mean."""
+        """Train one epoch in several calls, and show the mean of each call."""
         order = batch_order(self.key, len(images), self.arguments.batch_size, epoch)
         for indices in split_evenly(order):
             start = time.perf_counter()
@@ -163,7 +163,7 @@ class Run:
             )
 
     def finish_epoch(self, epoch, test_loss, test_accuracy):
-        """Print a row of the table and save: the history first, then the state."""
+        """Print a row of the table; save the history, then the state."""
         loss, accuracy, rate, _ = (
             self.history[name][-self.steps_per_epoch :] for name in COLUMNS
         )
@@ -176,12 +176,12 @@ class Run:
         self.checkpoints.save(epoch + 1, self.state)
 
     def milliseconds(self):
-        """Return the median time of a step; calls that compiled are outliers in it."""
+        """Return the median time of a step, which the calls that compile hardly move."""
         return 1000 * statistics.median(self.seconds) if self.seconds else 0.0
 
 
 def split_evenly(order):
-    """Split an epoch's batches into calls of equal length, so as to compile once."""
+    """Split an epoch's batches into calls of equal length, to compile only once."""
     steps = len(order)
     fewest = -(-steps // STEPS_PER_CALL)
     divisors = [n for n in range(fewest, 4 * fewest) if steps % n == 0]
@@ -189,7 +189,7 @@ def split_evenly(order):
 
 
 def load_digits(arguments):
-    """Load the digits that the options name; --smoke keeps a few of them."""
+    """Load the digits that the options name, or the first 512 for --smoke."""
     try:
         if arguments.download:
             arguments.data = digits_data.download_digits(arguments.data or "data/mnist")
@@ -207,12 +207,12 @@ def load_digits(arguments):
 # %%
 # Saving and resuming
 # -------------------
-# Orbax writes each checkpoint whole or not at all. A digest of the arrays beside them
-# shows one that was damaged since, and the one before it is used instead.
+# Orbax writes a checkpoint completely or not at all. A digest of its arrays detects
+# later damage; the previous checkpoint is used then.
 
 
 class Checkpoints:
-    """The two latest epochs of a run, each with the options it was made with."""
+    """The checkpoints of a run's two latest epochs, with the options of the run."""
 
     def __init__(self, folder, options):
         self.options = options
@@ -230,7 +230,7 @@ class Checkpoints:
         self.manager.wait_until_finished()
 
     def restore(self, like):
-        """Return the latest epoch that is whole and its state, or None."""
+        """Return the latest epoch with an intact checkpoint and its state, or None."""
         for epoch in sorted(self.manager.all_steps(), reverse=True):
             arguments = ocp.args.Composite(
                 state=ocp.args.StandardRestore(like), about=ocp.args.JsonRestore()
@@ -253,12 +253,12 @@ class Checkpoints:
         return None
 
     def clear(self):
-        """Delete what an earlier run left here."""
+        """Delete the checkpoints of an earlier run."""
         for epoch in self.manager.all_steps():
             self.manager.delete(epoch)
 
     def close(self):
-        """Wait for what is still being written."""
+        """Wait until everything is written."""
         self.manager.close()
 
 
@@ -271,7 +271,7 @@ def digest(state):
 
 
 def write_history(path, history):
-    """Write one row a step, whole or not at all."""
+    """Write one row for each step, to a temporary file first."""
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -289,8 +289,8 @@ def read_history(path, steps):
 
 
 # %%
-# What a person sees
-# ------------------
+# Progress and figure
+# -------------------
 
 
 def progress_bar(console):
@@ -343,15 +343,15 @@ def parse(argv):
     parser.add_argument(
         "--schedule", default="cosine", help="a name from the catalogue"
     )
-    parser.add_argument("--learning-rate", type=float, help="by default, one that fits")
+    parser.add_argument("--learning-rate", type=float, help="default: the usual one")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, help="folder of the four MNIST files")
-    parser.add_argument("--download", action="store_true", help="fetch them first")
+    parser.add_argument("--download", action="store_true", help="download them first")
     parser.add_argument("--out", type=Path, default=Path("runs/mnist"))
     parser.add_argument(
-        "--resume", action="store_true", help="go on after the last epoch"
+        "--resume", action="store_true", help="continue after the last saved epoch"
     )
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
     arguments = parser.parse_args(argv)
@@ -373,7 +373,7 @@ def parse(argv):
 
 
 def main(argv=None):
-    """Train, and leave the history, the results, a figure and checkpoints in --out."""
+    """Train, and write history, results, a figure and checkpoints to --out."""
     arguments, console = parse(argv), Console()
     arguments.out.mkdir(parents=True, exist_ok=True)
     run = Run(arguments, console)

@@ -2,9 +2,9 @@
 One optimizer in every training loop
 ====================================
 
-Does a rate that follows the loss work in the loop that I already have? Here the same
-optimizer trains the same network from the same start in a plain JAX loop, in a Linen
-``TrainState`` and in an NNX ``Optimizer``, and the three end with equal parameters.
+Use a rate that follows the loss in an existing training loop. The same optimizer trains
+the same network from the same start in a plain JAX loop, in a Linen ``TrainState`` and
+in an NNX ``Optimizer``. All three end with equal parameters.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def cross_entropy(logits, labels):
 # %%
 # A plain loop
 # ------------
-# The loss goes in as ``value=``; everything else is the loop of any Optax optimizer.
+# Pass the loss as ``value=``; the rest is the usual loop of an Optax optimizer.
 
 
 def dense(layer, inputs):
@@ -72,8 +72,8 @@ def train_plain(params, batches, num_steps):
 # %%
 # A Linen TrainState
 # ------------------
-# The ``apply_gradients`` of Flax's own ``TrainState`` drops the loss; that of
-# ``adaptax.flax.TrainState`` hands it on to the optimizer.
+# ``apply_gradients`` of Flax's own ``TrainState`` cannot pass the loss to the
+# optimizer; ``apply_gradients`` of ``adaptax.flax.TrainState`` does.
 
 
 class LinenNetwork(linen.Module):
@@ -109,7 +109,7 @@ def train_linen(params, batches, num_steps):
 # %%
 # An NNX Optimizer
 # ----------------
-# ``nnx.Optimizer.update`` hands ``value=`` on to the optimizer.
+# ``nnx.Optimizer.update`` passes ``value=`` to the optimizer.
 
 
 class NnxNetwork(nnx.Module):
@@ -145,8 +145,8 @@ def train_nnx(params, batches, num_steps):
 
 
 # %%
-# All three
-# ---------
+# Comparing the loops
+# -------------------
 
 
 def make_batches(num_steps, batch_size=64):

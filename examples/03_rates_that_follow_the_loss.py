@@ -2,10 +2,10 @@
 Rates that follow the loss, from a rate that is 30 times wrong
 ==============================================================
 
-Which controller rescues a run whose learning rate was set 30 times too large, and which
-one that was set 30 times too small? The MNIST network is trained from both, with and
-without each controller, for as many steps as the well-tuned run takes. A run counts as
-rescued where its test accuracy ends within one point of that run's.
+Compare controllers on runs whose learning rate is set 30 times too large or 30 times
+too small. The MNIST network is trained from both rates, with and without each
+controller, for as many steps as a well-tuned run. A run counts as rescued if its final
+test accuracy is at most one percentage point below the accuracy of the well-tuned run.
 
 ``python examples/03_rates_that_follow_the_loss.py --help`` lists the options.
 """
@@ -49,15 +49,15 @@ COLORS = {"well tuned": "0.6", "too large": "tab:red", "too small": "tab:blue"}
 # The optimizers
 # --------------
 # A controller scales the constant rate before it, so the same arguments serve a rate of
-# any size. The losses of single batches rise and fall by chance: what compares losses
-# is given averages of them. For the last two the rate is where they start from.
+# any size. The losses of single batches are noisy, so controllers that compare losses
+# average them. ``polyak`` takes the rate as its maximum, ``line_search`` as its start.
 
 
 class Recipe(NamedTuple):
-    """An optimizer as a function of its rate, and the rate that suits its direction.
+    """An optimizer as a function of its rate, and the best constant rate for it.
 
-    It is the best constant rate: of 1e-3, 2e-3, 4e-3 and 8e-3 for Adam, and of 0.1, 0.3
-    and 1 for gradient descent.
+    The best was chosen among 1e-3, 2e-3, 4e-3 and 8e-3 for Adam, and among 0.1, 0.3 and
+    1 for gradient descent.
     """
 
     make: Callable[[Any], optax.GradientTransformation]
@@ -79,7 +79,7 @@ def adam_in(wrap):
 
 
 def descent_with(make_rate):
-    """Put a rate that is made of the given one behind gradient descent."""
+    """Run gradient descent at a rate that ``make_rate`` derives from the given one."""
     return Recipe(lambda rate: adaptax.gradient_descent(make_rate(rate)), 0.3)
 
 
@@ -101,7 +101,7 @@ def in_phases(num_steps):
 
 
 def recipes(num_steps):
-    """List the optimizers by the name of what follows training."""
+    """Return the optimizers by the name of their controller or wrapper."""
     bounds: Any = {"min_scale": 1 / WRONG_BY, "max_scale": WRONG_BY}
     return {
         "nothing (Adam)": adam_in(lambda adam: adam),
@@ -134,12 +134,12 @@ def recipes(num_steps):
 # %%
 # Training
 # --------
-# The rate is an argument of the compiled program: every case and every seed of a recipe
-# runs the same one.
+# The rate is an argument of the compiled program, so a recipe is compiled once for all
+# its cases and seeds.
 
 
 def make_run(recipe, digits):
-    """Compile a run: from a rate and a seed to a test accuracy and a history."""
+    """Return a function from a rate and a seed to a test accuracy and a history."""
     network, _ = nnx.split(DigitNetwork(rngs=nnx.Rngs(0)))
     train_images, train_labels, *test = map(jnp.asarray, digits)
     evaluate = make_evaluate(network)
@@ -170,7 +170,7 @@ def make_run(recipe, digits):
 
 
 def run_all(arguments, digits):
-    """Run every recipe from every rate and seed, showing how far it is."""
+    """Run every recipe with every rate and seed, and show the progress."""
     steps = len(digits.train_images) // BATCH_SIZE * arguments.epochs
     chosen = recipes(steps)
     if arguments.only:
@@ -198,8 +198,8 @@ def run_all(arguments, digits):
 
 
 # %%
-# What came of it
-# ---------------
+# Results
+# -------
 
 
 def accuracy_of(results, name, case):
@@ -208,9 +208,9 @@ def accuracy_of(results, name, case):
 
 
 def print_table(console, results, well_tuned):
-    """Print the accuracies, a mark beside those that were rescued."""
+    """Print the accuracies, with a mark at the rescued runs."""
     table = Table(
-        "what follows training",
+        "controller",
         *CASES,
         title=f"Test accuracy; the well-tuned run has {well_tuned:.1%}",
     )
@@ -258,13 +258,13 @@ def plot(path, results):
         axis.set_visible(False)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    figure.supxlabel("step; beside the loss, the test accuracy at the end", fontsize=9)
+    figure.supxlabel("step; the numbers are final test accuracies", fontsize=9)
     figure.savefig(path, dpi=110)
     return figure
 
 
 def smoothed(losses, width=10):
-    """Average over some steps; what is not finite is drawn at the top."""
+    """Average over some steps; losses that are not finite are drawn at the top."""
     losses = np.nan_to_num(losses, nan=1e3, posinf=1e3)
     width = min(width, len(losses))
     return np.convolve(losses, np.full(width, 1 / width), "valid")
@@ -275,22 +275,24 @@ def parse(argv):
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=1, help="runs of each case")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="beside nothing")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="besides the runs without controller"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/rates"))
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
     arguments = parser.parse_args(argv)
     for name in ("epochs", "seeds"):
         if getattr(arguments, name) < 1:
             parser.error(f"--{name} must be at least 1.")
-    known = recipes(1)
+    names = recipes(1)
     for name in arguments.only or ():
-        if name not in known:
-            parser.error(f"there is no {name!r}. There are: {', '.join(known)}.")
+        if name not in names:
+            parser.error(f"there is no {name!r}. There are: {', '.join(names)}.")
     return arguments
 
 
 def main(argv=None):
-    """Run, and leave a table on the screen, results and a figure in --out."""
+    """Run, print a table, and write results and a figure to --out."""
     arguments, console = parse(argv), Console()
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)

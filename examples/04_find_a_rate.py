@@ -2,9 +2,9 @@
 Find a learning rate
 ====================
 
-Which rate should training start from, and is the finder's answer as good as a sweep's?
-The MNIST network is run once, for a hundred steps, while the rate grows from 1e-6 to 1.
-Then it is trained at every rate of a grid and at every suggestion of the finder, all in
+Find a learning rate, and compare it with the best rate of a sweep. The finder trains
+the MNIST network for a hundred steps while the rate grows from 1e-6 to 1. Then the
+network is trained at every rate of a grid and at every suggestion of the finder, all in
 one compiled program.
 
 ``python examples/04_find_a_rate.py --help`` lists the options.
@@ -68,8 +68,8 @@ def make_trial(digits, name):
 # %%
 # The finder
 # ----------
-# Nothing has to be saved and put back: a trial is pure. Several seeds run at once, and
-# each gives suggestions of its own; where they disagree, ``spread`` shows it.
+# A trial is pure, so no state has to be saved and restored. Several seeds run at once,
+# and each yields its own suggestions; ``spread`` shows how far they differ.
 
 
 def find(trial, arguments):
@@ -80,12 +80,12 @@ def find(trial, arguments):
 
 
 # %%
-# The proof
-# ---------
-# The suggestions join a grid of rates, and all of them are trained.
+# The comparison
+# --------------
+# Train at every rate of a grid and at every suggestion.
 
 
-def prove(trial, found, arguments):
+def train_at_all(trial, found, arguments):
     """Train at each rate of the grid, then at each suggestion."""
     suggested = {name: rate for name, rate in found.suggestions.items() if rate}
     low, high = arguments.between
@@ -99,13 +99,13 @@ def prove(trial, found, arguments):
         checkpoint=arguments.out / "checkpoints",
     )
     accuracy = np.nan_to_num(swept.metrics["accuracy"]).mean(axis=1)
-    proven = accuracy[len(grid) :]
-    return grid, accuracy[: len(grid)], dict(zip(suggested, proven, strict=True))
+    at_suggested = accuracy[len(grid) :]
+    return grid, accuracy[: len(grid)], dict(zip(suggested, at_suggested, strict=True))
 
 
 # %%
-# What came of it
-# ---------------
+# Results
+# -------
 
 
 def summarize(found, grid, accuracy, suggested):
@@ -124,7 +124,7 @@ def summarize(found, grid, accuracy, suggested):
 
 
 def plot(grid, accuracy, found, suggested):
-    """Draw the accuracy over the rate, and where the suggestions lie."""
+    """Draw the accuracy over the rate, and mark the suggestions."""
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     axes.plot(grid, 100 * accuracy, ".-", color="0.5", label="sweep")
     for index, (name, value) in enumerate(suggested.items(), start=1):
@@ -158,7 +158,7 @@ def parse(argv):
 
 
 def main(argv=None):
-    """Find a rate, prove it, and leave the results and two figures in --out."""
+    """Find a rate, compare it, and write the results and two figures to --out."""
     arguments = parse(argv)
     digits = bundled_digits()
     if arguments.smoke:
@@ -169,7 +169,7 @@ def main(argv=None):
     print(found.message)
     found.save(arguments.out / "finder.npz")
     plots.finder(found).savefig(arguments.out / "finder.png", dpi=110)
-    grid, accuracy, suggested = prove(trial, found, arguments)
+    grid, accuracy, suggested = train_at_all(trial, found, arguments)
     results = {
         **summarize(found, grid, accuracy, suggested),
         "versions": versions(),

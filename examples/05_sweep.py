@@ -2,12 +2,13 @@
 Sweep a learning rate over seeds
 ================================
 
-How wide is the range of good learning rates, and can one seed tell? The MNIST network
-is trained at eleven rates with three seeds each, all in one compiled program. Then
-successive halving looks for the same rate at a fraction of the cost.
+Measure how wide the range of good learning rates is, and how much it depends on the
+seed. The MNIST network is trained at eleven rates with three seeds each, all in one
+compiled program. Then successive halving searches the same rates at a fraction of the
+cost.
 
-``python examples/05_sweep.py --help`` lists the options. An interrupted sweep goes on
-where it was when it is started again.
+``python examples/05_sweep.py --help`` lists the options. Start the script again to
+continue an interrupted sweep.
 """
 
 import argparse
@@ -31,8 +32,8 @@ BATCH_SIZE = 128
 # %%
 # The trial
 # ---------
-# A trial is a training run as pure functions of its hyperparameters and a key. What
-# ``evaluate`` gives first is the score, to be small; the dict is reported beside it.
+# A trial is a training run as pure functions of its hyperparameters and a key.
+# ``evaluate`` returns the score, lower is better, and a dict of metrics to report.
 
 
 def make_trial(digits):
@@ -65,8 +66,8 @@ def make_trial(digits):
 # %%
 # The sweep
 # ---------
-# The space names the hyperparameters; grids multiply, and each point is trained with
-# every seed. ``checkpoint`` is a folder to go on from after an interruption.
+# The space names the hyperparameters, here one with a grid. Each point is trained with
+# every seed. An interrupted sweep continues from the folder ``checkpoint``.
 
 
 def run_sweep(trial, arguments):
@@ -83,11 +84,11 @@ def run_sweep(trial, arguments):
 # %%
 # Successive halving
 # ------------------
-# The same rates begin, and a third of them goes on at each rung.
+# Training starts with the same rates; each rung keeps the best third of them.
 
 
 def run_halving(trial, arguments):
-    """Look for the best of the same rates, stopping the others early."""
+    """Search the best of the same rates, and stop the others early."""
     return adaptax.successive_halving(
         trial,
         {"learning_rate": log_grid(1e-4, 1e-1, arguments.rates)},
@@ -97,12 +98,12 @@ def run_halving(trial, arguments):
 
 
 # %%
-# What came of it
-# ---------------
+# Results
+# -------
 
 
 def summarize(swept, halved):
-    """Say how wide the good region is, which rate each seed likes, and what it cost."""
+    """Collect the good region, the best rate of each seed, and the costs."""
     band = swept.good_region(within=0.25)
     per_seed = swept.hparams["learning_rate"][swept.scores.argmin(axis=0)]
     found = halved.best["learning_rate"]
@@ -125,7 +126,7 @@ def summarize(swept, halved):
 
 
 def plot(swept, halved):
-    """Draw the test error over the rate, by seed, and what halving trained."""
+    """Draw the test error over the rate, by seed, and the losses of halving."""
     rates = swept.hparams["learning_rate"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for seed, errors in enumerate(swept.scores.T):
@@ -168,7 +169,7 @@ def parse(argv):
 
 
 def main(argv=None):
-    """Sweep, halve, and leave the results and a figure in --out."""
+    """Sweep, halve, and write the results and a figure to --out."""
     arguments = parse(argv)
     digits = bundled_digits()
     if arguments.smoke:

@@ -2,11 +2,10 @@
 Evolve a schedule with a population
 ===================================
 
-Can a population find a learning-rate schedule that beats every constant rate? Sixteen
-copies of a network train side by side; the worse ones copy the better ones and vary
-their rate. What the winner and its ancestors lived through is a schedule, and the
-network is trained with it anew, beside the best constant rate that a sweep of the same
-cost finds.
+Search a learning-rate schedule by population-based training. Sixteen copies of a
+network train side by side; the worse ones copy the better ones and vary their rate. The
+rates of the winner and its ancestors are a schedule. The network is then trained with
+it from the start, and compared with the best constant rate of a sweep of the same cost.
 
 ``python examples/06_population.py --help`` lists the options.
 """
@@ -33,8 +32,8 @@ LOW, HIGH = 1e-4, 1e-1
 # %%
 # The trial
 # ---------
-# A plain function of parameters and a batch. The optimizer is made of the
-# hyperparameters: a number for each member, or a schedule.
+# The loss is a plain function of parameters and a batch. The optimizer is made from the
+# hyperparameters of a member, or from a schedule.
 
 
 def make_trial(digits, make_optimizer):
@@ -98,10 +97,10 @@ def evolve(trial, arguments):
 
 
 # %%
-# Training with what was found
-# ----------------------------
-# ``schedule()`` is an ordinary schedule. The sweep has a constant rate for each member
-# of the population; both are judged on seeds that neither has seen.
+# Training with the schedule
+# --------------------------
+# ``schedule()`` returns an ordinary schedule. The sweep has a constant rate for each
+# member of the population; both are judged on seeds that neither has used.
 
 
 def compare(population, trial, digits, arguments):
@@ -177,7 +176,7 @@ def parse(argv):
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
     parser.add_argument("--members", type=int, default=16)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--seeds", type=int, default=5, help="to judge by")
+    parser.add_argument("--seeds", type=int, default=5, help="of the comparison")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/population"))
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
@@ -188,7 +187,7 @@ def parse(argv):
 
 
 def main(argv=None):
-    """Evolve, compare, and leave the results and a figure in --out."""
+    """Evolve, compare, and write the results and a figure to --out."""
     arguments = parse(argv)
     digits = bundled_digits()
     if arguments.smoke:

@@ -2,11 +2,11 @@
 Search a schedule by evolution
 ==============================
 
-What schedule would evolution choose, and is it better than the best cosine? A small
-network learns to read digits of 8×8 pixels. An evolution strategy varies the logarithm
-of Adam's rate at six knots; every candidate is trained to the end. A grid of warmed-up
-cosines gets as many runs. Both are then judged by the loss on held-out digits with
-seeds that had no part in choosing them.
+Search a schedule with an evolution strategy, and compare it with the best cosine. A
+small network classifies digits of 8×8 pixels. The strategy varies the logarithm of
+Adam's rate at six knots; every candidate is trained to the end. A grid of cosines with
+warm-up gets as many runs. Both are then judged by the loss on held-out digits, with
+seeds that were not used to choose them.
 
 ``python examples/07_search_a_schedule.py --help`` lists the options.
 """
@@ -36,12 +36,12 @@ TRAINING = 1297  # digits; 500 are held out
 # %%
 # The network
 # -----------
-# Any training run is a ``Trial``: here a network with one hidden layer, its loss, and
-# an optimizer whose rate is a hyperparameter. The search sets it at each step.
+# The ``Trial`` is a network with one hidden layer, its loss, and an optimizer whose
+# rate is a hyperparameter. The search sets the rate at each step.
 
 
 def digits():
-    """Return shuffled digits: those to train with, and those that are held out."""
+    """Return the training digits and the held-out digits, shuffled."""
     bundled: Any = load_digits()
     order = np.random.default_rng(0).permutation(len(bundled.target))
     everything = {
@@ -71,7 +71,7 @@ def loss(params, batch):
 
 
 def evaluate(params, batch):
-    """Return the mean cross-entropy, which is the score, and the accuracy beside it."""
+    """Return the mean cross-entropy, which is the score, and the accuracy."""
     hidden = jax.nn.relu(batch["images"] @ params["hidden"] + params["hidden_bias"])
     logits = hidden @ params["output"] + params["output_bias"]
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"])
@@ -96,12 +96,12 @@ def make_trial():
 # %%
 # The search
 # ----------
-# With four seeds for each candidate, a generation is less of a lottery. All runs, those
-# of the cosines included, are in one compiled program.
+# Four seeds for each candidate reduce the noise in its score. All runs, including the
+# cosines, are in one compiled program.
 
 
 def search(arguments):
-    """Search, for some seconds in a smoke run."""
+    """Search a schedule, with fewer runs for --smoke."""
     small: Any = {"population": 6, "generations": 3, "seeds": 1, "fresh_seeds": 4}
     full: Any = {"population": 16, "generations": 20, "seeds": 4, "fresh_seeds": 64}
     return adaptax.search_schedule(
@@ -116,10 +116,10 @@ def search(arguments):
 
 
 # %%
-# What came of it
-# ---------------
-# The first number of each line is the mean over the fresh seeds. The gain is taken seed
-# by seed; within two of its standard errors it may be chance.
+# Results
+# -------
+# The losses are means over the fresh seeds. The gain is the mean of the differences
+# seed by seed; a gain below two standard errors may be chance.
 
 
 def report(console, result):
@@ -144,7 +144,7 @@ def parse(argv):
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/search"))
     parser.add_argument(
-        "--checkpoint", type=Path, help="a folder, to go on from after an interruption"
+        "--checkpoint", type=Path, help="folder to continue from after an interruption"
     )
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
     arguments = parser.parse_args(argv)
@@ -156,7 +156,7 @@ def parse(argv):
 
 
 def main(argv=None):
-    """Run, and leave the numbers on the screen, results and a figure in --out."""
+    """Search, print the numbers, and write results and a figure to --out."""
     arguments, console = parse(argv), Console()
     if arguments.smoke:
         arguments.steps = min(arguments.steps, 40)

@@ -2,10 +2,10 @@
 The same sweep on many devices, and on many hosts
 =================================================
 
-How does a sweep spread over several devices, or over several hosts, and does it find
-the same? A small network is trained on real digits at sixteen rates: on one device, on
-eight virtual devices of this machine, and by two processes that share the eight devices
-as two hosts would. The script starts the processes itself.
+Run a sweep on several devices and on several hosts, and compare the results. A small
+network is trained on real digits at sixteen rates: on one device, on eight virtual
+devices of this machine, and by two processes that share the eight devices as two hosts
+would. The script starts the processes itself.
 
 ``python examples/08_many_devices.py --help`` lists the options.
 """
@@ -35,8 +35,8 @@ DEVICES = 8
 # %%
 # One program
 # -----------
-# Every process runs this, with a mesh over the devices of all of them. Nothing else
-# differs: not the trial, not the call.
+# Every process runs this function, with a mesh over the devices of all processes. The
+# trial and the other arguments are the same as on one device.
 
 
 def run_sweep(arguments, mesh):
@@ -77,12 +77,12 @@ def run_sweep(arguments, mesh):
 # %%
 # One host of several
 # -------------------
-# Each process has its share of the devices. ``jax.distributed.initialize`` makes them
-# one; on a cluster it needs no arguments.
+# Each process has its share of the devices. ``jax.distributed.initialize`` connects the
+# processes; on a cluster it needs no arguments.
 
 
 def run_as_part(arguments):
-    """Be one process: sweep with the others, and leave the result in a file."""
+    """Run as one of the processes: sweep with the others, and write the result."""
     jax.config.update("jax_num_cpu_devices", DEVICES // arguments.processes)
     if arguments.processes > 1:
         jax.distributed.initialize(
@@ -100,9 +100,9 @@ def run_as_part(arguments):
 
 
 def start_processes(arguments, processes):
-    """Start one process for each host, wait for all, and load what each of them has.
+    """Start one process for each host, wait for all, and load the result of each.
 
-    Their output goes to files: a pipe that nobody reads would stop them.
+    Their output goes to files: a process that fills a pipe which nobody reads stops.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -132,12 +132,12 @@ def start_processes(arguments, processes):
 
 
 # %%
-# What came of it
-# ---------------
+# Results
+# -------
 
 
 def compare(alone, spread, hosts):
-    """Say how far the results differ, and how long a step of a member took."""
+    """Measure how far the results differ, and the time of a member's step."""
     runs = {"one device": alone, "8 devices": spread, "2 processes": hosts[0]}
 
     def milliseconds(run):
@@ -160,7 +160,7 @@ def compare(alone, spread, hosts):
 
 
 def plot(alone, spread, hosts):
-    """Draw the score over the rate of the three runs, and who trained which member."""
+    """Draw the scores of the three runs over the rate, and each member's device."""
     rates = alone.hparams["learning_rate"]
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(7, 5), sharex=True, layout="constrained", height_ratios=(3, 1)
@@ -173,7 +173,7 @@ def plot(alone, spread, hosts):
         above.plot(rates, run.scores[:, 0], marker, ms=size, label=name, alpha=0.7)
     above.set(xscale="log", yscale="log", ylabel="training loss")
     above.legend()
-    devices = np.arange(len(rates)) % DEVICES  # members are dealt out in turn
+    devices = np.arange(len(rates)) % DEVICES  # members go to the devices in turn
     below.scatter(rates, devices, c=devices // (DEVICES // 2), cmap="coolwarm", s=20)
     below.set(xlabel="learning rate", ylabel="device", yticks=range(0, DEVICES, 2))
     below.set_title("colour: which of the two processes", fontsize="small")
@@ -189,7 +189,7 @@ def parse(argv):
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path("runs/devices"))
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
-    for name in ("--processes", "--process", "--port"):  # what the parts are told
+    for name in ("--processes", "--process", "--port"):  # for the started processes
         parser.add_argument(name, type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.smoke:
@@ -198,7 +198,7 @@ def parse(argv):
 
 
 def main(argv=None):
-    """Sweep in three ways, compare, and leave the results and a figure in --out."""
+    """Sweep in three ways, compare, and write the results and a figure to --out."""
     arguments = parse(argv)
     if arguments.processes:
         return run_as_part(arguments)
