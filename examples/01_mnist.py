@@ -176,7 +176,7 @@ class Run:
         self.checkpoints.save(epoch + 1, self.state)
 
     def milliseconds(self):
-        """Return the median time of a step, which the calls that compile hardly move."""
+        """Return the median time of a step, hardly changed by calls that compile."""
         return 1000 * statistics.median(self.seconds) if self.seconds else 0.0
 
 

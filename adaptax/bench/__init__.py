@@ -1,1 +1,1 @@
-"""Benchmarks: adaptax measured side by side with its peers, in one run."""
+"""Benchmarks of adaptax and its peers, measured side by side in one run."""

@@ -22,7 +22,7 @@ def _run(argv: list[str] | None) -> None:
     )
     benchmarks = parser.add_subparsers(required=True, metavar="NAME")
     for name in BENCHMARKS:
-        # Here, where a package of an extra that is missing becomes a sentence.
+        # Imported inside main, which explains a missing package.
         module = import_module(f"adaptax.bench.{name}.benchmark")
         summary = (module.__doc__ or "").partition("\n")[0]
         command = benchmarks.add_parser(name, help=summary, description=summary)
@@ -34,8 +34,8 @@ def _run(argv: list[str] | None) -> None:
 
 
 def _explained(error: ImportError) -> str:
-    """Say which extra has the package that is missing; raise any other error again."""
-    if error.name is None:  # one of ours, which says so already
+    """Return a message that names the extra of a missing package, or raise again."""
+    if error.name is None:  # our own error, whose message names the extra
         return str(error)
     package = error.name.partition(".")[0]
     if package == "adaptax" or not isinstance(error, ModuleNotFoundError):

@@ -50,6 +50,6 @@ def test_journal_of_other_conditions_is_refused_and_left_alone(tmp_path):
 def test_file_that_is_no_journal_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "journal.jsonl"
     path.write_text('{"something": "else"}\n')
-    with pytest.raises(ValueError, match="no journal"):
+    with pytest.raises(ValueError, match="not a journal"):
         Journal(path, CONDITIONS)
     assert path.read_text() == '{"something": "else"}\n'

@@ -1,4 +1,4 @@
-"""The speed benchmark: every way takes its turn, and what is reported adds up."""
+"""The speed benchmark: every way is timed in every round, and the report adds up."""
 
 import argparse
 import json
@@ -20,13 +20,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(folder):
-    """Measure a tiny tree in this process alone, in turns of a moment."""
+    """Measure a tiny tree in this process alone, in short measurements."""
     arguments = argparse.Namespace(
         rounds=3, trees=["tiny"], methods=["adam"], smoke=False, out=folder
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(speed, "TREES", {"tiny": lambda: SHAPES})
-        patched.setattr(speed, "_TURN", 1e-3)
+        patched.setattr(speed, "_SECONDS", 1e-3)
         patched.setattr(speed, "memory_way", lambda: lambda: 1e-10)
         patched.setattr(speed.importlib.util, "find_spec", lambda name: name != "torch")
         speed.run(arguments)
@@ -34,7 +34,7 @@ def rows(folder):
     return {row["way"]: row for row in rows}
 
 
-def test_every_way_took_its_turn(rows):
+def test_every_way_was_timed(rows):
     ours = {speed.OURS, speed.PACKED, speed.PACKED_PARAMS}
     more = {
         speed_report.CONTROLLED,
@@ -72,7 +72,7 @@ def test_the_bandwidth_used_counts_what_must_be_moved(rows):
         assert row["bandwidth"] == pytest.approx(used, rel=1e-3)
 
 
-def test_the_memory_takes_its_turn(monkeypatch):
+def test_the_memory_is_timed(monkeypatch):
     """Ten sums of 20 million numbers: two are read and one is written for each."""
     clock = iter([5.0, 7.4])
     work = speed.memory_way()

@@ -90,7 +90,7 @@ def test_what_was_not_measured_is_not_in_the_report(tmp_path):
         if "##" in line
     ]
     assert titles == [
-        "## What was aimed at",
+        "## Targets",
         "## Steps, as a multiple of Optax's",
         "## Tracing and compiling, as a multiple of Optax's",
     ]

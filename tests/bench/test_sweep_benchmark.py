@@ -25,7 +25,7 @@ def rows(tmp_path_factory):
     return json.loads((folder / "sweep.json").read_text())
 
 
-def test_every_way_that_is_installed_took_its_turn(rows):
+def test_every_way_that_is_installed_was_timed(rows):
     ways = {row["way"] for row in rows}
     loops = {sweep.LOOP, sweep.USUAL_LOOP}
     assert {sweep.OURS, *loops, *sweep.BY_HAND, sweep.ONE_CORE} <= ways

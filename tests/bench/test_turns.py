@@ -1,8 +1,8 @@
-"""Ways to do one thing take turns, also in a process of their own."""
+"""Ways to do one thing are timed in rounds, also in a process of their own."""
 
 import pytest
 
-from adaptax.bench.shared.turns import Process, in_turns, times_as_long
+from adaptax.bench.shared.turns import Process, median_ratio, time_in_rounds
 
 WORKER = """
 import sys
@@ -26,7 +26,7 @@ def process(tmp_path, monkeypatch):
     process.close()
 
 
-def test_each_takes_its_turn_in_every_round_and_the_first_does_not_count():
+def test_each_is_timed_in_every_round_and_the_first_does_not_count():
     called = []
 
     def way(name, seconds):
@@ -38,18 +38,18 @@ def test_each_takes_its_turn_in_every_round_and_the_first_does_not_count():
 
         return work
 
-    seconds = in_turns({"a": way("a", [9, 1, 3]), "b": way("b", [9, 2, 2])}, 2)
+    seconds = time_in_rounds({"a": way("a", [9, 1, 3]), "b": way("b", [9, 2, 2])}, 2)
     assert called == ["a", "b"] * 3
     assert seconds == {"a": [1, 3], "b": [2, 2]}
-    assert times_as_long(seconds, "a", "b") == 1.0
+    assert median_ratio(seconds, "a", "b") == 1.0
 
 
 def test_the_ratio_is_the_median_of_those_of_the_rounds():
     seconds = {"one": [1.0, 2.0, 300.0], "other": [1.0, 1.0, 100.0]}
-    assert times_as_long(seconds, "one", "other") == 2
+    assert median_ratio(seconds, "one", "other") == 2
 
 
-def test_a_process_works_when_it_is_told_to(process):
+def test_a_process_works_on_request(process):
     assert process.work("1.5") == 15
     assert process.work("2") == 20
 

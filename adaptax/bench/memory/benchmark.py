@@ -1,9 +1,8 @@
-"""Train the MNIST network with an optimizer's moments in fewer and fewer bits.
+"""Train the MNIST network with Adam's moments in 32, 16 and 8 bits.
 
-Adam keeps two averages a parameter. Each way of keeping them trains the network on the
-bundled digits with the same seeds. Reported are the bytes of the state a parameter and
-the accuracy on the test digits: its mean over the seeds, the standard error of that,
-and the mean difference to float32 with its own.
+Each format trains the network on the bundled digits with the same seeds. The table has
+the bytes of the state per parameter, the mean accuracy on the test digits over the
+seeds, and the mean difference in accuracy to float32, both with standard errors.
 """
 
 import argparse
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train every way, and report."""
+    """Train with every format, and report."""
     checks.length("seeds", arguments.seeds, at_least=2)
     digits, steps, seeds = bundled_digits(0), arguments.steps, arguments.seeds
     if arguments.smoke:

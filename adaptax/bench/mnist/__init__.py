@@ -1,1 +1,1 @@
-"""A training step of the MNIST network, beside PyTorch."""
+"""Time a training step of the MNIST network, compared with PyTorch."""

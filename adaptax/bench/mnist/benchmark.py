@@ -1,9 +1,9 @@
 """Time a training step of the MNIST network, adaptax and PyTorch side by side.
 
-The same network, batch and optimizer (Adam) in every way of running it, in turns. What
-is reported is the median over the rounds, and the median of the ratios to PyTorch
-within a round. PyTorch trains in a process of its own; it needs the `peers` extra, and
-without it the rest is measured.
+Every way of running it has the same network, batch size and optimizer (Adam), and is
+timed once in every round. The table has the median over the rounds, and the median of
+the ratios to PyTorch within a round. PyTorch trains in its own process and needs the
+`peers` extra; without it, only adaptax is measured.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import adaptax
 from adaptax.bench.shared.networks import DigitNetwork
 from adaptax.bench.shared.records import machine, report
 from adaptax.bench.shared.training import TrainState, make_train
-from adaptax.bench.shared.turns import Process, Seconds, in_turns, times_as_long
+from adaptax.bench.shared.turns import Process, Seconds, median_ratio, time_in_rounds
 
 EXAMPLES = 10_000
 BASELINE = "PyTorch, channels_last"
@@ -32,13 +32,13 @@ BASELINE = "PyTorch, channels_last"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
-    parser.add_argument("--rounds", type=int, default=9, help="turns that each takes")
-    parser.add_argument("--steps", type=int, default=50, help="training steps a turn")
+    parser.add_argument("--rounds", type=int, default=9, help="measurements of each")
+    parser.add_argument("--steps", type=int, default=50, help="steps per measurement")
     parser.add_argument("--batch-size", type=int, default=128)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure every way in turns, and report."""
+    """Measure every way in every round, and report."""
     steps, batch_size = arguments.steps, arguments.batch_size
     ways = {
         "adaptax, scan over steps": _jax_way(steps, batch_size),
@@ -48,9 +48,9 @@ def run(arguments: argparse.Namespace) -> None:
         ways[BASELINE] = _torch_way(batch_size, "channels_last")
         ways["PyTorch, contiguous"] = _torch_way(batch_size, "contiguous")
     else:
-        print('Without PyTorch, since it is missing: pip install "adaptax[peers]".')
-    turns = {name: partial(train, steps) for name, train in ways.items()}
-    seconds = in_turns(turns, arguments.rounds)
+        print('PyTorch is not measured; to install it: pip install "adaptax[peers]".')
+    work = {name: partial(train, steps) for name, train in ways.items()}
+    seconds = time_in_rounds(work, arguments.rounds)
     rows = [_row(name, seconds, steps) for name in ways]
     report("mnist", rows, arguments.out)
 
@@ -64,7 +64,7 @@ def _row(name: str, seconds: Seconds, steps: int) -> dict[str, Any]:
         "slowest_ms": max(times),
     }
     if BASELINE in seconds:
-        row["ratio_to_pytorch"] = times_as_long(seconds, name, BASELINE)
+        row["ratio_to_pytorch"] = median_ratio(seconds, name, BASELINE)
     return row
 
 

@@ -1,4 +1,4 @@
-"""The MNIST network in eager PyTorch, as a process that trains when it is told to.
+"""The MNIST network in eager PyTorch, as a process that trains on request.
 
 Each line on its standard input is a number of steps. Needs the `peers` extra.
 """
@@ -17,13 +17,13 @@ EXAMPLES = 10_000
 def make_train(
     torch: Any, batch_size: int, channels_last: bool
 ) -> Callable[[int], None]:
-    """Build the network and `train(steps)`: each step on a batch of its own.
+    """Build the network, and return `train(steps)`.
 
     Args:
         torch: The module.
-        batch_size: Examples to a step.
-        channels_last: The layout of images and kernels: with the channels last, or
-            contiguous.
+        batch_size: Examples in a step.
+        channels_last: Whether the layout of images and kernels is `channels_last`
+            instead of contiguous.
     """
     layout = torch.channels_last if channels_last else torch.contiguous_format
     generator = torch.Generator().manual_seed(0)
@@ -56,7 +56,7 @@ def make_train(
 
 
 def main() -> None:
-    """Answer every number of steps on standard input with the seconds they took."""
+    """Take the number of steps of each line of standard input, and print the time."""
     batch_size, layout, threads = sys.argv[1:]
     torch = importlib.import_module("torch")
     torch.set_num_threads(int(threads))

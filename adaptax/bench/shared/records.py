@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: a table on the screen, a record a row in a file."""
+"""The output of a benchmark: a printed table, and its rows in a JSON file."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """List the versions of Python and of the packages that a result depends on."""
+    """Return the versions of Python and of the packages that a result depends on."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -48,8 +48,8 @@ def report(name: str, rows: Sequence[dict[str, Any]], out: Path | None) -> None:
     Args:
         name: The benchmark's name.
         rows: Records with the same keys.
-        out: The folder, made if need be; `None` writes nothing. Each record in the file
-            has the versions and the machine beside its own keys.
+        out: The folder, created if it does not exist; `None` writes nothing. Each
+            record in the file also has the versions and the machine.
     """
     table = Table(*rows[0], title=name)
     for row in rows:

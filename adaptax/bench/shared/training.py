@@ -1,7 +1,7 @@
-"""Training a classifier of digits, many steps in one program.
+"""Training of a digit classifier, many steps in one program.
 
-A call trains on a sequence of batches in one `lax.scan`: the digits stay on the device
-and each step gathers its own batch, so that Python runs once for many steps.
+A call trains on a sequence of batches in one `lax.scan`. The digits stay on the device,
+and each step gathers its batch there.
 """
 
 from collections.abc import Callable
@@ -29,8 +29,8 @@ def batch_order(
 
     Args:
         key: The run's key; the same key and epoch give the same batches.
-        num_examples: Examples to draw from; those that fill no batch are left out.
-        batch_size: Examples to a batch.
+        num_examples: Examples to draw from; an incomplete last batch is left out.
+        batch_size: Examples in a batch.
         epoch: The epoch's number.
 
     Returns:
@@ -49,16 +49,16 @@ def make_train(
     """Make the function that trains on a sequence of batches.
 
     Args:
-        network: The graph of a network that takes images and gives logits.
-        optimizer: Any optimizer; it is told the loss of the batch as `value`, its
-            gradient as `grad` and the function of the parameters as `value_fn`.
-        read: What to record of the optimizer's state at each step.
+        network: The graph of a network that maps images to logits.
+        optimizer: Any optimizer; its `update` receives the loss of the batch as
+            `value`, the gradient as `grad` and the loss function as `value_fn`.
+        read: Returns the values to record from the optimizer's state at each step.
 
     Returns:
         `train(state, images, labels, order) -> (state, history)`, jitted, with the
         state donated: images (N, 28, 28) uint8, labels (N,), order (steps, batch)
-        indices; the history has `loss`, `accuracy` and what `read` gives, each of shape
-        (steps,).
+        indices; the history has `loss`, `accuracy` and the values of `read`, each of
+        shape (steps,).
     """
 
     def step(state, images, labels):
@@ -92,7 +92,7 @@ def make_train(
 def loss_and_accuracy(
     network: nnx.GraphDef, params: Any, images: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Return a batch's mean cross-entropy (in nats) and its share of right answers."""
+    """Return a batch's mean cross-entropy in nats, and its accuracy."""
     pixels = images.astype(jnp.float32)[..., None] / 255
     logits = nnx.merge(network, params)(pixels)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)

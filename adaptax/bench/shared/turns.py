@@ -1,7 +1,7 @@
-"""Turns: ways to do one thing, measured side by side in one run.
+"""Interleaved timing: several ways to do one thing, measured in one run.
 
-In every round each way takes its turn, so that a slow moment of the machine meets all
-of them. The first round, in which things are compiled and warmed up, does not count.
+Every round times each way once, so that a temporary slowdown of the machine affects all
+of them. The first round compiles and warms up, and does not count.
 """
 
 import statistics
@@ -11,35 +11,35 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Seconds = dict[str, list[float]]
-"""The seconds that each way took, round by round."""
+"""The seconds of each way in every round."""
 
 
-def in_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> Seconds:
-    """Let every way take its turn in every round.
+def time_in_rounds(ways: Mapping[str, Callable[[], float]], rounds: int) -> Seconds:
+    """Time every way once in every round.
 
     Args:
-        ways: By name; each does its work and gives the seconds it took.
-        rounds: How many count.
+        ways: Functions by name; each does its work and returns the seconds it took.
+        rounds: The number of rounds that count.
     """
     seconds: Seconds = {name: [] for name in ways}
-    for turn in range(rounds + 1):
+    for index in range(rounds + 1):
         for name, work in ways.items():
             taken = work()
-            if turn > 0:
+            if index > 0:
                 seconds[name].append(taken)
     return seconds
 
 
-def times_as_long(seconds: Seconds, name: str, other: str) -> float:
-    """Return the median over the rounds of one way's time by another's."""
+def median_ratio(seconds: Seconds, name: str, other: str) -> float:
+    """Return the median over the rounds of the time of `name` by that of `other`."""
     pairs = zip(seconds[name], seconds[other], strict=True)
     return statistics.median(one / base for one, base in pairs)
 
 
 class Process:
-    """A Python process that works when it is told to, and is idle in between.
+    """A Python process that works on request, and is idle in between.
 
-    PyTorch and XLA each keep a pool of threads, which would compete in one process.
+    PyTorch and XLA each have a pool of threads, which would compete in one process.
     """
 
     def __init__(self, module: str, *arguments: str):
@@ -53,10 +53,10 @@ class Process:
         )
 
     def work(self, line: str) -> float:
-        """Have one line of work done, and give the seconds it took.
+        """Have the process do the work of one line, and return the seconds it took.
 
         Raises:
-            RuntimeError: If it has ended; its message is on the standard error.
+            RuntimeError: The process ended; its message is on the standard error.
         """
         try:
             self._process.stdin.write(f"{line}\n")
@@ -67,7 +67,7 @@ class Process:
             raise RuntimeError(message) from error
 
     def close(self) -> None:
-        """Let it end, and wait until it has."""
+        """End the process, and wait for it."""
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()

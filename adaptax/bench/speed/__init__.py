@@ -1,1 +1,1 @@
-"""Optimizer steps, beside Optax and PyTorch."""
+"""Time optimizer steps, compared with Optax and PyTorch."""

@@ -1,20 +1,20 @@
-"""Time an optimizer step, adaptax beside Optax and PyTorch.
+"""Time an optimizer step of adaptax, Optax and PyTorch.
 
-A step is `update` and `apply_updates` in one jitted call that is given parameters and
-state to reuse their memory, and gradients as a tree of arguments: `adaptax.pack`, where
-the parameters are packed, packs the gradients in it. All ways of a tree and a method
-take turns. Reported are, for each,
+A step is `update` and `apply_updates` in one jitted call, with parameters and state
+donated and the gradients as a tree of arguments. If the parameters are packed, the call
+also packs the gradients with `adaptax.pack`. For a tree and a method, all ways are
+timed once in every round. The table has, for each way,
 
-* the median time of a step, its quartiles, and the median of the ratios to Optax's and
-  to that of adaptax without anything around it;
+* the median time of a step, its quartiles, and the medians of the ratios to Optax's
+  time and to that of the plain adaptax optimizer;
 * the seconds to trace and to compile;
-* the bytes a parameter that the compiled program moves, and the share of the memory's
-  bandwidth that is used if only the bytes that must be moved are counted: parameters,
-  gradients and state read once, parameters and state written once. The bandwidth is
-  that of sums of arrays, which take their turn as well;
-* the bytes a parameter of the state, and of scratch memory.
+* the bytes per parameter that the compiled program moves, and the share of the memory
+  bandwidth that the necessary bytes use: parameters, gradients and state read once,
+  parameters and state written once. The bandwidth is measured by adding arrays, in the
+  same rounds;
+* the bytes per parameter of the state and of scratch memory.
 
-PyTorch comes with the extra `peers`; without it the rest is measured.
+PyTorch needs the extra `peers`; without it, the other ways are measured.
 """
 
 import argparse
@@ -35,7 +35,7 @@ import optax.contrib
 import adaptax
 from adaptax._core import checks
 from adaptax.bench.shared.records import report
-from adaptax.bench.shared.turns import Process, Seconds, in_turns, times_as_long
+from adaptax.bench.shared.turns import Process, Seconds, median_ratio, time_in_rounds
 from adaptax.bench.speed.methods import METHODS
 from adaptax.bench.speed.report import (
     FLAT,
@@ -49,20 +49,20 @@ from adaptax.bench.speed.torch import PEERS
 from adaptax.bench.speed.trees import TREES, Shapes
 
 _MEMORY = "memory"
-_TURN = 0.1  # seconds
+_SECONDS = 0.1  # of a measurement
 _MOST_LEAVES_TO_FLATTEN = 500  # more take minutes to compile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
-    parser.add_argument("--rounds", type=int, default=9, help="turns that each takes")
+    parser.add_argument("--rounds", type=int, default=9, help="measurements of each")
     parser.add_argument("--trees", nargs="+", choices=TREES, default=list(TREES))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure every way in turns, and report."""
+    """Measure every way in every round, and report."""
     checks.length("rounds", arguments.rounds)
     rounds, trees, methods = arguments.rounds, arguments.trees, arguments.methods
     if arguments.smoke:
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def memory_way() -> Callable[[], float]:
-    """Make the turn of the memory, which gives the seconds that it takes for a byte."""
+    """Return a function that measures the seconds to read or write a byte of memory."""
     parts, length = 10, 2_000_000
 
     @partial(jax.jit, donate_argnums=0)
@@ -106,8 +106,8 @@ def memory_way() -> Callable[[], float]:
 class Way(NamedTuple):
     """A way to take a step.
 
-    `work()` takes some steps and gives the seconds that one took; `facts` are what is
-    known of it beside the time.
+    `work()` takes some steps and returns the seconds per step. `facts` has the times to
+    trace and compile and the bytes, if known.
     """
 
     work: Callable[[], float]
@@ -122,18 +122,18 @@ def measure(
     memory: Callable[[], float],
     torch: Process | None,
 ) -> list[dict[str, Any]]:
-    """Measure all ways of a tree and a method.
+    """Measure all ways to take a step with a tree and a method.
 
     Args:
-        tree: Its name.
-        shapes: Those of its leaves.
-        name: The method's.
-        rounds: How many turns each way takes.
-        memory: A turn that gives the seconds for a byte; see `memory_way`.
+        tree: The name of the tree.
+        shapes: The shapes of its leaves.
+        name: The name of the method.
+        rounds: The number of measurements of each way.
+        memory: Returns the seconds for a byte; see `memory_way`.
         torch: The process of PyTorch.
 
     Returns:
-        A row for each.
+        A row for each way.
     """
     method = METHODS[name]
     forms = {OURS: method.ours, **method.more}
@@ -149,7 +149,7 @@ def measure(
         for kind in PEERS.get(name, ()):
             ways[f"torch, {kind}"] = _torch_way(torch, shapes, name, kind)
     work = {label: way.work for label, way in ways.items()}
-    seconds = in_turns({**work, _MEMORY: memory}, rounds)
+    seconds = time_in_rounds({**work, _MEMORY: memory}, rounds)
     size = sum(map(prod, shapes))
     return [
         {
@@ -157,7 +157,7 @@ def measure(
             "method": name,
             "way": label,
             **_times(label, seconds),
-            **_shares(way.facts, times_as_long(seconds, _MEMORY, label), size),
+            **_shares(way.facts, median_ratio(seconds, _MEMORY, label), size),
         }
         for label, way in ways.items()
     ]
@@ -165,17 +165,17 @@ def measure(
 
 def _times(label: str, seconds: Seconds) -> dict[str, Any]:
     low, middle, high = np.quantile(1000 * np.array(seconds[label]), (0.25, 0.5, 0.75))
-    ratio = times_as_long(seconds, label, THEIRS) if THEIRS in seconds else ""
+    ratio = median_ratio(seconds, label, THEIRS) if THEIRS in seconds else ""
     return {
         "ms": float(middle),
         "quartiles": f"{low:.3g} to {high:.3g}",
         "ratio_to_optax": ratio,
-        "ratio_to_adaptax": times_as_long(seconds, label, OURS),
+        "ratio_to_adaptax": median_ratio(seconds, label, OURS),
     }
 
 
 def _shares(facts: dict[str, Any], byte: float, size: int) -> dict[str, Any]:
-    """Count bytes a parameter; `byte` is the time of one as a part of the step's."""
+    """Return bytes per parameter; `byte` is the time of a byte by that of the step."""
     if not facts:
         return dict.fromkeys(
             ("trace_s", "compile_s", "moved", "state", "scratch", "bandwidth"), ""
@@ -192,12 +192,12 @@ def _shares(facts: dict[str, Any], byte: float, size: int) -> dict[str, Any]:
 
 
 def _tree_way(optimizer: optax.GradientTransformation, shapes: Shapes) -> Way:
-    """Take steps of a tree of parameters, as everyone does."""
+    """Take steps of an ordinary tree of parameters."""
     return _way(optimizer, _zeros(shapes), shapes, lambda gradients: gradients)
 
 
 def _packed_way(optimizer: optax.GradientTransformation, shapes: Shapes) -> Way:
-    """Take steps of packed parameters; packing the gradients is a part of it."""
+    """Take steps of packed parameters; a step includes packing the gradients."""
     params = adaptax.pack(_zeros(shapes))
     return _way(optimizer, params, shapes, partial(adaptax.pack, like=params))
 
@@ -244,7 +244,7 @@ def _way(
         jax.block_until_ready(carried)
         return (time.perf_counter() - start) / steps
 
-    return Way(_in_turns_of_equal_length(take), facts)
+    return Way(_for_equal_times(take), facts)
 
 
 def _gradients(shapes: Shapes) -> list[jax.Array]:
@@ -259,21 +259,21 @@ def _torch_way(torch: Process, shapes: Shapes, name: str, kind: str) -> Way:
     def take(steps):
         return torch.work(json.dumps([shapes, name, kind, steps])) / steps
 
-    return Way(_in_turns_of_equal_length(take), {})
+    return Way(_for_equal_times(take), {})
 
 
-def _in_turns_of_equal_length(take: Callable[[int], float]) -> Callable[[], float]:
-    """Choose the steps of a turn by the time that a few take.
+def _for_equal_times(take: Callable[[int], float]) -> Callable[[], float]:
+    """Return a function that takes steps for about `_SECONDS`, and times them.
 
-    A fifth more come first and do not count: the steps after another way's turn are
-    slower, the more memory that took.
+    Before them it takes a fifth as many steps, untimed: the first steps after another
+    way are slower, because that has filled the caches.
     """
     steps: list[int] = []
 
     def work():
         if not steps:
             take(1)
-            steps.append(max(1, min(1000, round(_TURN / take(3)))))
+            steps.append(max(1, min(1000, round(_SECONDS / take(3)))))
         take(max(1, steps[0] // 5))
         return take(steps[0])
 

@@ -18,9 +18,9 @@ from adaptax.bench.speed.report import (
 
 @dataclass(frozen=True)
 class Method:
-    """A method that may be packed, as both libraries have it; Optax's may be `None`.
+    """A method in adaptax and in Optax, or `None` if Optax lacks it.
 
-    `more` has other forms of ours by name.
+    `more` has other forms of adaptax's by name.
     """
 
     ours: Callable[[], optax.GradientTransformation]

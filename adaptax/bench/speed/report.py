@@ -1,4 +1,4 @@
-"""The report of the speed benchmark: what was aimed at, all tables and a figure."""
+"""The report of the speed benchmark: targets, tables and a figure."""
 
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -28,15 +28,16 @@ Cells = dict[str, str]
 
 
 def write_report(rows: Sequence[Row], out: Path) -> None:
-    """Write `speed.md` into a folder, and `speed.png` if Matplotlib is there."""
+    """Write `speed.md` into a folder, and `speed.png` if Matplotlib is installed."""
     found = ", ".join(f"{name} {version}" for name, version in versions().items())
     parts = [
         "# The speed benchmark: all tables",
-        "Written by `python -m adaptax.bench speed`, which says what is measured;\n"
+        "Written by `python -m adaptax.bench speed`. The docstring of\n"
+        "`adaptax.bench.speed.benchmark` says what is measured.\n"
         f"{machine()['cores']} cores, {machine()['processor']}; {found}.",
     ]
     for title, cells in {
-        "What was aimed at": target_rows(rows),
+        "Targets": target_rows(rows),
         "Steps, as a multiple of Optax's": step_rows(rows),
         "Tracing and compiling, as a multiple of Optax's": compile_rows(rows),
         "Adam in other forms": form_rows(rows),
@@ -48,11 +49,11 @@ def write_report(rows: Sequence[Row], out: Path) -> None:
     if importlib.util.find_spec("matplotlib"):
         draw(rows, out / "speed.png")
     else:
-        print('No figure: pip install "adaptax[plots]".')
+        print('No figure: it needs Matplotlib, pip install "adaptax[plots]".')
 
 
 def target_rows(rows: Sequence[Row]) -> list[Cells]:
-    """Tell of each target that concerns the trees of the rows what was measured."""
+    """Return the measured value for each target that applies to the rows."""
     steps = {(row["way"], row["tree"], row["method"]): row for row in rows}
     cells = []
 
@@ -99,7 +100,7 @@ def target_rows(rows: Sequence[Row]) -> list[Cells]:
 
 
 def step_rows(rows: Sequence[Row]) -> list[Cells]:
-    """Show how many times as long as Optax's each step takes."""
+    """Return the times of the steps as multiples of Optax's."""
     return [
         _beside(place, {THEIRS: f"{ways[THEIRS]['ms']:.3g} ms"}, COMPARED, ways)
         for place, ways in _places(rows).items()
@@ -107,7 +108,7 @@ def step_rows(rows: Sequence[Row]) -> list[Cells]:
 
 
 def compile_rows(rows: Sequence[Row]) -> list[Cells]:
-    """Show how many times as long as Optax's tracing and compiling take."""
+    """Return the times of tracing and compiling as multiples of Optax's."""
     cells = []
     for place, ways in _places(rows).items():
         theirs = _compiling(ways[THEIRS])
@@ -121,7 +122,7 @@ def compile_rows(rows: Sequence[Row]) -> list[Cells]:
 
 
 def form_rows(rows: Sequence[Row]) -> list[Cells]:
-    """Show the memory and the time of Adam in every form."""
+    """Return the memory and the time of Adam in every form."""
     return [
         {
             "tree": row["tree"],
@@ -139,7 +140,7 @@ def form_rows(rows: Sequence[Row]) -> list[Cells]:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Draw how many times as long as Optax's each step takes."""
+    """Draw the times of the steps as multiples of Optax's."""
     from matplotlib.figure import Figure
 
     rows = [
@@ -183,7 +184,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def _places(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, Row]]:
-    """Group rows by tree and method, where Optax has the method."""
+    """Group the rows of Optax's methods by tree and method."""
     places: dict[tuple[str, str], dict[str, Row]] = {}
     for row in rows:
         places.setdefault((row["tree"], row["method"]), {})[row["way"]] = row

@@ -1,4 +1,4 @@
-"""PyTorch's optimizers, as a process that takes steps when it is told to.
+"""PyTorch's optimizers, as a process that takes steps on request.
 
 Each line on its standard input is a JSON list of the leaves' shapes, the method, the
 kind of implementation, and a number of steps. Needs the `peers` extra.
@@ -18,16 +18,16 @@ PEERS = {
     "adagrad": ("fused", "foreach"),
     "rmsprop": ("foreach",),
 }
-"""The methods that PyTorch has, and its implementations of each."""
+"""PyTorch's implementations of each method."""
 
 
 def make_step(
     shapes: list[tuple[int, ...]], method: str, kind: str
 ) -> Callable[[], None]:
-    """Build an optimizer of leaves with gradients, and give its step.
+    """Build an optimizer of leaves with gradients, and return its step.
 
     Args:
-        shapes: Of the leaves.
+        shapes: The shapes of the leaves.
         method: One of `PEERS`.
         kind: "fused" or "foreach".
     """
@@ -48,20 +48,20 @@ def make_step(
 
 
 def main() -> None:
-    """Take the steps of each line, keeping the optimizers of the last one."""
-    made: dict[str, Callable[[], None]] = {}
+    """Take the steps of each line; keep the latest tree's and method's optimizers."""
+    step_of: dict[str, Callable[[], None]] = {}
     latest: list[Any] = []
 
     def work(line):
         shapes, method, kind, steps = json.loads(line)
         if latest != [shapes, method]:
             latest[:] = shapes, method
-            made.clear()
-        if kind not in made:
-            made[kind] = make_step(shapes, method, kind)
+            step_of.clear()
+        if kind not in step_of:
+            step_of[kind] = make_step(shapes, method, kind)
         start = time.perf_counter()
         for _ in range(steps):
-            made[kind]()
+            step_of[kind]()
         return time.perf_counter() - start
 
     answer(work)

@@ -1,4 +1,4 @@
-"""Trees of parameters, as the shapes of their leaves: a few large ones, many small."""
+"""Trees of parameters, as lists of the shapes of their leaves."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ Shapes = list[tuple[int, ...]]
 
 
 def transformer(layers: int = 12, width: int = 512, vocabulary: int = 8192) -> Shapes:
-    """List a transformer's: separate queries, keys and values, biases and norms."""
+    """Return a transformer with separate queries, keys and values, biases and norms."""
     square, wide = (width, width), 4 * width
     attention = [square, (width,)] * 4
     dense = [(width, wide), (wide,), (wide, width), (width,)]
@@ -16,7 +16,7 @@ def transformer(layers: int = 12, width: int = 512, vocabulary: int = 8192) -> S
 
 
 def resnet50() -> Shapes:
-    """List ResNet-50's: convolutions, the scales and shifts of norms, and one layer."""
+    """Return ResNet-50: convolutions, scales and shifts of norms, and a dense layer."""
     shapes: Shapes = [(7, 7, 3, 64), (64,), (64,)]
     channels = 64
     for blocks, width in ((3, 64), (4, 128), (6, 256), (3, 512)):

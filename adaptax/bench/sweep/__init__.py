@@ -1,1 +1,1 @@
-"""Sweeps of learning rates, beside loops by hand, PyTorch and Optuna."""
+"""Time sweeps, compared with hand-written loops, PyTorch and Optuna."""

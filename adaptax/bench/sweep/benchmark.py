@@ -1,22 +1,22 @@
 """Time a sweep of learning rates, adaptax and its peers side by side.
 
-The same networks, batches and optimizer (Optax's Adam) at many rates, in turns. What is
-reported is the median over the rounds of the steps per second, those of all members
-counted, and the median of the ratios within a round.
+Each trains the same networks with the same optimizer (Optax's Adam) at many rates, and
+is timed once in every round. The table has the median over the rounds of the steps per
+second, counting the steps of all members, and the median of the ratios within a round.
 
-The opponents:
+The peers:
 
 * a Python loop with a jitted step, as it is usually written: the batch is taken from a
   NumPy array, and the loss is read at every step;
-* the same at its best: the data and the rows of the batch are on the device, the state
-  is donated, no loss is read, and one program serves all rates;
+* an optimized Python loop: the data and the rows of the batch are on the device, the
+  state is donated, no loss is read, and one program serves all rates;
 * `vmap` and `lax.map` written by hand around `lax.scan`, the latter also in a process
   that has one core;
-* eager PyTorch, and Optuna running the Python loop at its best. PyTorch and Optuna come
-  with the extra `peers`; without them the rest is measured.
+* eager PyTorch, and Optuna running the optimized Python loop. PyTorch and Optuna need
+  the extra `peers`; without them, the others are measured.
 
-One more row, "arithmetic", is not a sweep: as many operations as the steps have, as
-fast as the products of large matrices are here. No sweep can be faster.
+The row "arithmetic" is no sweep, but a bound: the time of as many operations as the
+steps have, at the speed of products of large matrices.
 
 A second table has the seconds that compiling takes in every tool; see
 `adaptax.bench.sweep.compiling`.
@@ -39,7 +39,13 @@ import optax
 
 import adaptax
 from adaptax.bench.shared.records import report
-from adaptax.bench.shared.turns import Process, Seconds, answer, in_turns, times_as_long
+from adaptax.bench.shared.turns import (
+    Process,
+    Seconds,
+    answer,
+    median_ratio,
+    time_in_rounds,
+)
 from adaptax.bench.sweep import compiling
 from adaptax.bench.sweep import torch as torch_sweep
 from adaptax.bench.sweep.by_hand import (
@@ -66,8 +72,8 @@ ARITHMETIC = "arithmetic"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
-    parser.add_argument("--rounds", type=int, default=9, help="turns that each takes")
-    parser.add_argument("--smoke", action="store_true", help="one turn of two steps")
+    parser.add_argument("--rounds", type=int, default=9, help="measurements of each")
+    parser.add_argument("--smoke", action="store_true", help="one round of two steps")
     parser.add_argument(
         "--part",
         choices=("all", "speed", "compiling"),
@@ -78,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure every way in turns, and report."""
+    """Measure every way in every round, and report."""
     if arguments.worker:
         _serve(*arguments.worker)
         return
@@ -97,8 +103,9 @@ def run(arguments: argparse.Namespace) -> None:
 class Way(NamedTuple):
     """A way to run a sweep.
 
-    `train(steps)` trains every member so many steps, and gives the seconds it took;
-    `compilations()` counts the training programs so far; `close` ends it.
+    `train(steps)` trains every member for that many steps, and returns the seconds it
+    took; `compilations()` returns the number of training programs compiled so far;
+    `close` ends its process.
     """
 
     train: Callable[[int], float]
@@ -108,7 +115,7 @@ class Way(NamedTuple):
 
 
 def _measure(name: str, rounds: int, smoke: bool) -> list[dict[str, Any]]:
-    """Let every way take its turn, and give a row for each."""
+    """Time every way, and return a row for each."""
     model = MODELS[name]()
     steps = 2 if smoke else model.steps
     ways = {
@@ -125,8 +132,8 @@ def _measure(name: str, rounds: int, smoke: bool) -> list[dict[str, Any]]:
         ways["PyTorch, eager"] = _in_a_process(name, "torch")
     if importlib.util.find_spec("optuna"):
         ways["Optuna, Python loop"] = _timed(optuna_study(model))
-    turns = {label: partial(way.train, steps) for label, way in ways.items()}
-    seconds = in_turns(turns, rounds)
+    trains = {label: partial(way.train, steps) for label, way in ways.items()}
+    seconds = time_in_rounds(trains, rounds)
     for way in ways.values():
         way.close()
     work = model.members * steps
@@ -138,8 +145,8 @@ def _measure(name: str, rounds: int, smoke: bool) -> list[dict[str, Any]]:
 
 def _row(label: str, way: Way, seconds: Seconds, work: int) -> dict[str, Any]:
     def times(other):
-        """Say how many times as fast as another way this one is."""
-        return times_as_long(seconds, other, label) if other in seconds else ""
+        """Return how many times as fast as another way this one is."""
+        return median_ratio(seconds, other, label) if other in seconds else ""
 
     median = {name: statistics.median(times) for name, times in seconds.items()}
     return {
@@ -164,7 +171,7 @@ def _timed(train: Callable[[int], Any]) -> Way:
 
 
 def _arithmetic(model: Model) -> Way:
-    """Return the time that the operations of the steps would take in large products."""
+    """Time as many operations as the steps have, in products of large matrices."""
     one, rate = train_step(model), jnp.float32(1e-3)
     carry = jax.eval_shape(first_state(model), rate)
     batch = {name: array[: model.batch_size] for name, array in random_data().items()}
@@ -182,7 +189,7 @@ def _arithmetic(model: Model) -> Way:
 
 
 def _ours(model: Model) -> Way:
-    """Run the population of `adaptax.sweep`, by the plan that "auto" chooses."""
+    """Run the population of `adaptax.sweep` with the plan that "auto" chooses."""
     trial = adaptax.trial(
         model.init,
         model.loss,
@@ -199,7 +206,7 @@ def _ours(model: Model) -> Way:
 
     def compilations():
         trained = [c for c in programs.compilations[before:] if c.program is TRAIN]
-        return 1 + len(trained)  # one of those that were tried
+        return 1 + len(trained)  # the chosen program was compiled while planning
 
     return _timed(population.advance)._replace(
         plan=str(plan), compilations=compilations
@@ -207,13 +214,13 @@ def _ours(model: Model) -> Way:
 
 
 def _in_a_process(name: str, what: str) -> Way:
-    """Run a way in a process of its own."""
+    """Run a way in its own process."""
     process = Process("adaptax.bench", "sweep", "--worker", name, what)
     return Way(lambda steps: process.work(str(steps)), close=process.close)
 
 
 def _serve(name: str, what: str) -> None:
-    """Be the process of a way."""
+    """Run as the process of a way."""
     model = MODELS[name]()
     if what == "one-core":  # before JAX starts its threads
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])

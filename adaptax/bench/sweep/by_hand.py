@@ -1,4 +1,4 @@
-"""Sweeps that users write by hand, the library's peers."""
+"""Sweeps that users write by hand."""
 
 import importlib
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from adaptax.bench.sweep.models import EXAMPLES, Model, random_data, swept_rates
 
 
 def train_step(model: Model) -> Callable[..., Any]:
-    """Return the training step of everyone who writes it by hand."""
+    """Return the training step of the hand-written sweeps."""
 
     def step(rate, carry, batch):
         params, state = carry
@@ -35,12 +35,12 @@ def first_state(model: Model) -> Callable[[jax.Array], Any]:
 
 
 def _rows(model: Model, generator: np.random.Generator, steps: int) -> np.ndarray:
-    """Draw the batches of a turn, the same for all members."""
+    """Draw the batches of a measurement, the same for all members."""
     return generator.integers(0, EXAMPLES, (steps, model.batch_size))
 
 
 def _step_on_rows(model: Model) -> Callable[..., Any]:
-    """Return the step on some rows of data that are on the device."""
+    """Return a step on some rows of data on the device."""
     one = train_step(model)
 
     def step(rate, carry, data, chosen):
@@ -50,7 +50,7 @@ def _step_on_rows(model: Model) -> Callable[..., Any]:
 
 
 def _by_hand(model: Model, train: Callable[..., Any]) -> Callable[[int], Any]:
-    """Compile `train(carries, rates, data, rows)`, of all members, and run it."""
+    """Compile `train(carries, rates, data, rows)` of all members; return `advance`."""
     rates = jnp.asarray(swept_rates(model))
     data = jax.tree.map(jnp.asarray, random_data())
     generator = np.random.default_rng(0)
@@ -133,7 +133,7 @@ def usual_loop(model: Model) -> Callable[[int], Any]:
 
 
 def optuna_study(model: Model) -> Callable[[int], Any]:
-    """Let Optuna run the Python loop: a study of one trial a rate."""
+    """Let Optuna run the Python loop, in a study with one trial for each rate."""
     optuna = importlib.import_module("optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     data, generator = jax.tree.map(jnp.asarray, random_data()), np.random.default_rng(0)

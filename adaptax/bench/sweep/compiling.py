@@ -1,10 +1,10 @@
-"""Time the compiling of every tool beside that of a scan written by hand.
+"""Time the compiling of every tool, compared with that of a hand-written scan.
 
-Processor seconds until a tool has the result of a few steps, nearly all of which are
-tracing and compiling (by the clock a busy machine would count too): all of its programs
-together, those that start, train and evaluate the members. It is compared with one
-jitted `lax.scan` over the same training step, for a single run, and for scale with its
-`vmap` over four runs. The goal is 1.5 times the single run plus 2 s.
+The time is in processor seconds, which other processes do not lengthen, until a tool
+has the result of a few steps. Nearly all of it is tracing and compiling the programs
+that start, train and evaluate the members. It is compared with one jitted `lax.scan`
+over the same training step for a single run, and with the `vmap` of that scan over four
+runs. The goal is 1.5 times the time of the single run plus 2 s.
 """
 
 import importlib
@@ -27,7 +27,7 @@ _STEPS = 4
 
 def measure(networks: tuple[str, ...] = NETWORKS) -> list[dict[str, Any]]:
     """Return a row for each network and tool."""
-    importlib.import_module("evosax.algorithms")  # takes no part in compiling
+    importlib.import_module("evosax.algorithms")  # so that its import is not timed
     rows = []
     for name in networks:
         task = TASKS[name]
@@ -50,11 +50,11 @@ def measure(networks: tuple[str, ...] = NETWORKS) -> list[dict[str, Any]]:
     return rows
 
 
-def _compiling(work: Callable[..., Any], *given: Any) -> float:
-    """Return the processor seconds that it took, with nothing compiled before."""
+def _compiling(work: Callable[..., Any], *args: Any) -> float:
+    """Return the processor seconds of the call, with nothing compiled before."""
     jax.clear_caches()
     start = time.process_time()
-    jax.block_until_ready(work(*given))
+    jax.block_until_ready(work(*args))
     return time.process_time() - start
 
 
@@ -103,10 +103,10 @@ _RATES = {"learning_rate": adaptax.spaces.log_uniform(1e-4, 1e-2)}
 
 
 def _of_tool(
-    tool: Callable[..., Any], *given: Any, **options: Any
+    tool: Callable[..., Any], *args: Any, **options: Any
 ) -> Callable[[Task, Problem], Any]:
     def work(task, problem):
-        return tool(_trial(task, problem), *given, **options, progress=False)
+        return tool(_trial(task, problem), *args, **options, progress=False)
 
     return work
 

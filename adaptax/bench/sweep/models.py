@@ -1,4 +1,4 @@
-"""What is swept: networks, their data and the rates."""
+"""The networks of the sweep benchmark, their data and the learning rates."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ EXAMPLES = 4096
 
 
 class Model(NamedTuple):
-    """A network to sweep: how many rates of it, and how many steps a turn."""
+    """A network to sweep, with the number of rates and the steps of a measurement."""
 
     init: Callable[[jax.Array], Any]
     loss: Callable[[Any, Any], jax.Array]
@@ -25,7 +25,7 @@ class Model(NamedTuple):
 
 
 def mlp(width: int, members: int) -> Model:
-    """Return a network of one hidden layer."""
+    """Return a network with one hidden layer."""
 
     def init(key):
         first, second = jax.random.split(key)

@@ -10,14 +10,14 @@ import numpy as np
 def make_train(
     name: str, members: int, batch_size: int, data: dict[str, np.ndarray], rates: Any
 ) -> Callable[[int], None]:
-    """Build a network for each rate and `train(steps)`, which trains them in turn.
+    """Build a network for each rate; return `train(steps)`, which trains one by one.
 
     Args:
         name: "MNIST network", or "MLP, … units".
-        members: How many networks.
-        batch_size: Examples to a step.
+        members: The number of networks.
+        batch_size: Examples in a step.
         data: `images` (N, 28, 28) uint8 and `labels` (N,).
-        rates: Of shape (members,).
+        rates: The learning rates, of shape (members,).
     """
     torch: Any = importlib.import_module("torch")
     torch.manual_seed(0)

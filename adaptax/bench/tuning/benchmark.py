@@ -1,7 +1,7 @@
 """Train small networks with nothing tuned, and compare with AdamW tuned for each.
 
-The protocol is in docs/tuning.md. Results go to a journal, one line a run, which is
-taken up again after an interruption; the report is made from the journal alone.
+The protocol is in docs/tuning.md. Results are appended to a journal, one line per run,
+from which an interrupted benchmark resumes. The report depends on the journal alone.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from adaptax.bench.tuning.workers import map_unordered, usable_cores
 PROTOCOL = 1
 SEEDS = 5
 LONGEST = 4
-"""How many times the horizon a method without one is given to reach a target."""
+"""The steps of a method that needs no horizon, as a multiple of the task's horizon."""
 
 _SMOKE_TASKS = ("logistic", "quadratic")
 _SMOKE_METHODS = ("nadamw_cosine", "prodigy", "dog_average", "optax_prodigy")
@@ -41,7 +41,7 @@ class Unit(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What it is called in the journal."""
+        """The unit's name in the journal."""
         return f"{self.task}/{self.method}"
 
 
@@ -54,24 +54,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=_positive, help="processes, by default one for each core"
     )
     parser.add_argument(
-        "--smoke", action="store_true", help="a tenth of the steps, a few of the units"
+        "--smoke", action="store_true", help="a tenth of the steps, and few units"
     )
     parser.add_argument(
         "--restart",
         action="store_true",
-        help="throw away the journal in --out; without it, it is resumed",
+        help="delete the journal in --out instead of resuming from it",
     )
 
 
 def _positive(text: str) -> int:
-    """Read an option that counts something, for argparse."""
+    """Parse a positive integer, for argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}.")
     return int(text)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run what the journal does not have yet, and report on all of it."""
+    """Run the units that the journal lacks, and report on all."""
     smoke = arguments.smoke
     tasks = arguments.tasks or (_SMOKE_TASKS if smoke else tuple(TASKS))
     methods = arguments.methods or (_SMOKE_METHODS if smoke else tuple(METHODS))

@@ -12,7 +12,7 @@ from adaptax.bench.tuning.populations import EVERY
 from adaptax.bench.tuning.results import TUNED, Results
 
 NAMED = 8
-"""So many methods, the best, have a colour and a name; the others are grey."""
+"""The number of methods with a colour and a name, the best ones; others are grey."""
 
 
 def draw_figures(results: Results, out: Path) -> None:
@@ -77,7 +77,7 @@ def _bands(results: Results) -> Figure:
     axes.axvline(1, color="0.8", zorder=0)
     axes.set(
         xscale="log",
-        xlabel="rate / default rate, where the best loss is within 5 % of its least",
+        xlabel="rate / default rate whose best loss is within 5 % of the least",
         yticks=range(len(names)),
         yticklabels=list(reversed(names)),
     )

@@ -1,9 +1,9 @@
-"""A journal: results in a file of JSON lines, written so that a kill loses little.
+"""A journal: results in a file of JSON lines that survives an interruption.
 
-The first line says under which conditions the results were obtained, and a journal of
-other conditions is refused. The results of one unit of work are written in one piece,
-closed by a line `{"unit": ...}`, and synced; what follows the last such line was cut
-short and is removed when the journal is opened again.
+The first line has the conditions of the results; a journal with other conditions is
+refused. The results of a unit of work are appended at once, followed by a line
+`{"unit": ...}`, and synced. Lines after the last such line are incomplete, and are
+removed when the journal is opened again.
 """
 
 import json
@@ -20,28 +20,28 @@ class Journal:
     """An open journal; `units` maps the name of a finished unit to its records."""
 
     def __init__(self, path: Path, conditions: dict[str, Any]):
-        """Open a journal, or begin one.
+        """Open a journal, or create one.
 
         Args:
-            path: The file; its folder is made if need be.
-            conditions: What the results depend on, as JSON has it.
+            path: The file; its folder is created if it does not exist.
+            conditions: Everything the results depend on, as JSON values.
 
         Raises:
-            ValueError: If the file is a journal of other conditions, or none at all.
+            ValueError: The file is a journal with other conditions, or no journal.
         """
         self.path = path
         self.units: dict[str, list[dict[str, Any]]] = {}
         whole = path.read_bytes() if path.exists() else b""
-        if b"\n" not in whole:  # not even the first line is whole
+        if b"\n" not in whole:  # the first line is incomplete
             first = json.dumps({"conditions": conditions}) + "\n"
             write_atomically(path, first.encode())
             return
-        kept = self._read(whole, conditions)
-        if kept < len(whole):
-            os.truncate(path, kept)
+        size = self._read(whole, conditions)
+        if size < len(whole):
+            os.truncate(path, size)
 
     def add(self, unit: str, records: Iterable[dict[str, Any]]) -> None:
-        """Append a unit's records, and wait until they are on the disk."""
+        """Append a unit's records, and sync them to the disk."""
         records = list(records)
         lines = [json.dumps(record) for record in [*records, {"unit": unit}]]
         with self.path.open("a", encoding="utf-8") as file:
@@ -51,18 +51,18 @@ class Journal:
         self.units[unit] = records
 
     def _read(self, whole: bytes, conditions: dict[str, Any]) -> int:
-        """Fill `units`, and give the number of bytes that count."""
+        """Fill `units`, and return the number of bytes of the complete units."""
         first, *lines = whole.splitlines(keepends=True)
         found = _parsed(first).get("conditions")
         if found is None:
-            raise ValueError(f"{self.path} is no journal of this benchmark.")
+            raise ValueError(f"{self.path} is not a journal of this benchmark.")
         other = differences(found, plain(conditions))
         if other:
             raise ValueError(
-                f"{self.path} has results of other conditions: {'; '.join(other)}. "
-                "Give another --out, or remove it."
+                f"{self.path} has results with other conditions: {'; '.join(other)}. "
+                "Use another --out, or delete the file."
             )
-        end = kept = len(first)
+        end = complete = len(first)
         pending: list[dict[str, Any]] = []
         for line in lines:
             record = _parsed(line)
@@ -71,14 +71,14 @@ class Journal:
             end += len(line)
             if "unit" in record:
                 self.units[record["unit"]] = pending
-                pending, kept = [], end
+                pending, complete = [], end
             else:
                 pending.append(record)
-        return kept
+        return complete
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """Return a line's record, or an empty one if the line is not whole."""
+    """Return a line's record, or an empty one if the line is incomplete."""
     if not line.endswith(b"\n"):
         return {}
     try:

@@ -1,8 +1,8 @@
-"""The methods of the tuning benchmark: how each is made of a rate and a horizon.
+"""The methods of the tuning benchmark, each a function of a rate and a horizon.
 
-A method's default rate is what it is run at "with nothing tuned"; the sweep multiplies
-the middle of its grid by 10^(k/2), k = −6 … 6. A method with a horizon is told the
-number of steps, and follows a schedule that ends there.
+"With nothing tuned", a method runs at its default rate. The sweep multiplies the middle
+of its grid by 10^(k/2), k = −6 … 6. A method with a horizon receives the number of
+steps, and follows a schedule of that length.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ import adaptax
 class Method(NamedTuple):
     """A way to train.
 
-    `make(rate, steps)` gives the optimizer; `rate` is the default one and `centre` the
-    middle of the sweep, `None` where there is nothing to sweep. `horizon` says that it
-    needs `steps`. `evaluated(state, params)` gives the parameters to judge by.
+    `make(rate, steps)` returns the optimizer; `rate` is the default one and `centre`
+    the middle of the sweep, `None` without a sweep. `horizon` says whether it needs
+    `steps`. `evaluated(state, params)` returns the parameters to evaluate.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Method(NamedTuple):
     evaluated: Callable[[Any, Any], Any] = adaptax.eval_params
 
     def sweep(self) -> list[float]:
-        """List the 13 rates of the sweep, over 6 decades, the default among them."""
+        """Return the 13 rates of the sweep, over 6 decades, including the default."""
         if self.centre is None:
             return []
         rates = (self.centre * 10 ** (k / 2) for k in range(-6, 7))
@@ -38,7 +38,7 @@ class Method(NamedTuple):
 
 
 def warmed_cosine(peak: Any, steps: int) -> adaptax.Schedule:
-    """Rise to the peak over a twentieth of the steps, then fall to 0 as a cosine."""
+    """Return a cosine to 0, after a warm-up over a twentieth of the steps."""
     return adaptax.cosine(peak, steps, warmup_steps=max(1, steps // 20))
 
 
@@ -48,12 +48,12 @@ def _method(name: str, make: Any, rate: float = 1.0, **options: Any) -> Method:
 
 
 def _with_horizon(name: str, make: Any, rate: float = 1.0) -> Method:
-    """Make a method that is told the number of steps."""
+    """Make a method that receives the number of steps."""
     return Method(name, make, rate, rate, horizon=True)
 
 
 def _swept_higher(method: Method) -> Method:
-    """Sweep Adam's rates from 1e-5 to 10: these networks are tiny."""
+    """Sweep Adam's rates from 1e-5 to 10: tiny networks have high best rates."""
     return method._replace(centre=10 * method.rate)
 
 
@@ -64,7 +64,7 @@ def _adam_at(other: Any) -> Callable[[Any], optax.GradientTransformation]:
 
 
 def _three_phases(rate: Any, steps: int) -> adaptax.Controller:
-    """Warm up, hold while `reduce_on_plateau` listens, cool down in the last fifth."""
+    """Warm up, then follow `reduce_on_plateau`, and cool down in the last fifth."""
     warm, cool = max(1, steps // 20), steps // 5
     return adaptax.phases(
         adaptax.schedules.linear(0.0, total_steps=warm, end=rate),
@@ -98,7 +98,7 @@ REFERENCES = (
         )
     ),
 )
-"""Their sweeps, constant and cosine, are what the target of a task is made from."""
+"""The methods whose sweeps, constant and cosine, determine the target of a task."""
 
 FIXED = (
     _with_horizon(
@@ -109,7 +109,7 @@ FIXED = (
     _method("schedule_free_adamw", adaptax.schedule_free_adamw, 2.5e-3),
     _method("schedule_free_radam", adaptax.schedule_free_radam, 2.5e-3),
 )
-"""Methods with a rate that was fixed once for all tasks."""
+"""Methods with one rate for all tasks."""
 
 FREE = (
     _method("prodigy", _biased),
@@ -124,7 +124,7 @@ FREE = (
     Method("cocob", lambda rate, steps: adaptax.cocob(), 1.0, None),
     _method("adamg", adaptax.adamg),
 )
-"""Methods that infer their rate; what is swept is a factor of it."""
+"""Methods that infer their rate; the sweep varies a factor of it."""
 
 COMBINATIONS = (
     _method("dog_average", _averaged(_gradient_at(adaptax.dog()))),
@@ -191,7 +191,7 @@ PEERS = (
         evaluated=optax.contrib.schedule_free_eval_params,
     ),
 )
-"""Optax's own versions of the same."""
+"""Optax's versions of these methods."""
 
 METHODS = {
     method.name: method

@@ -1,8 +1,8 @@
 """Populations: many rates and seeds of one task and one method in one program.
 
-The rate is an argument of the compiled program, and so are how many rates and how many
-steps to take. The rates run one after the other, and for each of them the seeds side by
-side; the steps run in one loop, with a look at the validation loss every few steps.
+The rates, their number and the number of steps are arguments of the compiled program.
+The rates run one after the other, the seeds of each side by side. The steps run in one
+loop, which evaluates the validation loss every few steps.
 """
 
 import time
@@ -18,7 +18,7 @@ from adaptax.bench.shared.tasks import Problem, Task
 from adaptax.bench.tuning.methods import Method
 
 EVERY = 10
-"""Steps from one look at the validation loss to the next."""
+"""Steps from one evaluation of the validation loss to the next."""
 
 _VALIDATION_KEY = 7
 
@@ -37,21 +37,21 @@ class Population(NamedTuple):
 
         Returns:
             The validation losses (rates, seeds, steps / EVERY), after every EVERY
-            steps; what is not finite is NaN.
+            steps; NaN where not finite.
         """
         return self._run(problem, rates, seeds, steps, judged=True)
 
     def step_seconds(
-        self, problem: Problem, rate: float, seeds: int, steps: int, turns: int
+        self, problem: Problem, rate: float, seeds: int, steps: int, repeats: int
     ) -> float:
-        """Measure the time of a step of one seed, beside the others, without judging.
+        """Measure the time of a step per seed, without evaluations.
 
         Returns:
-            The median over the turns, of the processor's time in seconds, which other
+            The median over the repeats, in seconds of processor time, which other
             processes on the machine do not lengthen.
         """
         taken = []
-        for _ in range(turns):
+        for _ in range(repeats):
             start = time.process_time()
             self._run(problem, [rate], seeds, steps, judged=False)
             taken.append((time.process_time() - start) / (steps * seeds))
@@ -86,11 +86,11 @@ def compile_population(
     """Compile the program of a task and a method.
 
     Args:
-        task: What to train.
-        method: By what.
-        problem: Gives the shapes of the data, and the batch size.
-        steps: The horizon that the method is told.
-        seeds: How many at a time.
+        task: The task.
+        method: The method.
+        problem: The problem with the shapes of the data and the batch size.
+        steps: The horizon for the method.
+        seeds: The number of seeds in a call.
         max_rates: The largest number of rates in a call.
         longest: The largest number of steps in a call.
     """

@@ -53,12 +53,12 @@ def write_report(
 
         draw_figures(results, out)
     else:
-        print('No figures: pip install "adaptax[plots]".')
+        print('No figures: they need Matplotlib, pip install "adaptax[plots]".')
     return results
 
 
 def summarize(results: Results) -> list[dict[str, Any]]:
-    """Return a row for each method, the best first; what is infinite is `None`."""
+    """Return a row for each method, the best first; `None` replaces infinity."""
     steps = results.scores(results.steps)
     seconds = results.scores(results.seconds)
     plain = results.scores(results.steps, plain=True)

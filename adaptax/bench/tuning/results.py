@@ -1,4 +1,4 @@
-"""What the journal of the tuning benchmark says: targets, times, scores, bands."""
+"""Targets, times, scores and bands from the journal of the tuning benchmark."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ Place = tuple[str, str]
 
 
 class Target(NamedTuple):
-    """What tuned AdamW reached on a problem, and how it was tuned."""
+    """The loss that tuned AdamW reached on a problem, with its variant and rate."""
 
     loss: float
     method: str
@@ -26,11 +26,11 @@ class Target(NamedTuple):
 
 
 class Results(NamedTuple):
-    """The whole of it.
+    """All results of the benchmark.
 
-    `curves[place][method][rate]` has the shape (seeds, looks); `steps` and `seconds`
-    map methods onto times to target, a problem each, in the order of `places`; `bands`
-    maps methods onto bands by task.
+    `curves[place][method][rate]` has the shape (seeds, evaluations). `steps` and
+    `seconds` map a method to its times to target on the problems, in the order of
+    `places`; `bands` maps it to its bands by task.
     """
 
     places: list[Place]
@@ -41,14 +41,14 @@ class Results(NamedTuple):
     bands: dict[str, dict[str, Band]]
 
     def methods(self) -> list[str]:
-        """List the methods, the best score in steps first."""
+        """Return the methods, the best score in steps first."""
         scores = self.scores(self.steps)
         return sorted(self.steps, key=lambda name: -scores[name])
 
     def scores(
         self, times: Mapping[str, list[float]], plain: bool | None = None
     ) -> dict[str, float]:
-        """Score every method, on all problems or only the plain or held-out ones."""
+        """Return every method's score on all, only plain or only held-out problems."""
         chosen = [
             plain is None or (variant == "plain") == plain for _, variant in self.places
         ]
@@ -62,24 +62,25 @@ def evaluate(
     """Evaluate the records of a journal.
 
     Args:
-        records: Of complete units, those of tuned AdamW's two sweeps among them.
-        horizons: The steps of a task's run.
+        records: Records of complete units, including both sweeps of tuned AdamW.
+        horizons: The number of steps of a run, by task.
     """
     curves, step_seconds = _collected(records)
     places = sorted(curves, key=lambda place: (place[1] != "plain", place[0]))
     targets, bands = {}, defaultdict(dict)
     steps, seconds = defaultdict(list), defaultdict(list)
     for place in places:
-        looks = horizons[place[0]] // EVERY
-        target = targets[place] = _target(curves[place], looks)
-        tuned = curves[place][target.method][target.rate][:, :looks]
+        evaluations = horizons[place[0]] // EVERY
+        target = targets[place] = _target(curves[place], evaluations)
+        tuned = curves[place][target.method][target.rate][:, :evaluations]
         measured = {TUNED: (tuned, target.method)}
         for name, by_rate in curves[place].items():
             measured[name] = by_rate[METHODS[name].rate], name
             if place[1] == "plain" and len(by_rate) > 1:
                 rates = sorted(by_rate)
                 losses = [
-                    protocol.median_best(by_rate[rate][:, :looks]) for rate in rates
+                    protocol.median_best(by_rate[rate][:, :evaluations])
+                    for rate in rates
                 ]
                 if found := band(rates, losses, protocol.TOLERANCE):
                     bands[name][place[0]] = found
@@ -90,9 +91,9 @@ def evaluate(
     return Results(places, curves, targets, dict(steps), dict(seconds), dict(bands))
 
 
-def _target(by_method, looks: int) -> Target:
+def _target(by_method, evaluations: int) -> Target:
     configurations = {
-        (method.name, rate): runs[:, :looks]
+        (method.name, rate): runs[:, :evaluations]
         for method in REFERENCES
         for rate, runs in sorted(by_method[method.name].items())
     }

@@ -1,8 +1,8 @@
-"""Workers: one process for each core, which answers work with its results.
+"""Workers: one process for each core, which returns the results of its work.
 
-A worker keeps to its core, so that its times are those of one core, and compiles with
-less optimization by LLVM, which halves the time to compile and leaves that of a step as
-it is. It ends when the process that started it ends, however that ends.
+A worker is pinned to its core, so that it measures the times of one core. It compiles
+with less optimization by LLVM, which halves the time to compile and does not change the
+time of a step. It ends when the process that started it ends or is killed.
 """
 
 import multiprocessing
@@ -18,7 +18,7 @@ _FLAGS = (
 
 
 def usable_cores() -> list[int]:
-    """List the cores that this process may use."""
+    """Return the cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
 
@@ -26,15 +26,15 @@ def usable_cores() -> list[int]:
 def map_unordered(
     function: Callable[[Any], Any], items: Iterable[Any], workers: int
 ) -> Iterator[tuple[Any, Any]]:
-    """Return (item, function(item)) for every item, as they are finished.
+    """Yield (item, function(item)) for every item, in the order of completion.
 
     Args:
-        function: Of a module, so that another process can import it.
-        items: What can be sent to another process; given out in this order.
+        function: A function of a module, so that another process can import it.
+        items: Items that can be pickled; they are started in this order.
         workers: The number of processes.
 
     Raises:
-        RuntimeError: If a worker ends before its work is done; its message is on the
+        RuntimeError: A worker ended before its work was done; its message is on the
             standard error.
     """
     context = multiprocessing.get_context("spawn")
@@ -49,7 +49,7 @@ def map_unordered(
             )
             process.start()
             started.append((process, here))
-            there.close()  # so that its end is seen
+            there.close()  # so that `recv` raises when the worker ends
             here.send(item)
             busy[here] = item
         while busy:

@@ -1,9 +1,9 @@
-"""A variational autoencoder of the 8×8 digits, in nats an image.
+"""A variational autoencoder of the 8×8 digits, in nats per image.
 
     loss = E_q(z|x)[−log p(x|z)] + KL(q(z|x) ‖ N(0, 1))
 
 Source: Kingma & Welling (2014), "Auto-Encoding Variational Bayes", ICLR; Bernoulli
-pixels, four latent variables, one draw of z an image.
+pixels, four latent variables, one draw of z per image.
 """
 
 import jax

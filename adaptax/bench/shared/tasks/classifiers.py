@@ -1,7 +1,7 @@
 """Four classifiers: logistic regression, an MLP, a convolution, a recurrent network.
 
-* `logistic`: the 8×8 digits by softmax regression, of inputs that are badly
-  conditioned on purpose: whitened, then scaled by 1 to 1/100 along random axes.
+* `logistic`: the 8×8 digits by softmax regression. The inputs are deliberately badly
+  conditioned: whitened, then scaled by 1 to 1/100 along random axes.
 * `mlp`: MNIST-1D, two hidden layers.
 * `convolution`: MNIST's digits at 14×14; two convolutions of stride 2, each one matrix
   product over shifted slices.
@@ -54,8 +54,8 @@ def _logistic_problem() -> Problem:
     centred = pixels - pixels.mean(axis=0)
     axes, _, _ = np.linalg.svd(centred, full_matrices=False)
     whitened = axes[:, :40] * np.sqrt(len(pixels))
-    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(40, 40)))
-    inputs = (whitened * np.logspace(0, -2, 40)) @ turn
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(40, 40)))
+    inputs = (whitened * np.logspace(0, -2, 40)) @ rotation
     examples = {"inputs": inputs.astype(np.float32), "labels": labels}
     return Problem(*split_examples(examples, 400), batch_size=64)
 

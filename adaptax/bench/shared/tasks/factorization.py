@@ -2,8 +2,8 @@
 
     loss = mean over the batch's entries (i, j) of (⟨u_i, v_j⟩ − y_ij)²
 
-The data are made: y = U Vᵀ + noise, with normal U (60 × 4) and V (40 × 4). The model
-has rank 6. Near its start, u = v = 0, the loss is flat.
+The data are y = U Vᵀ / 2 + noise, with normal U (60 × 4) and V (40 × 4). The model has
+rank 6. It starts near u = v = 0, where the loss is flat.
 """
 
 import jax
@@ -19,8 +19,8 @@ def _problem() -> Problem:
     generator = np.random.default_rng(0)
     left, right = generator.normal(size=(ROWS, 4)), generator.normal(size=(COLUMNS, 4))
     matrix = left @ right.T / 2 + 0.1 * generator.normal(size=(ROWS, COLUMNS))
-    known = generator.permutation(ROWS * COLUMNS)[:1600]
-    row, column = np.divmod(known.astype(np.int32), np.int32(COLUMNS))
+    observed = generator.permutation(ROWS * COLUMNS)[:1600]
+    row, column = np.divmod(observed.astype(np.int32), np.int32(COLUMNS))
     labels = matrix[row, column].astype(np.float32)
     examples = {"row": row, "column": column, "labels": labels}
     return Problem(*split_examples(examples, 400), batch_size=64)

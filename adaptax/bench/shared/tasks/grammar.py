@@ -1,12 +1,12 @@
-"""Text made by a grammar: assignments of nested expressions, one after the other.
+"""Random text from a grammar: a sequence of assignments of nested expressions.
 
     text → statement text,      statement → name "=" sum ";"
     sum → product | product "+" sum | product "-" sum
     product → atom | atom "*" product
     atom → name | digit | "(" sum ")"
 
-What comes next depends on how deep the brackets are and on what was opened, so that a
-model of pairs of characters does poorly.
+The next character depends on the depth of the brackets and on the open expression, so a
+model of pairs of characters predicts it poorly.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ ALPHABET = "abcd0123=+-*();"
 
 
 def write_text(length: int, seed: int = 0) -> np.ndarray:
-    """Write a text of so many characters, as their places in the alphabet (int32)."""
+    """Write a text of `length` characters, as indices into the alphabet (int32)."""
     generator = np.random.default_rng(seed)
     text = ""
     while len(text) < length:

@@ -1,12 +1,12 @@
-"""MNIST-1D: ten signals with the difficulties of MNIST's digits, made, not read.
+"""MNIST-1D: synthetic signals of ten classes, a small substitute for MNIST.
 
 Each of ten templates of 12 points is padded with 36 to 60 zeros and stretched to 72
-points; scaled by 0.8 to 1.2; rolled by up to 47 points; given smooth noise where it is
-0, and white noise everywhere; sheared; sampled at 40 points. The whole set is brought
-to mean 0 and variance 1.
+points; scaled by 0.8 to 1.2; rolled by up to 47 points. Smooth noise is added where it
+is 0, and white noise everywhere. Then it is sheared and sampled at 40 points. The whole
+set is normalized to mean 0 and variance 1.
 
 Source: Greydanus & Kobak (2024), "Scaling Down Deep Learning with MNIST-1D", ICML,
-with their parameters. The random numbers are others than in the authors' file.
+with their parameters. The random numbers differ from the authors' file.
 """
 
 import numpy as np
@@ -28,11 +28,11 @@ _STRETCHED = 72
 
 
 def mnist1d(size: int = 5000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Make signals (size, 40) float32 and their labels (size,) int32, shuffled.
+    """Generate signals (size, 40) float32 and their labels (size,) int32, shuffled.
 
     Args:
-        size: Examples; each label has a tenth of them.
-        seed: Of all that is random.
+        size: The number of examples; each label has a tenth of them.
+        seed: The seed of all random numbers.
     """
     generator = np.random.default_rng(seed)
     templates = np.array(TEMPLATES)
@@ -47,7 +47,7 @@ def mnist1d(size: int = 5000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def _disturbed(template: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     padding = np.zeros(generator.integers(36, 61))
-    # The small number tells what is the template's, though 0, from the padding.
+    # The small number distinguishes zeros of the template from the padding.
     signal = _sampled(np.concatenate([template + 1e-8, padding]), _STRETCHED)
     signal *= 1 + 0.4 * (generator.random() - 0.5)
     signal = np.roll(signal, generator.integers(48))
@@ -64,6 +64,6 @@ def _sampled(signal: np.ndarray, points: int) -> np.ndarray:
 
 
 def _smoothed(noise: np.ndarray) -> np.ndarray:
-    """Filter by a Gaussian of width 2, the noise being mirrored at its ends."""
+    """Filter by a Gaussian of width 2; the noise is mirrored at its ends."""
     weights = np.exp(-0.5 * (np.arange(-8, 9) / 2) ** 2)
     return np.convolve(np.pad(noise, 8, "symmetric"), weights / weights.sum(), "valid")

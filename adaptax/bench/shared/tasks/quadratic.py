@@ -1,10 +1,10 @@
-"""The noisy quadratic: what minibatch noise and curvature do, and nothing else.
+"""The noisy quadratic, a model of minibatch noise and curvature alone.
 
     loss = mean over the batch's c of ½ Σ_i h_i (s x_i − c_i)²,   h from 1 to 1e-3
 
-The examples are c = 3 + ε with ε normal, of mean exactly 0 over the training set; the
-loss to be judged by is that at c = 3, whose minimum is 0. The held-out variant has an
-input scale s of 100.
+The examples are c = 3 + ε with normal ε, whose mean over the training set is exactly 0.
+The validation loss is the loss at c = 3, whose minimum is 0. The held-out variant has
+the input scale s = 100.
 
 Source: Zhang et al. (2019), "Which Algorithmic Choices Matter at Which Batch Sizes?
 Insights From a Noisy Quadratic Model", NeurIPS.

@@ -1,7 +1,7 @@
-"""What a task of the tuning benchmark is: a loss, its data, and a held-out variant.
+"""A task of the tuning benchmark: a loss, its data, and a held-out variant.
 
-A variant changes the data or the batch, never the network: `rescale_inputs`,
-`shrink_batch` and `corrupt_labels`. It asks whether a method's defaults carry over.
+A variant changes the data or the batch size, never the network: `rescale_inputs`,
+`shrink_batch` and `corrupt_labels`. It tests whether a method's defaults transfer.
 """
 
 from collections.abc import Callable
@@ -24,11 +24,12 @@ class Problem(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A thing to train.
+    """A training task.
 
-    `init(key)` gives the parameters, `loss(params, batch, key)` the mean loss over a
-    batch (the key is for losses that draw noise), `steps` the length of a run, and
-    `problem()` the data; `vary(problem)` is the held-out variant, `variant` its name.
+    `init(key)` returns the parameters and `loss(params, batch, key)` the mean loss over
+    a batch, with a key for losses that draw noise. `steps` is the length of a run and
+    `problem()` returns the data. `vary(problem)` returns the held-out variant, whose
+    name is `variant`.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Task(NamedTuple):
 
 
 def rescale_inputs(problem: Problem, factor: float = 100.0) -> Problem:
-    """Multiply the inputs, of training and of validation, by a factor."""
+    """Multiply the training and validation inputs by a factor."""
 
     def rescale(examples):
         inputs = np.float32(factor) * examples["inputs"]
@@ -58,12 +59,12 @@ def rescale_inputs(problem: Problem, factor: float = 100.0) -> Problem:
 
 
 def shrink_batch(problem: Problem, divisor: int = 4) -> Problem:
-    """Train on batches of a fraction of the size."""
+    """Divide the batch size."""
     return problem._replace(batch_size=problem.batch_size // divisor)
 
 
 def corrupt_labels(problem: Problem, share: float = 0.2) -> Problem:
-    """Exchange a share of the training labels for those of other training examples."""
+    """Replace a share of the training labels by labels of random training examples."""
     generator = np.random.default_rng(1)
     labels = problem.train["labels"]
     chosen = generator.random(labels.shape) < share

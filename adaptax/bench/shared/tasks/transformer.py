@@ -1,4 +1,4 @@
-"""A transformer of one block that predicts the next character of a made text.
+"""A transformer of one block that predicts the next character of a random text.
 
 Source: Vaswani et al. (2017), "Attention Is All You Need", NeurIPS, with the
 normalization before each part and a hidden layer twice as wide.
