@@ -29,11 +29,11 @@ def from_optax(
 
     Training continues as it would in Optax, if `tx` has the same hyperparameters (they
     are not in the state). States of `optax.sgd`, `adagrad`, `rmsprop`, `adam`, `adamw`,
-    `adamax`, `nadam`, `nadamw`, `lion`, `adabelief` and `radam` can be converted, in
-    chains, in `optax.masked` and in `optax.partition`, with the counts of their
-    schedules. A constant rate of `optax.inject_hyperparams` becomes that of `tx`, if
-    `tx` has a constant one. Parts of `tx` without an equivalent in Optax, such as
-    controllers, start anew.
+    `adamax`, `nadam`, `nadamw`, `lion`, `adabelief`, `radam` and `lamb` can be
+    converted, in chains, in `optax.masked` and in `optax.partition`, with the counts of
+    their schedules. A constant rate of `optax.inject_hyperparams` becomes that of
+    `tx`, if `tx` has a constant one. Parts of `tx` without an equivalent in Optax, such
+    as controllers, start anew.
 
     Args:
         opt_state: The Optax state, or a Flax `TrainState` or `nnx.Optimizer` that
