@@ -59,7 +59,7 @@ def make_trial(digits, name):
         loss=lambda model, batch: classify(model, batch)[0],
         optimizer=lambda hparams: OPTIMIZERS[name](hparams["learning_rate"]),
         data={"images": digits.train_images, "labels": digits.train_labels},
-        batch_size=BATCH_SIZE,
+        batch_size=min(BATCH_SIZE, len(digits.train_labels)),
         evaluate=evaluate,
         eval_data={"images": digits.test_images, "labels": digits.test_labels},
     )
@@ -162,7 +162,7 @@ def main(argv=None):
     arguments = parse(argv)
     digits = bundled_digits()
     if arguments.smoke:
-        digits = type(digits)(*(array[:256] for array in digits))
+        digits = type(digits)(*(array[:64] for array in digits))
     arguments.out.mkdir(parents=True, exist_ok=True)
     trial = make_trial(digits, arguments.optimizer)
     found = find(trial, arguments)

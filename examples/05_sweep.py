@@ -57,7 +57,7 @@ def make_trial(digits):
         loss=loss,
         optimizer=lambda hparams: adaptax.adam(hparams["learning_rate"]),
         data={"images": digits.train_images, "labels": digits.train_labels},
-        batch_size=BATCH_SIZE,
+        batch_size=min(BATCH_SIZE, len(digits.train_labels)),
         evaluate=evaluate,
         eval_data={"images": digits.test_images, "labels": digits.test_labels},
     )
@@ -173,7 +173,7 @@ def main(argv=None):
     arguments = parse(argv)
     digits = bundled_digits()
     if arguments.smoke:
-        digits = type(digits)(*(array[:256] for array in digits))
+        digits = type(digits)(*(array[:64] for array in digits))
     trial = make_trial(digits)
     swept = run_sweep(trial, arguments)
     print(swept.table())
