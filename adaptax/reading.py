@@ -59,15 +59,15 @@ def learning_rate(opt_state: Any) -> Any:
     """
     rates = kept_rates(opt_state)
     alone = isinstance(opt_state, ControllerState) and isinstance(rates, KeptRate)
-    known = as_array(rates.product) if alone else _known(rates)
-    if known is None:
+    rate = as_array(rates.product) if alone else _known(rates)
+    if rate is None:
         raise ValueError(
             "this optimizer state has no learning rate, or only a factor of one that "
             "Optax does not store. Build the optimizer with an adaptax rate, such as "
             "adaptax.adam([1e-3, reduce_on_plateau()]) or optax.chain(..., "
             "adaptax.descend(1e-3)), or with optax.inject_hyperparams."
         )
-    return known
+    return rate
 
 
 def set_learning_rate(opt_state: _S, value: Scalar | dict[Any, Any]) -> _S:
@@ -147,8 +147,8 @@ def telemetry(opt_state: Any) -> dict[str, jax.Array]:
 def _known(rates: Any) -> Any:
     """Return the known rates as arrays; None if there is none."""
     if isinstance(rates, dict):
-        known = {label: _known(rate) for label, rate in rates.items()}
-        return {key: rate for key, rate in known.items() if rate is not None} or None
+        by_key = {label: _known(rate) for label, rate in rates.items()}
+        return {key: rate for key, rate in by_key.items() if rate is not None} or None
     if rates is None or not rates.has_unit or rates.hidden:
         return None
     return as_array(rates.product)

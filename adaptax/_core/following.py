@@ -164,13 +164,13 @@ def follow(
         before, metric = state.followed[label], read_metric(extra_args, monitor)
         if metric is not None:
             finite = jnp.isfinite(metric)
-            verdict, known = judged(state.usual, metric)
+            verdict, new_usual = judged(state.usual, metric)
             start_from = _choose(verdict.anew, init(params), before)
             after = advance(start_from, jnp.where(finite, metric, 0), updates, params)
             ignored = _choose(finite, before, skip(before) if skip else before)
             after = _choose(verdict.plausible, after, ignored)
             state = _advanced(state, label, after, ~verdict.plausible)
-            state = state._replace(usual=known)
+            state = state._replace(usual=new_usual)
         if OBSERVED not in extra_args:
             state = state._replace(step=counters.increment(state.step))
         rate = state.followed[label].learning_rate
@@ -217,16 +217,16 @@ def follow_gradients(
         if "params" in needs:
             params = checks.required_params(params, who, as_arguments(needs))
         needed = read_needed(needs, extra_args)
-        plausible, known = jnp.ones((), bool), state.usual
+        plausible, new_usual = jnp.ones((), bool), state.usual
         if "value" in needed:
-            (plausible, _), known = judged(state.usual, needed["value"])
+            (plausible, _), new_usual = judged(state.usual, needed["value"])
             needed["value"] = jnp.where(plausible, needed["value"], 0)
         gradients = _gradients(updates, extra_args.get("grad"))
         before = state.followed[label]
         after, usable = advance(before, gradients, updates, params, *needed.values())
         after = _choose(plausible & usable, after, before)
         state = _advanced(state, label, after, ~(plausible & usable))
-        state = state._replace(step=counters.increment(state.step), usual=known)
+        state = state._replace(step=counters.increment(state.step), usual=new_usual)
         return scale_updates(updates, after.learning_rate), state
 
     return guarded(Controller(start, update), whole=True)

@@ -103,8 +103,10 @@ def method_name(state: Any) -> str:
 def _method_of(kind: type) -> str:
     """Find the function by the name of the class (LDogState: l_dog) or the module."""
     words, module = re.sub("(State|Tuner)$", "", kind.__name__), kind.__module__
-    known = vars(sys.modules[module]) if module.startswith("adaptax.") else {}
-    functions = [name for name, it in known.items() if name[0] != "_" and callable(it)]
+    namespace = vars(sys.modules[module]) if module.startswith("adaptax.") else {}
+    functions = [
+        name for name, it in namespace.items() if name[0] != "_" and callable(it)
+    ]
     for name in functions:
         if name.replace("_", "") == words.lower():
             return name

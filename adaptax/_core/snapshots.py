@@ -222,8 +222,8 @@ def restarted(state: Any, fresh: Any) -> Any:
 
     def holds_rate(node):
         fields = set(getattr(node, "_fields", ()))
-        known = isinstance(node, ControllerState)
-        return known or bool({"learning_rate", "hyperparams"} & fields)
+        controller = isinstance(node, ControllerState)
+        return controller or bool({"learning_rate", "hyperparams"} & fields)
 
     def visit(node, new):
         if not holds_rate(node):

@@ -164,12 +164,12 @@ def translating(factory: Factory) -> Factory:
 
     def call(*arguments, **named):
         try:
-            made = factory(*arguments, **named)
+            result = factory(*arguments, **named)
         except TypeError:
             explain(factory, arguments, named)
             raise
-        remember(made, factory.__name__, arguments, named)
-        return made
+        remember(result, factory.__name__, arguments, named)
+        return result
 
     # Doctest runs the examples of a function only if its globals are its module's.
     function = cast(FunctionType, factory)
@@ -218,8 +218,10 @@ def _shown(value: Any) -> str:
 
 def _explain(factory: FunctionType, arguments: Any, named: Any) -> None:
     takes = inspect.signature(factory).parameters
-    known = {word: _in_words(word, factory) for word in named if word not in takes}
-    explained = [text for text in known.values() if text]
+    explanations = {
+        word: _in_words(word, factory) for word in named if word not in takes
+    }
+    explained = [text for text in explanations.values() if text]
     if explained:
         message = f"{factory.__name__} got {', and '.join(explained)}."
         raise TypeError(message) from None

@@ -149,9 +149,9 @@ def _by_variance(decay, bounded, micro_batches, name) -> Controller:
         weight = jnp.where(count > 0, weight, 0)
         signal = state.signal + weight * (signal - state.signal)
         power = state.power + weight * (power - state.power)
-        known = power > 0
-        part = jnp.where(known, divide(jnp.maximum(signal, 0), power), 1)
-        scale = jnp.where(known, bounded(part), 1)
+        measurable = power > 0
+        part = jnp.where(measurable, divide(jnp.maximum(signal, 0), power), 1)
+        scale = jnp.where(measurable, bounded(part), 1)
         return GradientNoiseState(scale, signal, power, seen, previous), usable
 
     needs = ("micro_norms",) if micro_batches else ()

@@ -25,10 +25,10 @@ def converted(part: Any, own: Any, conversions: dict[int, Conversions]) -> Any:
     """Convert a state to the structure, shapes and dtypes of one of ours."""
     name = type(part).__name__
     maker = conversions.get(id(own), {}).get(name)
-    made = part if maker is None else maker(_widened(part))
+    converted = part if maker is None else maker(_widened(part))
     pairs, structure = jax.tree.flatten_with_path(own, is_leaf=is_placeholder)
     try:
-        leaves = structure.flatten_up_to(made)
+        leaves = structure.flatten_up_to(converted)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{name} in opt_state does not belong to params: {error}"

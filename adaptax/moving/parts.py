@@ -89,10 +89,10 @@ def fields_of(state: Any) -> tuple[str, ...]:
 def common_count(counts: Iterable[Any]) -> Any:
     """Return the common count of all parts; None without parts."""
     counts = list(counts)
-    known = {int(count) for count in counts if not isinstance(count, Tracer)}
+    values = {int(count) for count in counts if not isinstance(count, Tracer)}
     require(
-        len(known) < 2,
-        f"the counts in opt_state differ: {sorted(known)}. Parts that took different "
+        len(values) < 2,
+        f"the counts in opt_state differ: {sorted(values)}. Parts that took different "
         "numbers of steps cannot continue as one optimizer.",
     )
     return jnp.asarray(counts[0]) if counts else None

@@ -111,13 +111,13 @@ def momo(
         params = checks.required_params(params, "momo")
         value = truncated_model.read_loss(extra_args)
         alpha, rate = base_rate.read(state.model.rate, **extra_args)
-        verdict, known = judged(state.model.usual, value)
+        verdict, new_usual = judged(state.model.usual, value)
         usable = is_usable(updates) & verdict.plausible
         weight = newest_weight(counters.increment(state.model.step))
         _, mean = by_coordinate(
             average, updates, state.mean, where=usable, weight=weight
         )
-        model = state.model._replace(rate=rate, usual=known)
+        model = state.model._replace(rate=rate, usual=new_usual)
         after = truncated_model.averaged(
             model, weight, value, inner_product(updates, params), verdict.anew
         )

@@ -112,7 +112,7 @@ def momo_adam(
         params = checks.required_params(params, "momo_adam")
         value = truncated_model.read_loss(extra_args)
         alpha, rate = base_rate.read(state.model.rate, **extra_args)
-        verdict, known = judged(state.model.usual, value)
+        verdict, new_usual = judged(state.model.usual, value)
         usable = is_usable(updates) & verdict.plausible
         step = counters.increment(state.model.step)
         w1 = average_weight(b1, step)
@@ -125,7 +125,7 @@ def momo_adam(
             w1=w1,
             w2=average_weight(b2, step),
         )
-        model = state.model._replace(rate=rate, usual=known)
+        model = state.model._replace(rate=rate, usual=new_usual)
         after = truncated_model.averaged(
             model, w1, value, inner_product(updates, params), verdict.anew
         )

@@ -144,7 +144,7 @@ def schedule_free_polyak(
         params = checks.required_params(params, "schedule_free_polyak", ", value=loss")
         value = read_loss(extra_args)
         alpha, rate = base_rate.read(state.rate, **extra_args)
-        verdict, known = judged(state.usual, value)
+        verdict, new_usual = judged(state.usual, value)
         usable = is_usable(updates) & verdict.plausible
         step = counters.increment(state.step, where=usable)
         cleaned, mean_sq = by_coordinate(
@@ -183,7 +183,7 @@ def schedule_free_polyak(
             average=average,
             mean_sq=mean_sq,
             rate=rate,
-            usual=known,
+            usual=new_usual,
         )
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)

@@ -63,9 +63,11 @@ def _draw_generations(axes: "Axes", result: SearchResult) -> None:
     generations, middle = np.arange(len(history)), history.shape[1] // 2
     axes.plot(generations, history, "o", color="0.6", ms=3, alpha=0.6)
     axes.plot(generations, np.sort(history)[:, middle], color="0.4")
-    lost = np.flatnonzero(np.isnan(history).any(axis=1))
+    diverged = np.flatnonzero(np.isnan(history).any(axis=1))
     top = axes.get_xaxis_transform()
-    axes.plot(lost, np.full(len(lost), 0.98), "x", color="tab:red", transform=top)
+    axes.plot(
+        diverged, np.full(len(diverged), 0.98), "x", color="tab:red", transform=top
+    )
     judged = {"tab:blue": result.scores}
     if result.baseline is not None:
         judged["tab:orange"] = result.baseline.scores

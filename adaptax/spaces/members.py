@@ -56,10 +56,10 @@ def members(space: dict[str, Any], samples: int | None, key: jax.Array) -> Any:
     ...     "b1": [0.0, 0.9],
     ...     "eps": 1e-8,
     ... }
-    >>> made = members(space, None, jax.random.key(0))
-    >>> made["learning_rate"]
+    >>> values = members(space, None, jax.random.key(0))
+    >>> values["learning_rate"]
     array([0.001, 0.001, 0.01 , 0.01 , 0.1  , 0.1  ], dtype=float32)
-    >>> made["b1"]
+    >>> values["b1"]
     array([0. , 0.9, 0. , 0.9, 0. , 0.9], dtype=float32)
     """
     key = checks.key("key", key)
@@ -69,10 +69,10 @@ def members(space: dict[str, Any], samples: int | None, key: jax.Array) -> Any:
     memory.require_room(f"{count} members of space (samples={samples})", each * count)
     places = np.indices(tuple(sizes.values())).reshape(len(sizes), -1)
     place = dict(zip(sizes, places, strict=True))
-    made = {path: points[path][place[axis]] for path, axis in axes.items()}
-    for path in found.keys() - made.keys():
-        made[path] = found[path].draw(_stream(key, path), count)
-    return _nested(space, made)
+    values = {path: points[path][place[axis]] for path, axis in axes.items()}
+    for path in found.keys() - values.keys():
+        values[path] = found[path].draw(_stream(key, path), count)
+    return _nested(space, values)
 
 
 def count_members(space: dict[str, Any], samples: int | None) -> int:
@@ -96,16 +96,16 @@ def constants(given: dict[str, Any], name: str) -> Any:
         ValueError: If one is not finite, or has several values.
         TypeError: If one is not a number.
     """
-    made = {}
+    values = {}
     for path, entry in _flattened(given, name=name).items():
         place = _named(path, name)
-        made[path] = () if _is_random(entry) else _points(place, entry)
+        values[path] = () if _is_random(entry) else _points(place, entry)
         require(
-            len(made[path]) == 1,
+            len(values[path]) == 1,
             f"{name} must be constants, got several values in {place}. Pass one of "
             "them.",
         )
-    return _nested(given, made)
+    return _nested(given, values)
 
 
 class _Layout(NamedTuple):
@@ -163,11 +163,11 @@ def _flattened(
     return found
 
 
-def _nested(space: Any, made: dict[tuple[str, ...], Any], path: tuple = ()) -> Any:
+def _nested(space: Any, values: dict[tuple[str, ...], Any], path: tuple = ()) -> Any:
     """Undo `_flattened`: return values in the structure of a space."""
-    if path in made:
-        return made[path]
-    return {key: _nested(entry, made, (*path, key)) for key, entry in space.items()}
+    if path in values:
+        return values[path]
+    return {key: _nested(entry, values, (*path, key)) for key, entry in space.items()}
 
 
 def _named(path: tuple[str, ...], name: str = "space") -> str:

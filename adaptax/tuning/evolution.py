@@ -48,7 +48,7 @@ class Evolution:
             ImportError: If evosax is missing.
         """
         self.generation, self._key = 0, key
-        self._strategy = _made(algorithm, population, len(mean))
+        self._strategy = _make_strategy(algorithm, population, len(mean))
         with _evosax():
             self._params = self._strategy.params()
             start = jnp.asarray(mean, jnp.float32)
@@ -129,15 +129,20 @@ class _Strategy(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _made(algorithm: str, population: int, dimensions: int) -> _Strategy:
+def _make_strategy(algorithm: str, population: int, dimensions: int) -> _Strategy:
     """Return a strategy, cached, since each new one is compiled."""
     with _evosax() as algorithms:
         start = jnp.zeros(dimensions, jnp.float32)
-        made = getattr(algorithms, algorithm)(population, start)
+        strategy = getattr(algorithms, algorithm)(population, start)
     # They are tiny and seldom run, so optimizing them is not worth the time.
     fast = {"xla_backend_optimization_level": 0}
     options = fast if jax.default_backend() == "cpu" else {}
-    functions = (lambda: made.default_params), made.init, made.ask, made.tell
+    functions = (
+        (lambda: strategy.default_params),
+        strategy.init,
+        strategy.ask,
+        strategy.tell,
+    )
     return _Strategy(*(jax.jit(one, compiler_options=options) for one in functions))
 
 

@@ -151,14 +151,14 @@ def first_state(programs: Programs, hparams: Any, seeds: Any) -> Any:
     data = types_of(programs.trial.data)
     begin = programs.function(BEGIN, 1)
 
-    def made(hparams):
+    def state_shapes(hparams):
         return jax.eval_shape(begin, hparams, seeds, programs.key_data, data)
 
     def replay(hparams, data):
         extra = {} if data is None else {"shared": Shared(data, jnp.int32(0))}
         return programs.trial.init(hparams, jax.random.key(0), **extra)
 
-    return traced(made, hparams, replay, (data,))
+    return traced(state_shapes, hparams, replay, (data,))
 
 
 def require_room(what: str, needed: int) -> None:

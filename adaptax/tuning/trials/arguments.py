@@ -97,14 +97,14 @@ def num_examples(data: Any) -> int:
 
 def optimizer_of(make: Callable[[Any], Any], hparams: Any) -> Any:
     """Return the optimizer for some hyperparameters."""
-    made = make(hparams)
-    if not isinstance(made, optax.GradientTransformation):
+    optimizer = make(hparams)
+    if not isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(
             "optimizer must be a function of the hyperparameters that returns an Optax "
-            f"transformation, got {type(made).__name__}. Write optimizer=lambda "
+            f"transformation, got {type(optimizer).__name__}. Write optimizer=lambda "
             'hparams: adaptax.adam(hparams["learning_rate"]).'
         )
-    return optax.with_extra_args_support(made)
+    return optax.with_extra_args_support(optimizer)
 
 
 def as_loss(value: Any) -> jax.Array:

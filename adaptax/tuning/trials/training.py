@@ -118,8 +118,8 @@ class Training:
 
     def _model(self, key):
         """Return the arrays of a new model, and its state."""
-        made = self.init_params(key)
-        model, model_state = made if self.has_state else (made, ())
+        initial = self.init_params(key)
+        model, model_state = initial if self.has_state else (initial, ())
         if not self._fixed_parts:
             self._fixed_parts.append(fixed_of(model))
         return arrays_of(model), model_state
