@@ -51,6 +51,7 @@ def members(space: dict[str, Any], samples: int | None, key: jax.Array) -> Any:
             finite, or `samples` does not match the space.
         TypeError: If an entry is none of these.
 
+    >>> from adaptax.spaces import log_grid
     >>> space = {
     ...     "learning_rate": log_grid(1e-3, 1e-1, 3),
     ...     "b1": [0.0, 0.9],
@@ -78,6 +79,7 @@ def members(space: dict[str, Any], samples: int | None, key: jax.Array) -> Any:
 def count_members(space: dict[str, Any], samples: int | None) -> int:
     """Return the number of members of a space, without making them.
 
+    >>> from adaptax.spaces import grid, log_uniform
     >>> count_members({"b1": grid([0.8, 0.9]), "eps": log_uniform(1e-8, 1e-4)}, 10**9)
     2000000000
     """
