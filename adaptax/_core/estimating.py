@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from adaptax._core import checks, counters, snapshots
 from adaptax._core.guards import guarded
+from adaptax._core.leaves import chosen
 from adaptax._core.rates import Rate
 from adaptax._core.scaling import scale_updates
 
@@ -47,7 +48,7 @@ def estimate(
         skipped = counters.increment(state.skipped, where=~usable)
         if hasattr(state, "start"):
             state = state._replace(start=after.start)
-        after = snapshots.chosen(usable, after, state)._replace(skipped=skipped)
+        after = chosen(usable, after, state)._replace(skipped=skipped)
         updates = snapshots.zeros_unless(usable, updates)
         if scale is not None:
             return scale(updates, after), after

@@ -17,7 +17,7 @@ from adaptax._core import checks, counters
 from adaptax._core.checks import require
 from adaptax._core.extra_args import OBSERVED, as_arguments, read_metric, read_needed
 from adaptax._core.guards import flattened, guarded, require_matching
-from adaptax._core.leaves import is_placeholder
+from adaptax._core.leaves import chosen, is_placeholder
 from adaptax._core.plausibility import Usual, judged, usual
 from adaptax._core.rates import Rate
 from adaptax._core.scaling import scale_updates
@@ -165,10 +165,10 @@ def follow(
         if metric is not None:
             finite = jnp.isfinite(metric)
             verdict, new_usual = judged(state.usual, metric)
-            start_from = _choose(verdict.anew, init(params), before)
+            start_from = chosen(verdict.anew, init(params), before)
             after = advance(start_from, jnp.where(finite, metric, 0), updates, params)
-            ignored = _choose(finite, before, skip(before) if skip else before)
-            after = _choose(verdict.plausible, after, ignored)
+            ignored = chosen(finite, before, skip(before) if skip else before)
+            after = chosen(verdict.plausible, after, ignored)
             state = _advanced(state, label, after, ~verdict.plausible)
             state = state._replace(usual=new_usual)
         if OBSERVED not in extra_args:
@@ -224,7 +224,7 @@ def follow_gradients(
         gradients = _gradients(updates, extra_args.get("grad"))
         before = state.followed[label]
         after, usable = advance(before, gradients, updates, params, *needed.values())
-        after = _choose(plausible & usable, after, before)
+        after = chosen(plausible & usable, after, before)
         state = _advanced(state, label, after, ~(plausible & usable))
         state = state._replace(step=counters.increment(state.step), usual=new_usual)
         return scale_updates(updates, after.learning_rate), state
@@ -242,10 +242,6 @@ def _gradients(updates: optax.Updates, grad: optax.Updates | None) -> optax.Upda
         update if is_placeholder(update) else leaf
         for update, leaf in zip(leaves, column, strict=True)
     )
-
-
-def _choose(condition: jax.Array, one: Any, other: Any) -> Any:
-    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), one, other)
 
 
 def _advanced(state, label, method_state, skipped) -> ControllerState:

@@ -36,7 +36,7 @@ def grown(distance: jax.Array, estimate: jax.Array, growth: Scalar | None) -> ja
     return jnp.maximum(distance, estimate)
 
 
-def chosen(condition: jax.Array, new: Any, old: Any) -> Any:
+def new_if_finite(condition: jax.Array, new: Any, old: Any) -> Any:
     """Return the new scalars where the condition holds and they are finite."""
     return tuple(
         jnp.where(condition & jnp.isfinite(one), one, other)

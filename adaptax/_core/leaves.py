@@ -255,3 +255,19 @@ def _total(parts: list[jax.Array], dtype: jnp.dtype) -> jax.Array:
 @jax.jit
 def _sum_of_many(parts: list[jax.Array]) -> jax.Array:
     return apart(jnp.sum, jnp.stack(parts))
+
+
+def chosen(condition: bool | jax.Array, new: Any, old: Any) -> Any:
+    """Choose between two states of one structure, in the dtypes of the old one.
+
+    Leaves that are the same object in both are passed through.
+    """
+
+    def leaf(one, other):
+        if one is other or dtype_of(one) == jax.dtypes.float0:
+            return one
+        if dtype_of(one) != dtype_of(other):
+            one = jnp.asarray(one).astype(dtype_of(other))
+        return jnp.where(condition, one, other)
+
+    return jax.tree.map(leaf, new, old)

@@ -21,6 +21,7 @@ from adaptax._core import checks, counters, snapshots
 from adaptax._core.coordinates import accumulators
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import (
+    chosen,
     computing_dtype,
     dtype_of,
     global_norm,
@@ -94,7 +95,7 @@ def scale_path(
         for leaf in jax.tree.leaves(tuned):
             usable &= jnp.isfinite(leaf).all()
         skipped = counters.increment(state.skipped, where=~usable)
-        after = snapshots.chosen(usable, after, state)._replace(skipped=skipped)
+        after = chosen(usable, after, state)._replace(skipped=skipped)
         goal = _along(after.start, after.path, tuned.learning_rate)
         moves = snapshots.updates_to(goal, params, updates)
         return snapshots.zeros_unless(usable, moves), after

@@ -182,22 +182,6 @@ def is_reached(params: optax.Params, saved: Any) -> jax.Array:
     ).all()
 
 
-def chosen(condition: bool | jax.Array, new: Any, old: Any) -> Any:
-    """Choose between two states of one structure, in the dtypes of the old one.
-
-    Leaves that are the same object in both are passed through.
-    """
-
-    def leaf(one, other):
-        if one is other or dtype_of(one) == jax.dtypes.float0:
-            return one
-        if dtype_of(one) != dtype_of(other):
-            one = jnp.asarray(one).astype(dtype_of(other))
-        return jnp.where(condition, one, other)
-
-    return jax.tree.map(leaf, new, old)
-
-
 def zeros_unless(condition: jax.Array, updates: optax.Updates) -> optax.Updates:
     """Return the updates, with all trained leaves 0 unless the condition holds."""
     return jax.tree.map(

@@ -135,7 +135,7 @@ def truncated(
     return step_size, model._replace(learning_rate=factor, lower_bound=bound)
 
 
-def chosen(
+def counted(
     counts: jax.Array, new: TruncatedModel, old: TruncatedModel
 ) -> TruncatedModel:
     """Return the new model if the step counts, otherwise the old, and count either."""

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from adaptax._core import checks, counters, metrics
 from adaptax._core.checks import Scalar, require
 from adaptax._core.following import Controller, follow
+from adaptax._core.leaves import chosen
 from adaptax._core.methods import Method
 from adaptax._core.metrics import UNSEEN, Mode, Window, improves, whole
 from adaptax._core.scalars import real
@@ -139,8 +140,8 @@ def early_stop(
         metric = metric if mode == "min" else -metric
         filling, mean, full = metrics.enter(state.window, metric, window)
         entered = state._replace(window=filling, lost=counters.zero())
-        evaluated = _chosen(full, evaluate(entered, mean), entered)
-        return _chosen(state.converged, state, evaluated)
+        evaluated = chosen(full, evaluate(entered, mean), entered)
+        return chosen(state.converged, state, evaluated)
 
     def evaluate(state, mean):
         improved = improves(mean, state.best, min_delta, "absolute")
@@ -209,10 +210,6 @@ def _stopped(state, condition, reason) -> EarlyStopState:
         converged=state.converged | now,
         reason=jnp.where(now, whole(reason), state.reason),
     )
-
-
-def _chosen(condition, one, other) -> EarlyStopState:
-    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), one, other)
 
 
 METHOD = Method(

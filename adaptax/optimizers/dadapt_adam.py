@@ -38,10 +38,10 @@ from adaptax._core.coordinates import (
 )
 from adaptax._core.global_guard import (
     adam_correction,
-    chosen,
     grown,
     has_begun,
     is_usable,
+    new_if_finite,
     preconditioned,
 )
 from adaptax._core.guards import guarded
@@ -184,7 +184,7 @@ def dadapt_adam(
         denominator = absolute_sum(sums)
         estimate = divide(numerator, sum_weight() * denominator)
         distance = grown(state.distance, estimate, growth)
-        factor, distance, numerator, denominator = chosen(
+        factor, distance, numerator, denominator = new_if_finite(
             counts, (factor, distance, numerator, denominator), state[2:6]
         )
         return new_updates, DAdaptAdamState(

@@ -27,7 +27,7 @@ import optax
 from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import accumulators, by_coordinate, divide, unit
-from adaptax._core.global_guard import chosen, grown, has_begun, is_usable
+from adaptax._core.global_guard import grown, has_begun, is_usable, new_if_finite
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import (
     absolute_sum,
@@ -163,7 +163,7 @@ def dadapt_lion(
         denominator = absolute_sum(sums)
         estimate = divide(numerator, sum_weight() * denominator)
         distance = grown(state.distance, estimate, growth)
-        factor, distance, numerator, denominator = chosen(
+        factor, distance, numerator, denominator = new_if_finite(
             counts, (factor, distance, numerator, denominator), state[2:6]
         )
         return new_updates, DAdaptLionState(

@@ -27,7 +27,7 @@ import optax
 from adaptax._core import checks, counters, snapshots
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import accumulators, by_coordinate, divide
-from adaptax._core.global_guard import chosen, grown, has_begun, is_usable
+from adaptax._core.global_guard import grown, has_begun, is_usable, new_if_finite
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import global_norm, inner_product
 from adaptax._core.methods import Method
@@ -133,7 +133,7 @@ def dadapt_sgd(
         numerator, denominator = state.numerator + gained, global_norm(sums)
         estimate = 2 * divide(numerator, denominator)
         distance = grown(state.distance, estimate, growth)
-        factor, distance, numerator, denominator, first_norm = chosen(
+        factor, distance, numerator, denominator, first_norm = new_if_finite(
             counts,
             (factor, distance, numerator, denominator, first_norm),
             state[2:7],

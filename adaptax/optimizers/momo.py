@@ -141,7 +141,7 @@ def momo(
             step_size=jnp.where(usable, step_size, 0),
             decayed=decayed,
         )
-        return updates, MomoState(truncated_model.chosen(usable, after, model), mean)
+        return updates, MomoState(truncated_model.counted(usable, after, model), mean)
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 

@@ -151,7 +151,7 @@ def momo_adam(
             eps=eps,
             decayed=decayed,
         )
-        model = truncated_model.chosen(usable, after, model)
+        model = truncated_model.counted(usable, after, model)
         return updates, MomoAdamState(model, mean, mean_sq)
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)

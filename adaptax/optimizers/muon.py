@@ -126,7 +126,7 @@ def scale_by_muon(
         return (scale * g,)
 
     def init(params):
-        chosen = _chosen(matrices, params)
+        chosen = _matrix_leaves(matrices, params)
         others = _where(chosen, params, False)
         mean = accumulators(_where(chosen, params, True), dtype=accumulator_dtype)
         return MuonState(counters.zero(), counters.zero(), mean, adam.init(others))
@@ -227,7 +227,7 @@ def muon(
     )
 
 
-def _chosen(matrices: Any, params: optax.Params) -> Any:
+def _matrix_leaves(matrices: Any, params: optax.Params) -> Any:
     """Return a tree of booleans: whether each leaf is treated as a matrix."""
 
     def axes(leaf):

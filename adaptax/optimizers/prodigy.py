@@ -40,7 +40,7 @@ from adaptax._core.coordinates import (
     magnitudes,
     root,
 )
-from adaptax._core.global_guard import adam_correction, chosen, is_usable
+from adaptax._core.global_guard import adam_correction, is_usable, new_if_finite
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import (
     abs_sq,
@@ -233,7 +233,7 @@ def prodigy(
         denominator = absolute_sum(sums)
         counts = usable & (alpha > 0) & (denominator > 0) & jnp.isfinite(numerator)
         distance, largest = grown(state, real(d_coef) * divide(numerator, denominator))
-        factor, distance, largest, numerator, denominator = chosen(
+        factor, distance, largest, numerator, denominator = new_if_finite(
             counts, (factor, distance, largest, numerator, denominator), state[2:7]
         )
         updates, mean, mean_sq = by_coordinate(

@@ -292,7 +292,7 @@ def _result(
     rule: ScheduleSearch, history: list[Outcome], about: dict[str, Any]
 ) -> SearchResult:
     """Return the result."""
-    verdict, chosen = history[-1], rule.chosen(history)
+    verdict, chosen = history[-1], rule.best_two(history)
     seeds = rule.settings.fresh_seeds
 
     def of(place):

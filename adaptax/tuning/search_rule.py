@@ -138,7 +138,7 @@ class ScheduleSearch:
         if stage == 1:
             return self._round(self._choices(history), settings.fresh(0), keep=False)
         if stage == 2:
-            rates = self._choices(history)[self.chosen(history)]
+            rates = self._choices(history)[self.best_two(history)]
             return self._round(rates, settings.fresh(1))
         return None
 
@@ -180,7 +180,7 @@ class ScheduleSearch:
         best = self.best_cosines(history)
         return np.concatenate([finalists, self._cosine_rates[best]])
 
-    def chosen(self, history: Sequence[Outcome]) -> list[int]:
+    def best_two(self, history: Sequence[Outcome]) -> list[int]:
         """Return the indices of the best finalist and the best cosine."""
         settings = self.settings
         place = settings.generations + settings.baseline

@@ -33,7 +33,7 @@ from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import average_weight, divide
 from adaptax._core.extra_args import read_metric
 from adaptax._core.guards import guarded
-from adaptax._core.leaves import is_trained
+from adaptax._core.leaves import chosen, is_trained
 from adaptax._core.methods import Method
 from adaptax._core.metrics import UNSEEN
 from adaptax._core.plausibility import Usual, judged, usual
@@ -188,10 +188,10 @@ def reject_increase(
             skipped=counters.increment(state.skipped, where=~accepted & ~rejected),
             saved_params=saved_params,
             saved_inner_state=saved_inner_state,
-            inner_state=snapshots.chosen(accepted, inner_state, undone),
+            inner_state=chosen(accepted, inner_state, undone),
             usual=known,
         )
-        return snapshots.chosen(accepted, stepped, back), state
+        return chosen(accepted, stepped, back), state
 
     def averaged(state, value):
         weight = average_weight(decay, state.accepted + 1).astype(jnp.float32)

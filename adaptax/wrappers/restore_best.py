@@ -20,6 +20,7 @@ import optax
 from adaptax._core import checks, counters, snapshots
 from adaptax._core.following import Controller
 from adaptax._core.guards import guarded
+from adaptax._core.leaves import chosen
 from adaptax._core.methods import Method
 from adaptax._core.metrics import UNSEEN
 from adaptax._core.scaling import scale_updates
@@ -117,9 +118,7 @@ def restore_best(
             stepped, state.controller_state, params, **extra_args
         )
         observed = ~state.returning
-        controller_state = snapshots.chosen(
-            observed, controller_state, state.controller_state
-        )
+        controller_state = chosen(observed, controller_state, state.controller_state)
         method = _method(controller_state)
         only_one = controller_state.usual.seen == 1
         anew = observed & only_one & (method.best != state.best)
@@ -145,9 +144,9 @@ def restore_best(
             restores=counters.increment(state.restores, where=cut),
             saved_params=saved,
             controller_state=controller_state,
-            inner_state=snapshots.chosen(~leaving, inner_state, left),
+            inner_state=chosen(~leaving, inner_state, left),
         )
-        return snapshots.chosen(~leaving, snapshots.added(stepped, rest), back), state
+        return chosen(~leaving, snapshots.added(stepped, rest), back), state
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 

@@ -22,11 +22,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adaptax._core import checks, counters, snapshots
+from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar
 from adaptax._core.extra_args import read_metric
 from adaptax._core.guards import guarded
-from adaptax._core.leaves import global_norm, is_trained
+from adaptax._core.leaves import chosen, global_norm, is_trained
 from adaptax._core.methods import Method
 from adaptax._core.scalars import either, real
 from adaptax._core.scaling import scale_updates
@@ -138,7 +138,7 @@ def spike_guard(
                 updates, state.inner_state, params, **extra_args
             )
             stepped = scale_updates(stepped, state.learning_rate)
-            kept = snapshots.chosen(True, inner_state, state.inner_state)
+            kept = chosen(True, inner_state, state.inner_state)
             return trained(stepped), state._replace(inner_state=kept)
 
         # An elementwise choice would copy the inner state: measured on CPU, 3.8 times
