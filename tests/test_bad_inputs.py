@@ -789,7 +789,7 @@ ELSEWHERE = {
         "test_a_bomb_of_zeros_is_refused_before_it_is_unpacked",
     ),
     104: (
-        "tuning/test_records.py",
+        "tuning/test_result_files.py",
         "test_a_text_that_could_be_misread_is_refused",
     ),
     105: (
@@ -845,7 +845,7 @@ ELSEWHERE = {
         "test_the_rates_of_several_optimizers_are_read_and_set_by_key",
     ),
     123: (
-        "tuning/test_records.py",
+        "tuning/test_result_files.py",
         "test_a_header_of_no_bytes_and_a_huge_shape_is_refused",
     ),
     113: ("test_words.py", "test_a_call_in_another_order_is_refused"),
