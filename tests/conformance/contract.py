@@ -617,9 +617,15 @@ def check_complex(case):
     run itself, turned. In either part, what is not finite counts as 0.
     """
     phases, starts, feeds = plane()
-    traces = {name: train(case, feeds[name], starts[name]) for name in feeds}
+
+    def stacked(trees):
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *trees.values())
+
+    run = jax.jit(jax.vmap(lambda params, feed: train(case, feed, params)))
+    traces = run(stacked(starts), stacked(feeds))
     moves = {
-        name: jax.tree.map(np.asarray, trace.updates) for name, trace in traces.items()
+        name: jax.tree.map(lambda x, at=at: np.asarray(x[at]), traces.updates)
+        for at, name in enumerate(feeds)
     }
 
     def turned(updates):
@@ -629,9 +635,8 @@ def check_complex(case):
     _assert_close(_to_compare(case, moves["line"]), real_run, 2e-4, "on a line")
     image = turned(jax.tree.map(np.conj, _to_compare(case, moves["free"])))
     _assert_close(_to_compare(case, moves["turned"]), image, 2e-4, "turned")
-    for trace in traces.values():
-        assert np.all(trace.finite), "the state is not finite"
-        chex.assert_tree_all_finite(trace.params)
+    assert np.all(traces.finite), "the state is not finite"
+    chex.assert_tree_all_finite(traces.params)
     goes_on = vector_of(moves["bad"])[-5:].any(axis=0).all()
     assert goes_on, "training does not go on"
     if "nonfinite" not in case.contract.breaks:

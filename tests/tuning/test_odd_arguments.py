@@ -222,7 +222,7 @@ def functions_of(holder, module):
     return {
         name: function
         for name, function in inspect.getmembers(holder, inspect.isfunction)
-        if function.__module__ == module and is_public(name)
+        if f"{function.__module__}.".startswith(f"{module}.") and is_public(name)
     }
 
 
