@@ -99,7 +99,7 @@ def refused_by_name(name, ask):
     try:
         with pytest.raises(ValueError, match=name) as refusal:
             ask()
-        assert "of memory, and 4 MiB may be used" in str(refusal.value)
+        assert "of memory, and only 4 MiB may be used" in str(refusal.value)
         assert tracemalloc.get_traced_memory()[1] < FREE
     finally:
         tracemalloc.stop()

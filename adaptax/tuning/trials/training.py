@@ -77,7 +77,7 @@ class Training:
         some = bool(jax.tree.leaves(trained))
         require(
             some or not jax.tree.leaves((params, self._fixed)),
-            "init_params must give some parameters that can be trained: arrays of "
+            "init_params must return some parameters that can be trained: arrays of "
             "floating-point or complex numbers.",
         )
         state = TrialState(
