@@ -81,10 +81,8 @@ def schedule_free_at(
             updates, state.inner_state, params, **extra_args
         )
         gamma, rate_state = rate.read(state.rate_state, **extra_args)
-        step, max_rate = (
-            counters.increment(state.step),
-            jnp.maximum(gamma, state.max_rate),
-        )
+        step = counters.increment(state.step)
+        max_rate = jnp.maximum(gamma, state.max_rate)
         weight_sum = 1 + rescaled_sum(state, step, max_rate)
         first = state.step == 0
         updates, fast, average = by_coordinate(

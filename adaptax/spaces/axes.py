@@ -151,7 +151,6 @@ def is_axis(entry: Any) -> bool:
 
 
 def numbers(name: str, values: Any) -> np.ndarray:
-    """Return finite numbers as an array, int32 or float32."""
     """Check numbers, and return them as int32 if all are integers, else float32."""
     if not is_list(values):
         raise TypeError(

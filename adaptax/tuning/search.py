@@ -274,7 +274,7 @@ def search_schedule(
 
 
 def _require_steady(
-    settings: "SearchSettings",
+    settings: SearchSettings,
     constants: Any,
     inner: InnerSchedules | None,
     members: Population,
