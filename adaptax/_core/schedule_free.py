@@ -15,9 +15,17 @@ import optax
 
 from adaptax._core import checks, counters, snapshots
 from adaptax._core.checks import Scalar
-from adaptax._core.coordinates import accumulators, by_coordinate, divide
+from adaptax._core.coordinates import (
+    accumulators,
+    average_weight,
+    by_coordinate,
+    divide,
+    magnitudes,
+    root,
+)
 from adaptax._core.eval_params import averaged
 from adaptax._core.guards import guarded
+from adaptax._core.leaves import abs_sq
 from adaptax._core.rates import Seat
 from adaptax._core.scaling import negate
 from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
@@ -126,3 +134,35 @@ def downhill(
     return optax.chain(
         with_weight_decay(direction, weight_decay, mask), optax.stateless(negate)
     )
+
+
+class _MeanSquareState(NamedTuple):
+    """`mean_sq` is v̂, in the accumulator's dtype; `step` counts the updates."""
+
+    step: jax.Array
+    mean_sq: optax.Updates
+
+
+def scale_by_mean_square(
+    b2: Scalar, eps: Scalar, accumulator_dtype: Any
+) -> optax.GradientTransformation:
+    """Divide the gradient by its root mean square: Adam's direction with β₁ = 0."""
+    checks.averaging_factor("b2", b2)
+    checks.number("eps", eps, at_least=0)
+
+    def rule(g, mean_sq, w2, eps):
+        mean_sq = mean_sq + w2 * (abs_sq(g) - mean_sq)
+        return divide(g, root(mean_sq) + eps), mean_sq
+
+    def init(params):
+        mean_sq = magnitudes(params, dtype=accumulator_dtype)
+        return _MeanSquareState(counters.zero(), mean_sq)
+
+    def update(updates, state, params=None):
+        del params
+        step = counters.increment(state.step)
+        w2 = average_weight(b2, step)
+        updates, mean_sq = by_coordinate(rule, updates, state.mean_sq, w2=w2, eps=eps)
+        return updates, _MeanSquareState(step, mean_sq)
+
+    return guarded(optax.GradientTransformation(init, update))

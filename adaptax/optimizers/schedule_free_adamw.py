@@ -11,34 +11,16 @@ Scheduled", NeurIPS (arXiv 2405.15682), Alg. 1. `optax.contrib.schedule_free_ada
 stores only z, and solves for x.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import optax
 
-from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar
-from adaptax._core.coordinates import (
-    average_weight,
-    by_coordinate,
-    divide,
-    magnitudes,
-    root,
-)
-from adaptax._core.guards import guarded
-from adaptax._core.leaves import abs_sq
 from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, seat
-from adaptax._core.schedule_free import downhill, schedule_free_at
+from adaptax._core.schedule_free import downhill, scale_by_mean_square, schedule_free_at
 from adaptax._core.weight_decay import Mask, WeightDecay
 from adaptax._core.words import translating
-
-
-class _MeanSquareState(NamedTuple):
-    """`mean_sq` is v̂, in the accumulator's dtype; `step` counts the updates."""
-
-    step: jax.Array
-    mean_sq: optax.Updates
 
 
 @translating
@@ -70,36 +52,13 @@ def schedule_free_adamw(
             or float32 for half precision.
     """
     return schedule_free_at(
-        downhill(_scale_by_mean_square(b2, eps, accumulator_dtype), weight_decay, mask),
+        downhill(scale_by_mean_square(b2, eps, accumulator_dtype), weight_decay, mask),
         seat(learning_rate, needs_unit=True),
         b1,
         weight_power,
         step_power,
         accumulator_dtype=accumulator_dtype,
     )
-
-
-def _scale_by_mean_square(b2, eps, accumulator_dtype):
-    """Divide the gradient by its root mean square: Adam's direction with β₁ = 0."""
-    checks.averaging_factor("b2", b2)
-    checks.number("eps", eps, at_least=0)
-
-    def rule(g, mean_sq, w2, eps):
-        mean_sq = mean_sq + w2 * (abs_sq(g) - mean_sq)
-        return divide(g, root(mean_sq) + eps), mean_sq
-
-    def init(params):
-        mean_sq = magnitudes(params, dtype=accumulator_dtype)
-        return _MeanSquareState(counters.zero(), mean_sq)
-
-    def update(updates, state, params=None):
-        del params
-        step = counters.increment(state.step)
-        w2 = average_weight(b2, step)
-        updates, mean_sq = by_coordinate(rule, updates, state.mean_sq, w2=w2, eps=eps)
-        return updates, _MeanSquareState(step, mean_sq)
-
-    return guarded(optax.GradientTransformation(init, update))
 
 
 METHOD = Method(

@@ -47,7 +47,7 @@ PARTS = {
     "muon": {"adam"},
     "schedule_free_sgd": {"schedule_free"},
     "schedule_free_adamw": {"schedule_free"},
-    "schedule_free_radam": {"schedule_free", "schedule_free_adamw"},
+    "schedule_free_radam": {"schedule_free"},
     "phases": {"reduce_on_plateau"},
     "restore_best": {"reduce_on_plateau"},
 }
