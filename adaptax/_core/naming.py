@@ -101,7 +101,10 @@ def method_name(state: Any) -> str:
 
 @functools.cache
 def _method_of(kind: type) -> str:
-    """Find the function by the name of the class (LDogState: l_dog) or the module."""
+    """Find the function by the name of the class (LDogState: l_dog) or the module.
+
+    A private state belongs to its module as a whole.
+    """
     words, module = re.sub("(State|Tuner)$", "", kind.__name__), kind.__module__
     namespace = vars(sys.modules[module]) if module.startswith("adaptax.") else {}
     functions = [
@@ -112,7 +115,7 @@ def _method_of(kind: type) -> str:
             return name
     last = module.rpartition(".")[2]
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", words).lower()
-    return last if last in functions else snake
+    return last if last in functions or words.startswith("_") else snake
 
 
 def _prefixes(owners: set[_Owner]) -> dict[_Owner, tuple[Any, ...]]:
