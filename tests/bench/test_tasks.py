@@ -26,6 +26,8 @@ PARAMETERS = {
     "factorization": 600,
     "quadratic": 100,
 }
+EXPECTATIONS = {"quadratic"}
+"""Whose validation and test are one exact expectation, which needs no sample."""
 
 
 @pytest.fixture(params=TASKS.values(), ids=TASKS, scope="module")
@@ -115,16 +117,52 @@ def test_held_out_variant_is_another_problem_of_the_same_shapes(task, variants):
     if task.variant == "label noise":
         share = np.mean(plain.train["labels"] != held_out.train["labels"])
         assert 0.12 < share < 0.2
-        labels = plain.validation["labels"], held_out.validation["labels"]
-        np.testing.assert_array_equal(*labels)
+    for split, same in [("validation", plain.validation), ("test", plain.test)]:
+        changed = getattr(held_out, split)
+        if task.variant == "label noise":
+            np.testing.assert_array_equal(changed["labels"], same["labels"])
+        else:
+            np.testing.assert_array_equal(changed["inputs"], 100 * same["inputs"])
 
 
-def test_problem_is_the_same_every_time_and_examples_are_apart(task, variants):
+def test_problem_is_the_same_every_time(task, variants):
     again = task.problem()
     for name, array in variants["plain"].train.items():
         np.testing.assert_array_equal(array, again.train[name])
-    names = [len(array) for array in variants["plain"].train.values()]
-    assert len(set(names)) == 1
+        np.testing.assert_array_equal(
+            variants["plain"].test[name], again.test[name], strict=True
+        )
+
+
+def test_train_validation_and_test_have_no_example_in_common(task, variants):
+    splits = variants["plain"][:3]
+    assert len({frozenset(split) for split in splits}) == 1
+    if task.name in EXPECTATIONS:
+        return
+    rows = [examples_of(split) for split in splits]
+    assert not rows[0] & rows[1]
+    assert not rows[0] & rows[2]
+    assert not rows[1] & rows[2]
+    assert min(map(len, rows)) >= 60
+
+
+def examples_of(split):
+    """The set of the examples, each as bytes; fails if a name lacks some."""
+    arrays = [split[name] for name in sorted(split)]
+    return {
+        b"".join(row.tobytes() for row in rows) for rows in zip(*arrays, strict=True)
+    }
+
+
+def test_what_is_reported_is_the_loss_unless_a_task_says_otherwise(task):
+    def norm(params, examples, key):
+        return jnp.float32(len(params) + len(examples))
+
+    key = jax.random.key(0)
+    shorter = task._replace(measured=norm, vary=None, variant=None)
+    assert shorter.measure({"a": 0}, {"b": 1, "c": 2}, key) == 3
+    assert task._replace(loss=norm).measure({"a": 0}, {}, key) == 1
+    assert list(shorter._replace(problem=lambda: None).variants()) == ["plain"]
 
 
 def test_the_documented_numbers_of_parameters_are_true(task):

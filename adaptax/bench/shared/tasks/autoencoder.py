@@ -19,7 +19,7 @@ LATENT = 4
 def _problem() -> Problem:
     pixels, _ = small_digits()
     examples = {"inputs": pixels, "pixels": pixels}
-    return Problem(*split_examples(examples, 300), batch_size=32)
+    return Problem(*split_examples(examples, 150, 150), batch_size=32)
 
 
 def _init(key):

@@ -57,7 +57,7 @@ def _logistic_problem() -> Problem:
     rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(40, 40)))
     inputs = (whitened * np.logspace(0, -2, 40)) @ rotation
     examples = {"inputs": inputs.astype(np.float32), "labels": labels}
-    return Problem(*split_examples(examples, 400), batch_size=64)
+    return Problem(*split_examples(examples, 200, 200), batch_size=64)
 
 
 def _logistic_init(key):
@@ -70,9 +70,12 @@ def _logistic_loss(params, batch: Batch, key):
 
 
 def _mlp_problem() -> Problem:
-    signals, labels = mnist1d()
-    examples = {"inputs": signals, "labels": labels}
-    return Problem(*split_examples(examples, 500), batch_size=64)
+    def examples(size, seed):
+        signals, labels = mnist1d(size, seed)
+        return {"inputs": signals, "labels": labels}
+
+    train, validation = split_examples(examples(5000, 0), 500)
+    return Problem(train, validation, examples(500, 1), batch_size=64)
 
 
 def _mlp_init(key):
@@ -101,6 +104,7 @@ def _convolution_problem() -> Problem:
     return Problem(
         examples(digits.train_images, digits.train_labels),
         examples(digits.test_images[:200], digits.test_labels[:200]),
+        examples(digits.test_images[200:400], digits.test_labels[200:400]),
         batch_size=16,
     )
 
@@ -137,7 +141,7 @@ def _convolution_loss(params, batch: Batch, key):
 def _gru_problem() -> Problem:
     pixels, labels = small_digits()
     examples = {"inputs": pixels.reshape(-1, 8, 8), "labels": labels}
-    return Problem(*split_examples(examples, 400), batch_size=32)
+    return Problem(*split_examples(examples, 200, 200), batch_size=32)
 
 
 def _gru_init(key):

@@ -1,4 +1,4 @@
-"""Matrix factorization: complete a matrix of rank 4 from a third of its entries.
+"""Matrix factorization: complete a matrix of rank 4 from half of its entries.
 
     loss = mean over the batch's entries (i, j) of (⟨u_i, v_j⟩ − y_ij)²
 
@@ -19,11 +19,15 @@ def _problem() -> Problem:
     generator = np.random.default_rng(0)
     left, right = generator.normal(size=(ROWS, 4)), generator.normal(size=(COLUMNS, 4))
     matrix = left @ right.T / 2 + 0.1 * generator.normal(size=(ROWS, COLUMNS))
-    observed = generator.permutation(ROWS * COLUMNS)[:1600]
-    row, column = np.divmod(observed.astype(np.int32), np.int32(COLUMNS))
-    labels = matrix[row, column].astype(np.float32)
-    examples = {"row": row, "column": column, "labels": labels}
-    return Problem(*split_examples(examples, 400), batch_size=64)
+    places = generator.permutation(ROWS * COLUMNS)
+
+    def entries(places):
+        row, column = np.divmod(places.astype(np.int32), np.int32(COLUMNS))
+        labels = matrix[row, column].astype(np.float32)
+        return {"row": row, "column": column, "labels": labels}
+
+    train, validation = split_examples(entries(places[:1600]), 400)
+    return Problem(train, validation, entries(places[1600:2000]), batch_size=64)
 
 
 def _init(key):

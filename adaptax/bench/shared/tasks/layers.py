@@ -29,12 +29,12 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def split_examples(
-    arrays: dict[str, np.ndarray], validation: int, seed: int = 0
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Shuffle and split the examples, and return (train, validation)."""
-    size = len(next(iter(arrays.values())))
-    order = np.random.default_rng(seed).permutation(size)
-    return (
-        {name: array[order[validation:]] for name, array in arrays.items()},
-        {name: array[order[:validation]] for name, array in arrays.items()},
-    )
+    arrays: dict[str, np.ndarray], *sizes: int, seed: int = 0
+) -> list[dict[str, np.ndarray]]:
+    """Shuffle the examples, set parts of the sizes apart, and return [rest, *parts]."""
+    length = len(next(iter(arrays.values())))
+    order = np.random.default_rng(seed).permutation(length)
+    *parts, rest = np.split(order, np.cumsum(sizes))
+    return [
+        {name: array[rows] for name, array in arrays.items()} for rows in [rest, *parts]
+    ]

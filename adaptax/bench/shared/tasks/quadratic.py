@@ -3,8 +3,9 @@
     loss = mean over the batch's c of ½ Σ_i h_i (s x_i − c_i)²,   h from 1 to 1e-3
 
 The examples are c = 3 + ε with normal ε, whose mean over the training set is exactly 0.
-The validation loss is the loss at c = 3, whose minimum is 0. The held-out variant has
-the input scale s = 100.
+The loss at c = 3 is, up to a constant, the expected loss over the distribution of c. It
+has the minimum 0 and needs no sample, so that validation and test are both this loss.
+The held-out variant has the input scale s = 100.
 
 Source: Zhang et al. (2019), "Which Algorithmic Choices Matter at Which Batch Sizes?
 Insights From a Noisy Quadratic Model", NeurIPS.
@@ -25,7 +26,7 @@ def _problem() -> Problem:
     scales = np.ones(len(centres), np.float32)
     train = {"inputs": scales, "centres": centres}
     judge = {"inputs": scales[:1], "centres": np.full((1, DIMENSION), 3, np.float32)}
-    return Problem(train, judge, batch_size=16)
+    return Problem(train, judge, judge, batch_size=16)
 
 
 def _init(key):

@@ -25,7 +25,8 @@ def _problem() -> Problem:
         cut = np.lib.stride_tricks.sliding_window_view(text, CONTEXT + 1)[::5]
         return {"inputs": cut[:, :-1].copy(), "labels": cut[:, 1:].copy()}
 
-    return Problem(windows(20_000, 0), windows(330, 1), batch_size=8)
+    parts = windows(20_000, 0), windows(330, 1), windows(330, 2)
+    return Problem(*parts, batch_size=8)
 
 
 def _init(key):
