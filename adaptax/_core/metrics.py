@@ -5,7 +5,8 @@ An evaluation is a metric itself, or a mean of metrics: over a `Window`, an expo
 structural; the other lengths are data.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import numpy as np
 from adaptax._core import counters
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import average_weight
+from adaptax._core.leaves import chosen
 from adaptax._core.scalars import real
 
 Mode = Literal["min", "max"]
@@ -76,6 +78,28 @@ def enter(
     full = seen >= whole(length)
     started = Window(jnp.where(full, 0, total), jnp.where(full, 0, seen))
     return started, total / seen.astype(jnp.float32), full
+
+
+def by_windows(
+    evaluate: Callable[[Any, jax.Array], Any], length: Scalar, mode: Mode
+) -> Callable[..., Any]:
+    """Return a method for `follow` that evaluates the mean of each full window.
+
+    Args:
+        evaluate: `evaluate(state, mean)` returns the method's state, which has the
+            field `window`, after an evaluation. The mean is as minimized.
+        length: Metrics per evaluation, >= 1.
+        mode: Whether the metric is minimized or maximized.
+    """
+
+    def advance(state, metric, updates, params):
+        del updates, params
+        metric = metric if mode == "min" else -metric
+        filling, mean, full = enter(state.window, metric, length)
+        evaluated = chosen(full, evaluate(state, mean), state)
+        return evaluated._replace(window=filling)
+
+    return advance
 
 
 class Average(NamedTuple):

@@ -111,16 +111,6 @@ def bold_driver(
             cuts=counters.zero(),
         )
 
-    def advance(state, metric, updates, params):
-        del updates, params
-        metric = metric if mode == "min" else -metric
-        filling, mean, full = metrics.enter(state.window, metric, window)
-        return jax.tree.map(
-            lambda new, old: jnp.where(full, new, old),
-            evaluate(state, mean),
-            state,
-        )._replace(window=filling)
-
     def evaluate(state, mean):
         before, now = state.average, metrics.averaged(state.average, mean, decay)
         margin = (real(tolerance) - 1) * jnp.abs(before.mean)
@@ -138,6 +128,7 @@ def bold_driver(
             cuts=counters.increment(state.cuts, where=rose),
         )
 
+    advance = metrics.by_windows(evaluate, window, mode)
     return follow(init, advance, monitor=monitor, name=name)
 
 

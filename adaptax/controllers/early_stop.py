@@ -136,11 +136,8 @@ def early_stop(
         )
 
     def advance(state, metric, updates, params):
-        del updates, params
-        metric = metric if mode == "min" else -metric
-        filling, mean, full = metrics.enter(state.window, metric, window)
-        entered = state._replace(window=filling, lost=counters.zero())
-        evaluated = chosen(full, evaluate(entered, mean), entered)
+        heard = state._replace(lost=counters.zero())
+        evaluated = by_windows(heard, metric, updates, params)
         return chosen(state.converged, state, evaluated)
 
     def evaluate(state, mean):
@@ -160,6 +157,8 @@ def early_stop(
         if target is None:
             return jnp.zeros((), bool)
         return mean <= (real(target) if mode == "min" else -real(target))
+
+    by_windows = metrics.by_windows(evaluate, window, mode)
 
     def skip(state):
         lost = counters.increment(state.lost, where=~state.converged)

@@ -33,13 +33,13 @@ ReduceLROnPlateau`; `optax.contrib.reduce_on_plateau`. The relative test uses |b
 that it also suits negative metrics.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from adaptax._core import checks, counters, metrics
-from adaptax._core.checks import Scalar, require
+from adaptax._core.checks import Scalar
 from adaptax._core.following import Controller, follow
 from adaptax._core.methods import Method
 from adaptax._core.metrics import (
@@ -53,8 +53,7 @@ from adaptax._core.metrics import (
 )
 from adaptax._core.scalars import real
 from adaptax._core.words import translating
-
-Convention = Literal["adaptax", "torch", "keras", "optax"]
+from adaptax.controllers.plateau_conventions import Convention, conventions
 
 
 class PlateauState(NamedTuple):
@@ -141,16 +140,7 @@ def reduce_on_plateau(
     checks.number("trend_errors", trend_errors, at_least=0)
     if trend is not None:
         checks.length("trend", trend, at_least=3)
-    if threshold_mode is None:
-        threshold_mode = "absolute" if convention == "keras" else "relative"
-    checks.one_of("threshold_mode", threshold_mode, ThresholdMode)
-    checks.one_of("mode", mode, Mode)
-    checks.one_of("convention", convention, Convention)
-    require(
-        (convention, threshold_mode) != ("keras", "relative"),
-        "threshold_mode must be 'absolute' where convention is 'keras': Keras has no "
-        "relative threshold.",
-    )
+    rules = conventions(convention, mode, threshold_mode)
 
     def init(params):
         del params
@@ -165,24 +155,16 @@ def reduce_on_plateau(
             falling=jnp.zeros((), bool),
         )
 
-    def advance(state, metric, updates, params):
-        del updates, params
-        metric = metric if mode == "min" else -metric
-        filling, mean, full = metrics.enter(state.window, metric, window)
-        return jax.tree.map(
-            lambda new, old: jnp.where(full, new, old), evaluate(state, mean), state
-        )._replace(window=filling)
-
     def evaluate(state, mean):
-        improved = improves(mean, state.best)
+        improved = rules.improves(mean, state.best, threshold)
         recent, falling = state.recent, state.falling
         if recent is not None:
             recent = metrics.shifted(recent, mean)
-            falling = falls(recent)
+            falling = _falls(recent, threshold, rules.threshold_mode, trend_errors)
         left = jnp.maximum(state.cooling - 1, 0)
-        cooling = (left if convention == "keras" else state.cooling) > 0
+        cooling = rules.cools(state.cooling, left)
         bad = jnp.where(improved | falling | cooling, 0, counters.increment(state.bad))
-        cut = fires(bad, cooling)
+        cut = rules.fires(bad, patience, cooling)
         smaller = jnp.maximum(state.learning_rate * real(factor), real(min_scale))
         if recent is not None:
             recent = recent._replace(filled=jnp.where(cut, 0, recent.filled))
@@ -196,30 +178,21 @@ def reduce_on_plateau(
             falling=falling,
         )
 
-    def improves(mean, best):
-        if threshold_mode == "absolute" or convention == "adaptax":
-            return metrics.improves(mean, best, threshold, threshold_mode)
-        upward = convention == "torch" and mode == "max"
-        margin = real(threshold) * (-best if upward else best)
-        return (best == UNSEEN) | (mean < bounded(best - margin))
-
-    def fires(bad, cooling):
-        if convention == "keras":
-            return (bad > 0) & (bad >= whole(patience))
-        if convention == "optax":
-            return ~cooling & (bad == whole(patience))
-        return bad > whole(patience)
-
-    def falls(recent):
-        drop, error = _line(recent.values)
-        size = real(1.0)
-        if threshold_mode == "relative":
-            size = jnp.abs(metrics.mean_of(recent))
-        certain = drop > real(trend_errors) * error
-        enough = (drop > 0) & (drop > real(threshold) * size)
-        return certain & enough & (recent.filled == len(recent.values))
-
+    advance = metrics.by_windows(evaluate, window, mode)
     return follow(init, advance, monitor=monitor, name=name)
+
+
+def _falls(
+    recent: Recent, threshold: Scalar, threshold_mode: ThresholdMode, errors: Scalar
+) -> jax.Array:
+    """Return whether a line through the evaluations significantly falls by enough."""
+    drop, error = _line(recent.values)
+    size = real(1.0)
+    if threshold_mode == "relative":
+        size = jnp.abs(metrics.mean_of(recent))
+    certain = drop > real(errors) * error
+    enough = (drop > 0) & (drop > real(threshold) * size)
+    return certain & enough & (recent.filled == len(recent.values))
 
 
 def _line(values: jax.Array) -> tuple[jax.Array, jax.Array]:
