@@ -141,7 +141,7 @@ from adaptax.wrappers import trac as trac
 from adaptax.wrappers import unpack as unpack
 from adaptax.wrappers import unpack_state as unpack_state
 from adaptax.wrappers import unquantize_state as unquantize_state
-from adaptax.wrappers.quantized import Quantized as Quantized
+from adaptax.wrappers.block_codes import Quantized as Quantized
 
 try:
     __version__ = _metadata.version("adaptax")

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from adaptax._core.checks import Scalar
-from adaptax._core.coordinates import root, usable
+from adaptax._core.coordinates import root
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import (
     abs_sq,
@@ -32,6 +32,7 @@ from adaptax._core.leaves import (
 )
 from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
+from adaptax._core.usable_gradients import usable
 from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
 from adaptax._core.words import translating
 from adaptax.optimizers.adam import scale_by_adam

@@ -18,12 +18,13 @@ import optax
 
 from adaptax._core import checks
 from adaptax._core.checks import Scalar
-from adaptax._core.coordinates import accumulators, by_coordinate, unit, usable
+from adaptax._core.coordinates import accumulators, by_coordinate, unit
 from adaptax._core.fusion import once
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import is_complex, is_placeholder, is_trained
 from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
+from adaptax._core.usable_gradients import usable
 from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
 from adaptax._core.words import translating
 

@@ -15,7 +15,6 @@ for LLM Training", for `consistent_rms`. Embeddings and the last layer are best 
 AdamW: select the others by `matrices`. Optax uses NAdamW instead of AdamW.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -29,30 +28,23 @@ from adaptax._core.coordinates import (
     accumulators,
     average_weight,
     by_coordinate,
-    divide,
-    root,
-    usable,
 )
 from adaptax._core.guards import flattened, guarded, require_matching
 from adaptax._core.leaves import (
-    abs_sq,
     dtype_of,
-    is_complex,
     is_placeholder,
     is_trained,
-    kept_dtype,
     narrowed,
     times,
     widened,
 )
-from adaptax._core.meshes import by_compiler
 from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, descend
+from adaptax._core.usable_gradients import usable
 from adaptax._core.weight_decay import Mask, WeightDecay, with_weight_decay
 from adaptax._core.words import translating
 from adaptax.optimizers.adam import scale_by_adam
-
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+from adaptax.optimizers.newton_schulz import matrix_shape, orthogonalized
 
 
 class MuonState(NamedTuple):
@@ -118,12 +110,9 @@ def scale_by_muon(
         checks.number("consistent_rms", consistent_rms, above=0)
     adam = scale_by_adam(b1, b2, eps, eps_root, accumulator_dtype=accumulator_dtype)
 
-    def rule(g, mean, w, ahead):
-        mean = mean + w * (g - mean)
-        return ahead * mean + w * g, mean
-
-    def scaled(g, scale):
-        return (scale * g,)
+    def orthogonalize(direction, update, is_whole):
+        step = _orthogonal_step(direction, eps, steps, matrix_dtype, consistent_rms)
+        return narrowed(jnp.where(is_whole, step, 0), dtype_of(update))
 
     def init(params):
         chosen = _matrix_leaves(matrices, params)
@@ -142,13 +131,13 @@ def scale_by_muon(
         ahead = jnp.asarray(b).astype(w.dtype) * next_w / w
         wide = jax.tree.map(widened, ours)
         whole = jax.tree.map(_is_whole, wide)
-        directions, mean = by_coordinate(rule, wide, state.mean, w=w, ahead=ahead)
+        directions, mean = by_coordinate(_ahead, wide, state.mean, w=w, ahead=ahead)
         mean = jax.tree.map(
             _chosen_mean, whole, mean, state.mean, is_leaf=is_placeholder
         )
         orthogonal = jax.tree.map(orthogonalize, directions, ours, whole)
         others, adam_state = adam.update(others, state.adam)
-        (others,) = by_coordinate(scaled, others, scale=other_scale)
+        (others,) = by_coordinate(_scaled, others, scale=other_scale)
         updates = jax.tree.map(
             lambda is_ours, our, other: our if is_ours else other,
             chosen,
@@ -157,23 +146,6 @@ def scale_by_muon(
         )
         skipped = counters.increment(state.skipped, where=~_all(whole))
         return updates, MuonState(step, skipped, mean, adam_state)
-
-    def orthogonalize(direction, update, is_whole):
-        rows, columns = _shape(direction)
-
-        def iterate(direction, eps):
-            matrix = direction.reshape(rows, columns)
-            return _orthogonal(matrix, eps, steps, matrix_dtype).reshape(
-                direction.shape
-            )
-
-        orthogonal = by_compiler(iterate, direction, eps)
-        if consistent_rms is None:
-            scale = jnp.asarray(max(1, columns / max(rows, 1)) ** 0.5)
-        else:
-            scale = jnp.asarray(consistent_rms) * max(rows, columns) ** 0.5
-        orthogonal = times(orthogonal.astype(direction.dtype), scale)
-        return narrowed(jnp.where(is_whole, orthogonal, 0), dtype_of(update))
 
     return guarded(optax.GradientTransformation(init, update), whole=True)
 
@@ -227,6 +199,32 @@ def muon(
     )
 
 
+def _ahead(g, mean, w, ahead):
+    mean = mean + w * (g - mean)
+    return ahead * mean + w * g, mean
+
+
+def _scaled(g, scale):
+    return (scale * g,)
+
+
+def _orthogonal_step(
+    direction: jax.Array,
+    eps: Scalar,
+    steps: int,
+    dtype: Any,
+    consistent_rms: Scalar | None,
+) -> jax.Array:
+    """Orthogonalize a matrix, and scale it by its shape."""
+    rows, columns = matrix_shape(direction)
+    orthogonal = orthogonalized(direction, eps, steps, dtype)
+    if consistent_rms is None:
+        scale = jnp.asarray(max(1, columns / max(rows, 1)) ** 0.5)
+    else:
+        scale = jnp.asarray(consistent_rms) * max(rows, columns) ** 0.5
+    return times(orthogonal.astype(direction.dtype), scale)
+
+
 def _matrix_leaves(matrices: Any, params: optax.Params) -> Any:
     """Return a tree of booleans: whether each leaf is treated as a matrix."""
 
@@ -273,30 +271,6 @@ def _chosen_mean(is_whole: Any, new: jax.Array, old: jax.Array) -> jax.Array:
 
 def _all(flags: Any) -> jax.Array:
     return jnp.stack([*jax.tree.leaves(flags), jnp.ones((), bool)]).all()
-
-
-def _shape(array: jax.Array) -> tuple[int, int]:
-    """Return the numbers of rows and columns; the last axis is the columns."""
-    return math.prod(array.shape[:-1]), array.shape[-1]
-
-
-def _orthogonal(matrix: jax.Array, eps: Scalar, steps: int, dtype: Any) -> jax.Array:
-    """Bring the singular values close to 1 by the Newton-Schulz iteration."""
-    a, b, c = _COEFFICIENTS
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = _transposed(matrix) if tall else matrix
-    norm = root(jnp.sum(abs_sq(x)))
-    x = divide(x, norm + jnp.asarray(eps).astype(norm.dtype))
-    x = x.astype(kept_dtype(dtype or x.dtype, x.dtype))
-    for _ in range(steps):
-        square = x @ _transposed(x)
-        x = a * x + (b * square + c * square @ square) @ x
-    return _transposed(x) if tall else x
-
-
-def _transposed(matrix: jax.Array) -> jax.Array:
-    """Return the transpose, or the conjugate transpose of a complex matrix."""
-    return matrix.T.conj() if is_complex(matrix) else matrix.T
 
 
 METHOD = Method(

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax._core import checks, memory
+from adaptax._core import checks, memory, tool_checks
 from adaptax._core.checks import require
 
 Numbers = Sequence[float] | np.ndarray | jax.Array
@@ -215,7 +215,7 @@ def _bounds(low: Any, high: Any, *, logarithmic: bool) -> tuple[float, float]:
 
 def _shares(key: jax.Array, count: int) -> np.ndarray:
     """Draw from the uniform distribution between 0 and 1, both excluded."""
-    key, count = checks.key("key", key), checks.length("count", count, at_least=0)
+    key, count = tool_checks.key("key", key), checks.length("count", count, at_least=0)
     memory.require_room(f"count={count} draws", 40 * count)
     bits = np.asarray(jax.random.bits(key, (count,), jnp.uint32))
     return (bits + 0.5) / 2.0**32

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from adaptax._core import checks, memory
+from adaptax._core import checks, memory, tool_checks
 from adaptax._core.checks import require
 from adaptax.spaces.axes import (
     is_axis,
@@ -63,7 +63,7 @@ def members(space: dict[str, Any], samples: int | None, key: jax.Array) -> Any:
     >>> values["b1"]
     array([0. , 0.9, 0. , 0.9, 0. , 0.9], dtype=float32)
     """
-    key = checks.key("key", key)
+    key = tool_checks.key("key", key)
     found, points, axes, sizes = _laid_out(space, samples)
     count = math.prod(sizes.values())
     each = 8 * len(sizes) + 4 * len(found) + 40  # bytes, draws in double precision

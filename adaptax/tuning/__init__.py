@@ -17,8 +17,8 @@ from adaptax.tuning.rounds import Round as Round
 from adaptax.tuning.rules import RuleResult as RuleResult
 from adaptax.tuning.rules import play_rule as play_rule
 from adaptax.tuning.running.plans import Plan as Plan
-from adaptax.tuning.search import SearchResult as SearchResult
 from adaptax.tuning.search import search_schedule as search_schedule
+from adaptax.tuning.search_result import SearchResult as SearchResult
 from adaptax.tuning.stopping import StoppingResult as StoppingResult
 from adaptax.tuning.stopping import median_stopping as median_stopping
 from adaptax.tuning.sweep import SweepResult as SweepResult

@@ -23,7 +23,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from adaptax import spaces
-from adaptax._core import checks
+from adaptax._core import checks, tool_checks
 from adaptax._core.schedule import Schedule
 from adaptax.tuning.analysis.forecasts import forecasts_of
 from adaptax.tuning.analysis.found_schedules import piecewise_constant
@@ -34,8 +34,9 @@ from adaptax.tuning.running import divergence
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.inner_schedules import check_of_changes
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
+from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import stream
-from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
+from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.storage.named_arrays import leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -141,7 +142,7 @@ def branch(
     explore_steps = checks.length("explore_steps", explore_steps)
     checks.at_most("explore_steps", explore_steps, "stage_steps", stage_steps)
     branches = checks.length("branches", branches)
-    forecast = checks.flag("forecast", forecast)
+    forecast = tool_checks.flag("forecast", forecast)
     samples = branches if spaces.is_random(space) else None
     count = spaces.count_members(space, samples)
     each = LOSS_BYTES * explore_steps + 8 * len(spaces.entries(space)) + 16

@@ -26,7 +26,8 @@ from adaptax.tuning.playing import play
 from adaptax.tuning.rounds import Outcome, Round, Rule, origins
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.planning import Strategy
-from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
+from adaptax.tuning.running.run_options import RunOptions
+from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.sweep import Configurations, SweepResult, configurations
 from adaptax.tuning.trials.trials import Trial, require_trial
 

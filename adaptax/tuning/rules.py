@@ -16,15 +16,16 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from adaptax._core import checks
+from adaptax._core import checks, tool_checks
 from adaptax._core.checks import require
 from adaptax.tuning.playing import play
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Outcome, Round, Rule
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
+from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import as_seeds
-from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
+from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.trials.trials import Trial, require_trial
 
 
@@ -137,7 +138,7 @@ def play_rule(
     """
     require_trial(trial)
     num_steps = checks.length("num_steps", num_steps)
-    keep_state = checks.flag("keep_state", keep_state)
+    keep_state = tool_checks.flag("keep_state", keep_state)
     if not callable(rule):
         raise TypeError(f"rule must be a function of the history, got {rule!r}.")
     if not isinstance(settings, Mapping | None):

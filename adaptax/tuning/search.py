@@ -19,143 +19,34 @@ with as many runs and as many finalists, with the same fresh seeds.
 """
 
 import math
-from dataclasses import dataclass
 from functools import partial
 from os import PathLike
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from adaptax._core import checks
-from adaptax._core.schedule import Schedule
 from adaptax.tuning import evolution
-from adaptax.tuning.analysis import tables
 from adaptax.tuning.analysis.cosine_baselines import (
     CosineBaseline,
 )
-from adaptax.tuning.analysis.found_schedules import log_linear
 from adaptax.tuning.evolution import Algorithm
 from adaptax.tuning.playing import play
-from adaptax.tuning.results import Result, ToolResult
 from adaptax.tuning.rounds import Outcome
 from adaptax.tuning.running.execution import Population
 from adaptax.tuning.running.inner_schedules import InnerSchedules, require_steady
 from adaptax.tuning.running.planning import Strategy
+from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import stream
-from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
+from adaptax.tuning.running.tool_runs import ToolRun
+from adaptax.tuning.search_result import SearchResult
 from adaptax.tuning.search_rule import ScheduleSearch, SearchSettings
 from adaptax.tuning.trials.scheduled_trials import (
     along,
     constants_beside,
     following_tables,
-    require_rates,
 )
 from adaptax.tuning.trials.trials import Trial, require_trial
-
-
-class Gain(NamedTuple):
-    """The mean difference of two scores over seeds, and its standard error."""
-
-    difference: float
-    standard_error: float
-
-
-@dataclass(frozen=True, repr=False)
-class SearchResult(ToolResult):
-    """The result of a search for a schedule.
-
-    `log_rates` (knots,) are the natural logarithms of the winner's rates. `losses`
-    (fresh seeds, steps), `scores` (fresh seeds,), infinite if a run diverged, and
-    `metrics`, like `scores`, are those of runs that were not used to choose it.
-    `candidates` (generations, population, knots) are the log-rates that were tried, and
-    `history` (generations, population) their mean scores over the seeds of their
-    generation. `baseline` is the best cosine, or `None`. `about` describes the search.
-    """
-
-    HEADLINES: ClassVar[tuple[str, ...]] = ("score",)
-    KIND: ClassVar[str] = "adaptax schedule search"
-    AXES: ClassVar[dict[str, str]] = {
-        "log_rates": "knots",
-        "losses": "seeds steps",
-        "scores": "seeds",
-        "history": "generations candidates",
-        "candidates": "generations candidates knots",
-        "metrics/": "seeds",
-    }
-    NESTED: ClassVar[dict[str, type[Result]]] = {"baseline": CosineBaseline}
-
-    log_rates: np.ndarray
-    losses: np.ndarray
-    scores: np.ndarray
-    metrics: dict[str, np.ndarray]
-    history: np.ndarray
-    candidates: np.ndarray
-    baseline: CosineBaseline | None
-    about: dict[str, Any]
-
-    @property
-    def score(self) -> float:
-        """The mean score over the fresh seeds; infinite if one diverged."""
-        return float(self.scores.mean())
-
-    @property
-    def schedule(self) -> Schedule:
-        """The winner as a schedule."""
-        return log_linear(jnp.asarray(self.log_rates), self.losses.shape[1])
-
-    @property
-    def knot_steps(self) -> np.ndarray:
-        """The steps of the knots, (knots,), rounded."""
-        last = self.losses.shape[1] - 1
-        return np.rint(np.linspace(0, last, len(self.log_rates))).astype(int)
-
-    @property
-    def gain(self) -> Gain | None:
-        """The score of the baseline minus the winner's, seed by seed.
-
-        If it is above 0, the winner is better; less than two standard errors may be
-        chance. `None` without a baseline.
-        """
-        if self.baseline is None:
-            return None
-        with np.errstate(invalid="ignore"):
-            differences = self.baseline.scores - self.scores
-            error = differences.std(ddof=1) / math.sqrt(len(differences))
-        return Gain(float(differences.mean()), float(error))
-
-    def to_records(self) -> list[dict[str, Any]]:
-        """Return one flat dict for each candidate, as for a data frame."""
-        rates = np.exp(self.candidates)
-        return [
-            {
-                "generation": generation,
-                "candidate": candidate,
-                "score": float(self.history[generation, candidate]),
-                **{
-                    f"rate at {step}": float(rate)
-                    for step, rate in zip(
-                        self.knot_steps, rates[generation, candidate], strict=True
-                    )
-                },
-            }
-            for generation, candidate in np.ndindex(*self.history.shape)
-        ]
-
-    def table(self, rows: int = 20) -> str:
-        """Return the generations as a table to print, with the rates of the best."""
-        generations = np.arange(len(self.history))
-        rates = np.exp(self.candidates[generations, self.history.argmin(axis=1)])
-        columns: dict[str, Any] = {
-            "generation": generations,
-            "best": self.history.min(axis=1),
-            "median": np.sort(self.history)[:, self.history.shape[1] // 2],
-            "diverged": np.isinf(self.history).sum(axis=1),
-        }
-        for step, column in zip(self.knot_steps, rates.T, strict=True):
-            columns[f"rate at {step}"] = column
-        return tables.text(columns, rows)
 
 
 def search_schedule(
@@ -219,16 +110,6 @@ def search_schedule(
         OSError: If the folder cannot be written, or another process is using it.
     """
     require_trial(trial)
-    num_steps = checks.length("num_steps", num_steps, at_least=2)
-    knots = checks.length("knots", knots, at_least=2)
-    checks.at_most("knots", knots, "num_steps", num_steps)
-    population = checks.length("population", population, at_least=4)
-    generations = checks.length("generations", generations, at_least=2)
-    seeds = checks.length("seeds", seeds)
-    fresh_seeds = checks.length("fresh_seeds", fresh_seeds, at_least=2)
-    checks.one_of("algorithm", algorithm, Algorithm)
-    require_rates(low, high)
-    baseline = checks.flag("baseline", baseline)
     settings = SearchSettings(
         num_steps=num_steps,
         knots=knots,
@@ -241,15 +122,15 @@ def search_schedule(
         fresh_seeds=fresh_seeds,
         baseline=baseline,
         name=name,
-    )
+    ).checked()
     settings.require_room()
     constants = constants_beside(name, hparams)
     tool_run = ToolRun(
         "schedule search",
         following_tables(trial, name),
-        along(constants, np.zeros((1, num_steps), np.float32)),
+        along(constants, np.zeros((1, settings.num_steps), np.float32)),
         RunOptions(key, strategy, mesh, checkpoint, progress),
-        total=settings.runs * num_steps,
+        total=settings.runs * settings.num_steps,
         about={
             **settings._asdict(),
             "hparams": constants,
@@ -265,7 +146,7 @@ def search_schedule(
         played = play(
             tool_run,
             search,
-            horizon=num_steps,
+            horizon=settings.num_steps,
             check=partial(_require_steady, settings, constants, inner),
             best=lambda *_: search.best,
         )

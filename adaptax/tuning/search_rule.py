@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from adaptax._core import checks, tool_checks
 from adaptax._core.checks import require
 from adaptax.tuning.analysis.cosine_baselines import cosine_grid, drawn_cosines
 from adaptax.tuning.analysis.found_schedules import log_linear
 from adaptax.tuning.evolution import Algorithm, Evolution, mirrored
 from adaptax.tuning.rounds import Outcome, Round
 from adaptax.tuning.running.planning import LOSS_BYTES, require_room
-from adaptax.tuning.trials.scheduled_trials import along
+from adaptax.tuning.trials.scheduled_trials import along, require_rates
 
 _LAST = 3  # generations whose best candidates are finalists
 
@@ -37,6 +38,27 @@ class SearchSettings(NamedTuple):
     fresh_seeds: int
     baseline: bool
     name: str
+
+    def checked(self) -> "SearchSettings":
+        """Check each argument, and return them with plain integers and booleans."""
+        num_steps = checks.length("num_steps", self.num_steps, at_least=2)
+        knots = checks.length("knots", self.knots, at_least=2)
+        checks.at_most("knots", knots, "num_steps", num_steps)
+        population = checks.length("population", self.population, at_least=4)
+        generations = checks.length("generations", self.generations, at_least=2)
+        seeds = checks.length("seeds", self.seeds)
+        fresh_seeds = checks.length("fresh_seeds", self.fresh_seeds, at_least=2)
+        checks.one_of("algorithm", self.algorithm, Algorithm)
+        require_rates(self.low, self.high)
+        return self._replace(
+            num_steps=num_steps,
+            knots=knots,
+            population=population,
+            generations=generations,
+            seeds=seeds,
+            fresh_seeds=fresh_seeds,
+            baseline=tool_checks.flag("baseline", self.baseline),
+        )
 
     @property
     def log_bounds(self) -> tuple[float, float]:

@@ -24,7 +24,8 @@ from adaptax._core import checks
 from adaptax.tuning.halving import HalvingResult, go_on, race
 from adaptax.tuning.rounds import Outcome, Round, Rule, origins
 from adaptax.tuning.running.planning import Strategy
-from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
+from adaptax.tuning.running.run_options import RunOptions
+from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.sweep import Configurations, configurations
 from adaptax.tuning.trials.trials import Trial, require_trial
 

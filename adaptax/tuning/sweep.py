@@ -25,8 +25,9 @@ from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Round, once
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
+from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import as_seeds, stream
-from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
+from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.storage.named_arrays import flatten_names, leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 

@@ -3,6 +3,7 @@
 from adaptax._core.schedule_free import ScheduleFreeState as ScheduleFreeState
 from adaptax.wrappers.accumulate import AccumulateState as AccumulateState
 from adaptax.wrappers.accumulate import accumulate as accumulate
+from adaptax.wrappers.block_codes import Quantized as Quantized
 from adaptax.wrappers.iterate_average import IterateAverageState as IterateAverageState
 from adaptax.wrappers.iterate_average import iterate_average as iterate_average
 from adaptax.wrappers.mechanic import MechanicTuner as MechanicTuner
@@ -16,7 +17,6 @@ from adaptax.wrappers.packing import PackedParams as PackedParams
 from adaptax.wrappers.packing import PackedTree as PackedTree
 from adaptax.wrappers.packing import pack as pack
 from adaptax.wrappers.packing import unpack as unpack
-from adaptax.wrappers.quantized import Quantized as Quantized
 from adaptax.wrappers.quantized import QuantizedState as QuantizedState
 from adaptax.wrappers.quantized import quantized as quantized
 from adaptax.wrappers.quantized import unquantize_state as unquantize_state

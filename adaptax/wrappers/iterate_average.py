@@ -26,11 +26,11 @@ from adaptax._core.coordinates import (
     accumulators,
     average_weight,
     by_coordinate,
-    usable,
 )
 from adaptax._core.eval_params import averaged
 from adaptax._core.guards import guarded
 from adaptax._core.methods import Method
+from adaptax._core.usable_gradients import usable
 from adaptax._core.words import translating
 
 

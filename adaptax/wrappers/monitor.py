@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import optax
 
 from adaptax._core import checks, counters
-from adaptax._core.coordinates import usable
 from adaptax._core.fusion import once
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import global_norm, is_trained, widened
 from adaptax._core.methods import Method
+from adaptax._core.usable_gradients import usable
 from adaptax._core.varying import axes_of, spread
 from adaptax._core.words import translating
 

@@ -16,7 +16,8 @@ from test_digests import OPTIONS, TOOLS, made
 
 from adaptax.tuning.running.execution import Population
 from adaptax.tuning.running.rescue import Rescue
-from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
+from adaptax.tuning.running.run_options import RunOptions
+from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.storage.checkpoints import Checkpoints
 
 SCRIPT = Path(killed_tool.__file__)

@@ -8,10 +8,10 @@ from adaptax.tuning.analysis.range_tests import (
     SUGGESTIONS,
     Reading,
     agreement,
-    longest_decrease,
     read,
     smooth,
 )
+from adaptax.tuning.analysis.suggestions import longest_decrease
 
 STEPS = 101
 RATES = np.geomspace(1e-8, 1e2, STEPS)  # ten steps to a decade

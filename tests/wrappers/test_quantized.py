@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from reference.momentum import Momentum
 
 import adaptax
-from adaptax.wrappers.quantized import Quantized, quantize
+from adaptax.wrappers.block_codes import Quantized, quantize
 
 
 def reference(w, gradients, values, *, learning_rate, block, smallest):

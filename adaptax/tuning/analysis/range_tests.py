@@ -29,29 +29,18 @@ fluctuations that last for several steps. A curve that has not fallen has risen 
 ends in losses that are not finite, or if its last s_t is above the start by more than
 4 σ_t, and its largest s_t by more than 3 times the largest fall before it, measured
 likewise. Otherwise it is flat. There are suggestions only if it has fallen. They do not
-use the first tenth:
-
-    valley    2/3 along the longest subsequence of s in which each value is lower than
-              the previous one by at least 1/200 of the whole fall
-    slide     two points, 15 % of the steps apart, are moved down from the highest rate
-              until their slopes differ by at most 1/5 of the steepest descent: the
-              lower one
-    minimum   a tenth of the rate of the lowest s_t
-    steep     the rate where ds/d(log rate) is most negative, between the last point
-              within 4 σ_t of the start and the lowest s_t
+use the first tenth; see `suggestions`.
 
 Source: Smith (2017), "Cyclical Learning Rates for Training Neural Networks", WACV,
-section 3.3; Gugger (2018), "How Do You Find A Good Learning Rate", for the smoothing,
-d = 4 and `minimum`; fastai's `lr_find` for the others. In fastai any decrease counts
-for `valley`, even at rates far too small to train with, and it is 1/2 along, though
-described as 2/3, which trains better; the slopes of `slide` may differ by 0.005 per
-step, whatever the unit of the loss. Lightning's `steep` uses slopes by the rate itself,
-which are steepest where the rate is smallest.
+section 3.3; Gugger (2018), "How Do You Find A Good Learning Rate", for the smoothing
+and d = 4.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+
+from adaptax.tuning.analysis.suggestions import minimum, slide, steep, valley
 
 SUGGESTIONS = ("valley", "slide", "minimum", "steep")
 FELL = ("never diverged", "ok")
@@ -64,9 +53,6 @@ _GAP = 2  # more losses than this that are not finite, at the end, are a diverge
 # losses, 10 for log-normal ones, 18 for Student's t of 2. Beyond 20 there are outliers.
 _OUTLIERS = 20.0
 _ROUNDING = 1e-5  # of float32 losses, relative
-_VALLEY_DROP = 0.005
-_SLIDE_LENGTH = 0.15
-_SLIDE_TOLERANCE = 0.2
 
 
 class Reading(NamedTuple):
@@ -111,11 +97,11 @@ def read(
         return Reading(smoothed, "diverged at once" if rose else "flat", suggestions)
     rose = stop < len(losses) or curve.rose_again()
     counted = rates[tenth:stop], smoothed[tenth:stop]
-    suggestions["valley"] = _valley(*counted, curve.start)
-    steepest = _steepest(*counted, curve.start - curve.needed[tenth:stop])
+    suggestions["valley"] = valley(*counted, curve.start)
+    steepest = steep(*counted, curve.start - curve.needed[tenth:stop])
     if rose:
-        suggestions["slide"] = _slide(*counted, round(_SLIDE_LENGTH * len(losses)))
-        suggestions["minimum"] = _lowest(*counted) / 10
+        suggestions["slide"] = slide(*counted, len(losses))
+        suggestions["minimum"] = minimum(*counted)
     # While the loss still falls, the steepest of the highest rates means nothing.
     if rose or steepest < rates[-tenth]:
         suggestions["steep"] = steepest
@@ -254,56 +240,3 @@ def smooth(losses: np.ndarray, smoothing: float) -> np.ndarray:
         average = smoothing * average + (1 - smoothing) * loss
         smoothed[step] = average / (1 - smoothing ** (step + 1))
     return smoothed
-
-
-def longest_decrease(values: np.ndarray, drop: float) -> list[int]:
-    """Return the indices of the longest subsequence that falls by `drop` each time.
-
-    Of equally long ones, it is the one that ends first.
-
-    Args:
-        values: The values, of shape (n,).
-        drop: The smallest fall, > 0.
-
-    >>> longest_decrease(np.array([3.0, 5.0, 4.0, 3.9, 1.0, 2.0]), drop=0.5)
-    [1, 2, 4]
-    """
-    lengths, before = np.ones(len(values), int), np.full(len(values), -1)
-    for place in range(1, len(values)):
-        longer = np.where(values[:place] >= values[place] + drop, lengths[:place], 0)
-        previous = int(longer.argmax())
-        if longer[previous]:
-            lengths[place], before[place] = longer[previous] + 1, previous
-    places = [int(lengths.argmax())]
-    while before[places[-1]] >= 0:
-        places.append(int(before[places[-1]]))
-    return places[::-1]
-
-
-def _valley(rates: np.ndarray, smoothed: np.ndarray, start: float) -> float:
-    drop = _VALLEY_DROP * (start - smoothed.min())
-    places = longest_decrease(smoothed, drop)
-    return float(rates[places[2 * (len(places) - 1) // 3]])
-
-
-def _slide(rates: np.ndarray, smoothed: np.ndarray, apart: int) -> float | None:
-    if len(smoothed) <= apart:
-        return None
-    slopes = np.gradient(smoothed)
-    differences = np.abs(slopes[apart:] - slopes[:-apart])
-    level = np.flatnonzero(differences <= _SLIDE_TOLERANCE * -slopes.min())
-    return float(rates[level[-1]]) if len(level) else None
-
-
-def _lowest(rates: np.ndarray, smoothed: np.ndarray) -> float:
-    return float(rates[smoothed.argmin()])
-
-
-def _steepest(rates: np.ndarray, smoothed: np.ndarray, level: np.ndarray) -> float:
-    if len(rates) == 1:
-        return float(rates[0])
-    end = int(smoothed.argmin())
-    begin = np.flatnonzero(smoothed[: end + 1] > level[: end + 1])
-    falling = slice(int(begin[-1]) if len(begin) else 0, end + 1)
-    slopes = np.gradient(smoothed, np.log(rates))[falling]
-    return float(rates[falling][slopes.argmin()])

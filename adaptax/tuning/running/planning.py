@@ -17,10 +17,10 @@ from jax.sharding import Mesh
 
 from adaptax._core import checks, memory
 from adaptax._core.checks import require
-from adaptax.tuning.running.acting import traced
 from adaptax.tuning.running.execution import Population
 from adaptax.tuning.running.plans import Plan
 from adaptax.tuning.running.programs import BEGIN, BUFFER, Programs, types_of
+from adaptax.tuning.running.tracing import traced
 from adaptax.tuning.trials.training import Shared
 
 LOSS_BYTES = 12

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from adaptax._core import checks
+from adaptax._core import checks, tool_checks
 from adaptax._core.checks import require
 from adaptax._core.memory import count_of
 from adaptax.tuning.running.planning import require_room
@@ -15,7 +15,7 @@ from adaptax.tuning.running.planning import require_room
 
 def stream(key: Any, name: str) -> jax.Array:
     """Return a separate key for a named use, independent of the members' keys."""
-    return jax.random.fold_in(checks.key("key", key), zlib.crc32(name.encode()))
+    return jax.random.fold_in(tool_checks.key("key", key), zlib.crc32(name.encode()))
 
 
 def as_seeds(seeds: int | Sequence[int]) -> np.ndarray:

@@ -4,14 +4,12 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable
 from os import PathLike
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from adaptax._core import checks
 from adaptax._core.checks import require
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.running.acting import require_acting
@@ -21,7 +19,6 @@ from adaptax.tuning.running.planning import (
     Strategy,
     first_state,
     make_plan,
-    require_strategy,
     usable_workers,
 )
 from adaptax.tuning.running.plans import Plan
@@ -29,9 +26,10 @@ from adaptax.tuning.running.processes import from_each, require_alike
 from adaptax.tuning.running.programs import TRAIN, Programs
 from adaptax.tuning.running.progress import Progress
 from adaptax.tuning.running.rescue import Rescue
+from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.termination import EXIT_CODE, Termination
 from adaptax.tuning.storage import digests
-from adaptax.tuning.storage.checkpoints import Checkpoint, Checkpoints, require_folder
+from adaptax.tuning.storage.checkpoints import Checkpoint, Checkpoints
 from adaptax.tuning.storage.named_arrays import (
     flatten_names,
     from_arrays,
@@ -43,16 +41,6 @@ from adaptax.tuning.storage.named_arrays import (
 from adaptax.tuning.trials.trials import Trial
 
 AnyResult = TypeVar("AnyResult", bound=ToolResult)
-
-
-class RunOptions(NamedTuple):
-    """The last arguments of every tool, see `sweep`."""
-
-    key: Any
-    strategy: Strategy
-    mesh: Mesh | None
-    checkpoint: str | PathLike[str] | None
-    progress: bool
 
 
 class ToolRun:
@@ -82,13 +70,7 @@ class ToolRun:
             total: The steps of all members together.
             about: The arguments that determine the results: arrays, numbers and text.
         """
-        key, strategy, mesh, checkpoint, progress = options
-        key = checks.key("key", key)
-        require_mesh(mesh)
-        require_strategy(strategy, None)  # a resumed run has the checkpoint's plan
-        progress = checks.flag("progress", progress)
-        if checkpoint is not None:
-            require_folder(checkpoint)
+        key, strategy, mesh, checkpoint, progress = options.checked()
         self.programs = Programs(trial, key, mesh)
         self._strategy: Strategy = strategy
         self.started = time.perf_counter()
@@ -289,15 +271,6 @@ class ToolRun:
             "member_steps": self._done,
             "resumed": self.resumed is not None,
         }
-
-
-def require_mesh(mesh: Any) -> None:
-    """Check that an argument is a mesh of devices, or `None`."""
-    if mesh is not None and not isinstance(mesh, Mesh):
-        raise TypeError(
-            f"mesh must be a jax.sharding.Mesh or None, got {mesh!r}. Make one with "
-            'jax.make_mesh((jax.device_count(),), ("members",)).'
-        )
 
 
 def fit_together(what: str, members: int, fitting: int) -> None:

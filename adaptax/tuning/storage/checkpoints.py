@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from adaptax._core import checks
+from adaptax._core import checks, tool_checks
 from adaptax._core.checks import require
 from adaptax.tuning.running.pacing import Pace
 from adaptax.tuning.running.processes import failing_together, from_first
@@ -38,7 +38,7 @@ _NAME = re.compile(r"(\d{12,})-([0-9a-f]{32})\.npz")
 
 def require_folder(folder: Any) -> str:
     """Return the path of a folder as a `str`; refuse invalid ones, such as ""."""
-    return checks.path("checkpoint", folder, "a folder", " None saves nothing.")
+    return tool_checks.path("checkpoint", folder, "a folder", " None saves nothing.")
 
 
 class Checkpoint(NamedTuple):

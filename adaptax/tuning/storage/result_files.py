@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from adaptax._core import checks
+from adaptax._core import tool_checks
 from adaptax.tuning.storage import json_results, npz_files
 from adaptax.tuning.storage.atomic_files import fill_atomically
 
@@ -38,7 +38,7 @@ def save_arrays(
         TypeError: If `about` is not plain JSON.
         ValueError: If an array has objects, or a name is not allowed.
     """
-    target = Path(os.path.realpath(checks.path("path", path)))  # a link stays one
+    target = Path(os.path.realpath(tool_checks.path("path", path)))  # a link stays one
 
     def fill(file):
         if _is_json(path):
@@ -60,7 +60,7 @@ def load_arrays(
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, not a result, or of another kind or layout.
     """
-    with _naming(checks.path("path", path), "read"), Path(path).open("rb") as file:
+    with _naming(tool_checks.path("path", path), "read"), Path(path).open("rb") as file:
         if _is_json(path):
             return json_results.decode(file.read(), kind, os.fspath(path))
         return npz_files.read(file, kind, os.fspath(path))

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from adaptax._core import checks
+from adaptax._core import tool_checks
 from adaptax._core.checks import require
 from adaptax.tuning.trials.arguments import Batches, require_arguments, require_callable
 from adaptax.tuning.trials.trials import Trial, trial
@@ -80,7 +80,7 @@ def nnx_trial(
     batch_size = require_arguments(
         loss, optimizer, data, batch_size, evaluate, eval_data, batches
     )
-    has_aux = checks.flag("has_aux", has_aux)
+    has_aux = tool_checks.flag("has_aux", has_aux)
 
     def split(model):
         """Return the fixed part, the parameters and the other variables."""

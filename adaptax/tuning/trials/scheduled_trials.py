@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adaptax import spaces
-from adaptax._core import checks
+from adaptax._core import checks, tool_checks
 from adaptax._core.checks import require
 from adaptax.tuning.trials.trials import Trial
 
@@ -117,7 +117,7 @@ def constants_beside(name: str, hparams: Mapping[str, Any] | None) -> dict[str, 
     Raises:
         ValueError: If they contain the varied one, or one has several values.
     """
-    checks.text("name", name)
+    tool_checks.text("name", name)
     if not isinstance(hparams, Mapping | None):
         raise TypeError(f"hparams must be a dict of constants, got {hparams!r}.")
     others = dict(hparams or {})

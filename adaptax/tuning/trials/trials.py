@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from adaptax._core import checks
+from adaptax._core import tool_checks
 from adaptax._core.checks import require
 from adaptax.tuning.trials.arguments import (
     Batches,
@@ -136,9 +136,9 @@ def trial(
     batch_size = require_arguments(
         loss, optimizer, data, batch_size, evaluate, eval_data, batches
     )
-    has_state = checks.flag("has_state", has_state)
-    has_key = checks.flag("has_key", has_key)
-    has_aux = checks.flag("has_aux", has_aux)
+    has_state = tool_checks.flag("has_state", has_state)
+    has_key = tool_checks.flag("has_key", has_key)
+    has_aux = tool_checks.flag("has_aux", has_aux)
     if evaluate is None and eval_data is not None:
         require(
             not has_key,
