@@ -67,11 +67,6 @@ def schedule_free_at(
     checks.number("step_power", step_power, at_least=0)
     inner = optax.with_extra_args_support(inner)
 
-    def rule(u, fast, average, y, rate, c, b1):
-        fast = fast + rate * u
-        average = average + c * (fast - average)
-        return average + (1 - b1) * (fast - average) - y, fast, average
-
     def init(params):
         return ScheduleFreeState(
             step=counters.zero(),
@@ -91,10 +86,11 @@ def schedule_free_at(
         gamma, rate_state = rate.read(state.rate_state, **extra_args)
         step = counters.increment(state.step)
         max_rate = jnp.maximum(gamma, state.max_rate)
-        weight_sum = 1 + rescaled_sum(state, step, max_rate)
+        earlier = _rescaled_sum(state, step, max_rate, step_power, weight_power)
+        weight_sum = 1 + earlier
         first = state.step == 0
         updates, fast, average = by_coordinate(
-            rule,
+            _move,
             stepped,
             snapshots.take(first, params, state.fast),
             snapshots.take(first, params, state.average),
@@ -113,18 +109,31 @@ def schedule_free_at(
             inner_state=inner_state,
         )
 
-    def rescaled_sum(state, step, max_rate):
-        """Return the previous Σw divided by the new weight, without overflow."""
-        real = jnp.result_type(float)
-        step, before, rate, old_rate, total = (
-            x.astype(real)
-            for x in (step, state.step, max_rate, state.max_rate, state.weight_sum)
-        )
-        r, p = (jnp.asarray(power).astype(real) for power in (step_power, weight_power))
-        ratio = jnp.where(rate > 0, divide(old_rate, rate), 1)
-        return total * ratio**p * (before / step) ** r
-
     return guarded(optax.GradientTransformationExtraArgs(init, update))
+
+
+def _move(u, fast, average, y, rate, c, b1):
+    fast = fast + rate * u
+    average = average + c * (fast - average)
+    return average + (1 - b1) * (fast - average) - y, fast, average
+
+
+def _rescaled_sum(
+    state: ScheduleFreeState,
+    step: jax.Array,
+    max_rate: jax.Array,
+    step_power: Scalar,
+    weight_power: Scalar,
+) -> jax.Array:
+    """Return the previous Σw divided by the new weight, without overflow."""
+    real = jnp.result_type(float)
+    step, before, rate, old_rate, total = (
+        x.astype(real)
+        for x in (step, state.step, max_rate, state.max_rate, state.weight_sum)
+    )
+    r, p = (jnp.asarray(power).astype(real) for power in (step_power, weight_power))
+    ratio = jnp.where(rate > 0, divide(old_rate, rate), 1)
+    return total * ratio**p * (before / step) ** r
 
 
 def downhill(

@@ -130,55 +130,28 @@ def greedy(
 
     def init(params):
         del params
-        return GreedyState(
-            learning_rate=real(1.0),
-            best=real(UNSEEN),
-            good=counters.zero(),
-            bad=counters.zero(),
-            cooling=counters.zero(),
-            warming=counters.zero(),
-            left=whole(reset),
-            recent=metrics.recent(window),
-            last_change=counters.zero(),
-            raises=counters.zero(),
-            cuts=counters.zero(),
-            resets=counters.zero(),
-        )
+        return _start(window, reset)
 
     def advance(state, metric, updates, params):
-        del updates
+        del updates, params
         metric = metric if mode == "min" else -metric
         recent = metrics.shifted(state.recent, metric)
-        state = moved(counted(state, metrics.mean_of(recent)))
-        state = state._replace(
-            recent=recent,
-            left=state.left
-            - (state.learning_rate <= real(min_scale)).astype(jnp.int32),
-        )
-        resets = counters.increment(state.resets)
-        anew = init(params)._replace(
-            last_change=whole(2), raises=state.raises, cuts=state.cuts, resets=resets
+        mean = metrics.mean_of(recent)
+        improved = improves(mean, state.best, threshold, threshold_mode)
+        state = rescaled(_counted(state, mean, improved))
+        at_least = (state.learning_rate <= real(min_scale)).astype(jnp.int32)
+        state = state._replace(recent=recent, left=state.left - at_least)
+        anew = _start(window, reset)._replace(
+            last_change=whole(2),
+            raises=state.raises,
+            cuts=state.cuts,
+            resets=counters.increment(state.resets),
         )
         return jax.tree.map(
             lambda new, old: jnp.where(state.left <= 0, new, old), anew, state
         )
 
-    def counted(state, mean):
-        cooling, warming = state.cooling > 0, state.warming > 0
-        listening = ~cooling & ~warming
-        improved = listening & improves(mean, state.best, threshold, threshold_mode)
-        worse = listening & ~improved
-        return state._replace(
-            best=jnp.where(improved, mean, state.best),
-            good=jnp.where(improved, counters.increment(state.good), 0),
-            bad=jnp.where(worse, counters.increment(state.bad), 0),
-            cooling=jnp.maximum(state.cooling - 1, 0),
-            warming=jnp.where(
-                cooling, state.warming, jnp.maximum(state.warming - 1, 0)
-            ),
-        )
-
-    def moved(state):
+    def rescaled(state):
         raised, cut = state.good > whole(patience), state.bad > whole(patience)
         scale = state.learning_rate
         higher = jnp.minimum(scale / real(factor), real(max_scale))
@@ -196,6 +169,38 @@ def greedy(
         )
 
     return follow(init, advance, monitor=monitor, name=name)
+
+
+def _start(window: int, reset: Scalar) -> GreedyState:
+    return GreedyState(
+        learning_rate=real(1.0),
+        best=real(UNSEEN),
+        good=counters.zero(),
+        bad=counters.zero(),
+        cooling=counters.zero(),
+        warming=counters.zero(),
+        left=whole(reset),
+        recent=metrics.recent(window),
+        last_change=counters.zero(),
+        raises=counters.zero(),
+        cuts=counters.zero(),
+        resets=counters.zero(),
+    )
+
+
+def _counted(state: GreedyState, mean: jax.Array, improved: jax.Array) -> GreedyState:
+    """Count an evaluation as good or bad, or as one to ignore."""
+    cooling, warming = state.cooling > 0, state.warming > 0
+    listening = ~cooling & ~warming
+    improved = listening & improved
+    worse = listening & ~improved
+    return state._replace(
+        best=jnp.where(improved, mean, state.best),
+        good=jnp.where(improved, counters.increment(state.good), 0),
+        bad=jnp.where(worse, counters.increment(state.bad), 0),
+        cooling=jnp.maximum(state.cooling - 1, 0),
+        warming=jnp.where(cooling, state.warming, jnp.maximum(state.warming - 1, 0)),
+    )
 
 
 METHOD = Method(

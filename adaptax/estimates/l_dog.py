@@ -63,16 +63,10 @@ def l_dog(
     check(reps_rel, eps)
 
     def init(params):
-        def zeros():
-            return jax.tree.map(
-                lambda leaf: real(0.0) if is_trained(leaf) else optax.MaskedNode(),
-                params,
-            )
-
         return LDogState(
             learning_rate=real(0.0),
-            distance=zeros(),
-            sum_sq=zeros(),
+            distance=_zeros(params),
+            sum_sq=_zeros(params),
             step=counters.zero(),
             skipped=counters.zero(),
             start=snapshots.empty(params),
@@ -125,6 +119,13 @@ def l_dog(
         )
 
     return estimate("l_dog", init, advance, scale)
+
+
+def _zeros(params):
+    def leaf(param):
+        return real(0.0) if is_trained(param) else optax.MaskedNode()
+
+    return jax.tree.map(leaf, params)
 
 
 def _guesses(params, distances, reps_rel):

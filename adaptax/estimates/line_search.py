@@ -14,6 +14,7 @@ Stochastic Gradient: Interpolation, Line-Search, and Convergence Rates", NeurIPS
 already point downhill; here they are subtracted, like all updates before `scale(-1)`.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, cast
 
 import jax
@@ -160,73 +161,106 @@ def line_search(
         )
         slope = inner_product(gradients, updates)
         usable = jnp.isfinite(slope)
-        here = _moved(params, updates, start)
-        value_fn, closed_over = jax.closure_convert(value_fn, here)
-        closed_over = jax.lax.stop_gradient(closed_over)
-
-        def loss_at(rate):
-            loss = value_fn(_moved(params, updates, rate), *closed_over)
-            return as_metric("the value of value_fn", loss)
-
-        def gradient_at(rate):
-            there = _moved(params, updates, rate)
-            slopes = jax.grad(lambda there: value_fn(there, *closed_over))(there)
-            return jax.tree.map(lambda g, w: g.astype(dtype_of(w)), slopes, params)
-
-        def passes(rate, loss):
-            allowed = value - real(c) * rate * slope + real(tolerance) * jnp.abs(value)
-            return jnp.isfinite(loss) & (loss <= allowed)
-
-        def too_short(rate, loss):
-            if not goldstein:
-                return jnp.zeros((), bool)
-            least = value - (1 - real(c)) * rate * slope
-            return passes(rate, loss) & (loss < least) & (rate < real(max_rate))
+        descends = usable & (slope > 0)
+        line = _line(value_fn, params, updates, start)
+        needed = _Needed(value, slope, c, tolerance, max_rate, goldstein)
 
         def search_on(search):
             rate, loss, trials = search
-            unsettled = ~passes(rate, loss) | too_short(rate, loss)
-            return unsettled & (trials < whole(max_trials))
+            unsettled = ~needed.passes(rate, loss) | needed.too_short(rate, loss)
+            return descends & (unsettled & (trials < whole(max_trials)))
 
         def try_next(search):
             rate, loss, trials = search
             longer = jnp.minimum(rate * 2, real(max_rate))
-            rate = jnp.where(
-                too_short(rate, loss), longer, jnp.maximum(rate * real(decrease), tiny)
-            )
-            return rate, loss_at(rate), trials + 1
+            shorter = jnp.maximum(rate * real(decrease), jnp.finfo(jnp.float32).tiny)
+            rate = jnp.where(needed.too_short(rate, loss), longer, shorter)
+            return rate, line.loss_at(rate), trials + 1
 
-        tiny = jnp.finfo(jnp.float32).tiny
-        first_loss = jnp.where(usable & (slope > 0), loss_at(start), value)
+        first_loss = jnp.where(descends, line.loss_at(start), value)
         axes = axes_of(params, updates, first_loss)
         search = spread((start, first_loss, counters.zero() + 1), axes)
-        descends = usable & (slope > 0)
-        rate, loss, trials = jax.lax.while_loop(
-            lambda search: descends & search_on(search), try_next, search
-        )
-        passed = descends & passes(rate, loss)
+        rate, loss, trials = jax.lax.while_loop(search_on, try_next, search)
+        passed = descends & needed.passes(rate, loss)
         share = jnp.minimum(rate / start, _LARGEST_SHARE)
         rate = rate + share * (first - start)  # adds 0, for the derivative
+        applied = jnp.where(passed, rate, 0)
         after = LineSearchState(
-            learning_rate=jnp.where(passed, rate, 0),
+            learning_rate=applied,
             tried=jnp.where(descends, rate, state.tried),
             trials=trials,
             failures=counters.increment(state.failures, where=~passed),
             value=jnp.where(passed, loss, value) if store_grad else None,
-            grad=gradient_at(jnp.where(passed, rate, 0)) if store_grad else None,
+            grad=line.gradient_at(applied) if store_grad else None,
         )
         return after, usable
 
     needs = ("params", "value", "grad", "value_fn")
     search = follow_gradients("line_search", init, advance, needs=needs, name=name)
+    return _without_stale_values(search) if store_grad else search
+
+
+class _Needed(NamedTuple):
+    """What the loss must be at a rate: the tests of Armijo and Goldstein.
+
+    `value` is f(w), and `slope` is ⟨g, u⟩.
+    """
+
+    value: jax.Array
+    slope: jax.Array
+    c: Scalar
+    tolerance: Scalar
+    max_rate: Scalar
+    goldstein: bool
+
+    def passes(self, rate, loss):
+        """Return whether the loss has fallen by enough."""
+        predicted = self.value - real(self.c) * rate * self.slope
+        allowed = predicted + real(self.tolerance) * jnp.abs(self.value)
+        return jnp.isfinite(loss) & (loss <= allowed)
+
+    def too_short(self, rate, loss):
+        """Return whether Goldstein's test demands a larger rate."""
+        if not self.goldstein:
+            return jnp.zeros((), bool)
+        least = self.value - (1 - real(self.c)) * rate * self.slope
+        is_smaller = rate < real(self.max_rate)
+        return self.passes(rate, loss) & (loss < least) & is_smaller
+
+
+class _Line(NamedTuple):
+    """The loss as a function of the rate: f(w − rate u)."""
+
+    value_fn: Callable[..., Any]
+    closed_over: list[Any]
+    params: optax.Params
+    updates: optax.Updates
+
+    def loss_at(self, rate):
+        there = _moved(self.params, self.updates, rate)
+        loss = self.value_fn(there, *self.closed_over)
+        return as_metric("the value of value_fn", loss)
+
+    def gradient_at(self, rate):
+        there = _moved(self.params, self.updates, rate)
+        slopes = jax.grad(lambda w: self.value_fn(w, *self.closed_over))(there)
+        return jax.tree.map(lambda g, w: g.astype(dtype_of(w)), slopes, self.params)
+
+
+def _line(value_fn, params, updates, rate) -> _Line:
+    """Return the loss along the updates, with constants for what it closes over."""
+    here = _moved(params, updates, rate)
+    value_fn, closed_over = jax.closure_convert(value_fn, here)
+    return _Line(value_fn, jax.lax.stop_gradient(closed_over), params, updates)
+
+
+def _without_stale_values(search: Controller) -> Controller:
+    """Forget the stored loss at a skipped step: the one after it is not known."""
 
     def update(updates, state, params=None, **extra_args):
         result = search.update(updates, state, params, **extra_args)
         updates, after = cast(tuple[Any, Any], result)
-        if not store_grad:
-            return updates, after
         ((label, method),) = after.followed.items()
-        # Without a search, the loss after the step is not known.
         skipped = after.skipped != state.skipped
         method = method._replace(value=jnp.where(skipped, jnp.inf, method.value))
         return updates, after._replace(followed={label: method})

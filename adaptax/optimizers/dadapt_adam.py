@@ -38,19 +38,18 @@ from adaptax._core.coordinates import (
 )
 from adaptax._core.global_guard import (
     adam_correction,
-    grown,
     has_begun,
     is_usable,
-    new_if_finite,
     preconditioned,
 )
 from adaptax._core.guards import guarded
-from adaptax._core.leaves import abs_sq, absolute_sum, inner_product
+from adaptax._core.leaves import abs_sq, inner_product
 from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import precise, real
 from adaptax._core.weight_decay import Mask, WeightDecay, decaying
 from adaptax._core.words import translating
+from adaptax.optimizers.d_adaptation import next_bound, require_distance, sum_weight
 
 
 class DAdaptAdamState(NamedTuple):
@@ -119,27 +118,11 @@ def dadapt_adam(
     checks.number("b1", b1, at_least=0, below=1)
     checks.number("b2", b2, at_least=0, below=1)
     checks.number("eps", eps, at_least=0)
-    checks.number("d0", d0, above=0)
-    if growth is not None:
-        checks.number("growth", growth, at_least=1)
+    require_distance(d0, growth)
     decays, base_rate = decaying(weight_decay, mask), seat(learning_rate)
 
     def correction(step):
         return adam_correction(b1, b2, step) if bias_correction else real(1.0)
-
-    def sum_weight():  # 1 − √β₂, rounded once
-        return precise(lambda xp, b2: 1 - xp.sqrt(b2), b2)
-
-    def move(g, sums, mean, mean_sq, w, mask, sum_weight, w1, w2, rate, eps, decay):
-        sums = sums + sum_weight * (rate * g - sums)
-        mean = mean + w1 * (rate * g - mean)
-        mean_sq = mean_sq + w2 * (abs_sq(g) - mean_sq)
-        update = -divide(mean, root(mean_sq) + eps) - rate * decay * mask * w
-        return update, sums, mean, mean_sq
-
-    def projected(updates, state):
-        """Return ⟨g, s / (√v + ε)⟩."""
-        return inner_product(updates, preconditioned(state.sums, state.mean_sq, eps))
 
     def init(params):
         def zeros():
@@ -165,35 +148,30 @@ def dadapt_adam(
         counts = usable & (alpha > 0) & has_begun(updates, state.denominator)
         factor = state.distance * correction(step)
         new_updates, sums, mean, mean_sq = by_coordinate(
-            move,
+            _move,
             updates,
             state.sums,
             state.mean,
             state.mean_sq,
             reads=(params, decays.mask(params)),
             where=counts,
-            sum_weight=sum_weight(),
+            sum_weight=sum_weight(b2),
             w1=precise(lambda xp, b1: 1 - b1, b1),
             w2=precise(lambda xp, b2: 1 - b2, b2),
             rate=factor * alpha,
             eps=eps,
             decay=decays.at(state.step),
         )
-        gained = factor * alpha * projected(updates, state)
-        numerator = state.numerator + sum_weight() * (gained - state.numerator)
-        denominator = absolute_sum(sums)
-        estimate = divide(numerator, sum_weight() * denominator)
-        distance = grown(state.distance, estimate, growth)
-        factor, distance, numerator, denominator = new_if_finite(
-            counts, (factor, distance, numerator, denominator), state[2:6]
-        )
+        rescaled = preconditioned(state.sums, state.mean_sq, eps)
+        gained = factor * alpha * inner_product(updates, rescaled)
+        bound = next_bound(state, counts, factor, gained, sums, sum_weight(b2), growth)
         return new_updates, DAdaptAdamState(
             step=counters.increment(state.step, where=counts),
             skipped=counters.increment(state.skipped, where=~usable),
-            learning_rate=factor,
-            distance=distance,
-            numerator=numerator,
-            denominator=denominator,
+            learning_rate=bound.learning_rate,
+            distance=bound.distance,
+            numerator=bound.numerator,
+            denominator=bound.denominator,
             sums=sums,
             mean=mean,
             mean_sq=mean_sq,
@@ -201,6 +179,14 @@ def dadapt_adam(
         )
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+
+def _move(g, sums, mean, mean_sq, w, mask, sum_weight, w1, w2, rate, eps, decay):
+    sums = sums + sum_weight * (rate * g - sums)
+    mean = mean + w1 * (rate * g - mean)
+    mean_sq = mean_sq + w2 * (abs_sq(g) - mean_sq)
+    update = -divide(mean, root(mean_sq) + eps) - rate * decay * mask * w
+    return update, sums, mean, mean_sq
 
 
 METHOD = Method(

@@ -26,11 +26,10 @@ import optax
 
 from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar
-from adaptax._core.coordinates import accumulators, by_coordinate, divide, unit
-from adaptax._core.global_guard import grown, has_begun, is_usable, new_if_finite
+from adaptax._core.coordinates import accumulators, by_coordinate, unit
+from adaptax._core.global_guard import has_begun, is_usable
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import (
-    absolute_sum,
     inner_product,
     is_placeholder,
     is_trained,
@@ -41,6 +40,7 @@ from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import precise, real
 from adaptax._core.weight_decay import Mask, WeightDecay, decaying
 from adaptax._core.words import translating
+from adaptax.optimizers.d_adaptation import next_bound, require_distance, sum_weight
 
 
 class DAdaptLionState(NamedTuple):
@@ -100,13 +100,8 @@ def dadapt_lion(
     """
     checks.number("b1", b1, at_least=0, below=1)
     checks.number("b2", b2, at_least=0, below=1)
-    checks.number("d0", d0, above=0)
-    if growth is not None:
-        checks.number("growth", growth, at_least=1)
+    require_distance(d0, growth)
     decays, base_rate = decaying(weight_decay, mask), seat(learning_rate)
-
-    def sum_weight():  # 1 − √β₂, rounded once
-        return precise(lambda xp, b2: 1 - xp.sqrt(b2), b2)
 
     def direction(g, mean):
         weight = jnp.asarray(b1)
@@ -150,7 +145,7 @@ def dadapt_lion(
             state.mean,
             reads=(params, decays.mask(params)),
             where=counts,
-            sum_weight=sum_weight(),
+            sum_weight=sum_weight(b2),
             w2=precise(lambda xp, b2: 1 - b2, b2),
             rate=factor * alpha,
             decay=decays.at(state.step),
@@ -159,20 +154,14 @@ def dadapt_lion(
             directions(updates, state.mean), state.sums, computed=True
         )
         gained *= factor * alpha
-        numerator = state.numerator + sum_weight() * (gained - state.numerator)
-        denominator = absolute_sum(sums)
-        estimate = divide(numerator, sum_weight() * denominator)
-        distance = grown(state.distance, estimate, growth)
-        factor, distance, numerator, denominator = new_if_finite(
-            counts, (factor, distance, numerator, denominator), state[2:6]
-        )
+        bound = next_bound(state, counts, factor, gained, sums, sum_weight(b2), growth)
         return new_updates, DAdaptLionState(
             step=counters.increment(state.step, where=counts),
             skipped=counters.increment(state.skipped, where=~usable),
-            learning_rate=factor,
-            distance=distance,
-            numerator=numerator,
-            denominator=denominator,
+            learning_rate=bound.learning_rate,
+            distance=bound.distance,
+            numerator=bound.numerator,
+            denominator=bound.denominator,
             sums=sums,
             mean=mean,
             rate=rate,

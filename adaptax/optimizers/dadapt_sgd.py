@@ -34,6 +34,7 @@ from adaptax._core.methods import Method
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import precise, real
 from adaptax._core.words import translating
+from adaptax.optimizers.d_adaptation import require_distance
 
 
 class DAdaptSgdState(NamedTuple):
@@ -87,14 +88,8 @@ def dadapt_sgd(
     Nothing moves before the first gradient that is not 0.
     """
     checks.number("b", b, at_least=0, below=1)
-    checks.number("d0", d0, above=0)
-    if growth is not None:
-        checks.number("growth", growth, at_least=1)
+    require_distance(d0, growth)
     base_rate = seat(learning_rate)
-
-    def move(g, sums, origin, w, rate, part):
-        sums = sums + rate * g
-        return part * ((origin - w) - sums), sums
 
     def init(params):
         return DAdaptSgdState(
@@ -121,7 +116,7 @@ def dadapt_sgd(
         first_norm = jnp.where(first, norm, state.first_norm)
         factor = divide(state.distance, first_norm)
         new_updates, sums = by_coordinate(
-            move,
+            _move,
             updates,
             state.sums,
             reads=(origin, params),
@@ -152,6 +147,11 @@ def dadapt_sgd(
         )
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+
+def _move(g, sums, origin, w, rate, part):
+    sums = sums + rate * g
+    return part * ((origin - w) - sums), sums
 
 
 METHOD = Method(

@@ -95,14 +95,6 @@ def momo(
         constant = 1 - jnp.asarray(b).astype(jnp.result_type(float))
         return jnp.where(step == 1, 1, constant)
 
-    def average(g, mean, weight):
-        return g, mean + weight * (g - mean)
-
-    def move(g, mean, w, mask, step_size, decayed):
-        del g
-        decayed *= mask
-        return (-(step_size * mean + decayed * w) / (1 + decayed),)
-
     def init(params):
         mean = accumulators(params, dtype=accumulator_dtype)
         return MomoState(truncated_model.initial(lower_bound, base_rate.init()), mean)
@@ -115,7 +107,7 @@ def momo(
         usable = is_usable(updates) & verdict.plausible
         weight = newest_weight(counters.increment(state.model.step))
         _, mean = by_coordinate(
-            average, updates, state.mean, where=usable, weight=weight
+            _average, updates, state.mean, where=usable, weight=weight
         )
         model = state.model._replace(rate=rate, usual=new_usual)
         after = truncated_model.averaged(
@@ -134,7 +126,7 @@ def momo(
             use_fstar,
         )
         (updates,) = by_coordinate(
-            move,
+            _move,
             updates,
             reads=(mean, params, decays.mask(params)),
             where=usable & (norm_sq > 0),
@@ -144,6 +136,16 @@ def momo(
         return updates, MomoState(truncated_model.counted(usable, after, model), mean)
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+
+def _average(g, mean, weight):
+    return g, mean + weight * (g - mean)
+
+
+def _move(g, mean, w, mask, step_size, decayed):
+    del g
+    decayed *= mask
+    return (-(step_size * mean + decayed * w) / (1 + decayed),)
 
 
 METHOD = Method(

@@ -94,15 +94,6 @@ def momo_adam(
     checks.number("lower_bound", lower_bound)
     decays, base_rate = decaying(weight_decay, mask), seat(learning_rate)
 
-    def average(g, mean, mean_sq, w1, w2):
-        return g, mean + w1 * (g - mean), mean_sq + w2 * (abs_sq(g) - mean_sq)
-
-    def move(g, mean, mean_sq, w, mask, step_size, eps, decayed):
-        del g
-        decayed *= mask
-        direction = divide(mean, root(mean_sq) + eps)
-        return (-(step_size * direction + decayed * w) / (1 + decayed),)
-
     def init(params):
         model = truncated_model.initial(lower_bound, base_rate.init())
         mean = accumulators(params, dtype=accumulator_dtype)
@@ -117,7 +108,7 @@ def momo_adam(
         step = counters.increment(state.model.step)
         w1 = average_weight(b1, step)
         _, mean, mean_sq = by_coordinate(
-            average,
+            _average,
             updates,
             state.mean,
             state.mean_sq,
@@ -143,7 +134,7 @@ def momo_adam(
             use_fstar,
         )
         (updates,) = by_coordinate(
-            move,
+            _move,
             updates,
             reads=(mean, mean_sq, params, decays.mask(params)),
             where=usable & (norm_sq > 0),
@@ -155,6 +146,17 @@ def momo_adam(
         return updates, MomoAdamState(model, mean, mean_sq)
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+
+def _average(g, mean, mean_sq, w1, w2):
+    return g, mean + w1 * (g - mean), mean_sq + w2 * (abs_sq(g) - mean_sq)
+
+
+def _move(g, mean, mean_sq, w, mask, step_size, eps, decayed):
+    del g
+    decayed *= mask
+    direction = divide(mean, root(mean_sq) + eps)
+    return (-(step_size * direction + decayed * w) / (1 + decayed),)
 
 
 METHOD = Method(

@@ -120,14 +120,6 @@ def schedule_free_polyak(
     checks.number("least_norm_sq", least_norm_sq, above=0)
     base_rate = seat(learning_rate)
 
-    def measure(g, mean_sq, weight):
-        return g, mean_sq + weight * (abs_sq(g) - mean_sq)
-
-    def move(g, fast, average, mean_sq, y, gamma, c, b1, eps):
-        fast = fast - gamma * divide(g, root(mean_sq) + eps)
-        average = average + c * (fast - average)
-        return average + (1 - b1) * (fast - average) - y, fast, average
-
     def init(params):
         return ScheduleFreePolyakState(
             step=counters.zero(),
@@ -148,7 +140,7 @@ def schedule_free_polyak(
         usable = is_usable(updates) & verdict.plausible
         step = counters.increment(state.step, where=usable)
         cleaned, mean_sq = by_coordinate(
-            measure,
+            _measure,
             updates,
             state.mean_sq,
             where=usable,
@@ -159,12 +151,11 @@ def schedule_free_polyak(
         average = snapshots.take(first, params, state.average)
         ahead = inner_product(cleaned, fast) - inner_product(cleaned, average)
         gap = value - real(lower_bound) + real(b1) * ahead
-        wide = jax.tree.map(_in_type_of, cleaned, mean_sq, is_leaf=is_placeholder)
-        norm_sq = inner_product(wide, preconditioned(wide, mean_sq, eps))
+        norm_sq = _norm_sq(cleaned, mean_sq, eps)
         polyak = jnp.maximum(gap, 0) / jnp.maximum(norm_sq, real(least_norm_sq))
         polyak = jnp.where(usable & jnp.isfinite(polyak), polyak, state.learning_rate)
         updates, fast, average = by_coordinate(
-            move,
+            _move,
             updates,
             fast,
             average,
@@ -187,6 +178,22 @@ def schedule_free_polyak(
         )
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+
+def _measure(g, mean_sq, weight):
+    return g, mean_sq + weight * (abs_sq(g) - mean_sq)
+
+
+def _move(g, fast, average, mean_sq, y, gamma, c, b1, eps):
+    fast = fast - gamma * divide(g, root(mean_sq) + eps)
+    average = average + c * (fast - average)
+    return average + (1 - b1) * (fast - average) - y, fast, average
+
+
+def _norm_sq(gradients: Any, mean_sq: Any, eps: Scalar) -> jax.Array:
+    """Return Σ |g|² / (√v̂ + ε), computed in the dtype of v̂ where that is wider."""
+    wide = jax.tree.map(_in_type_of, gradients, mean_sq, is_leaf=is_placeholder)
+    return inner_product(wide, preconditioned(wide, mean_sq, eps))
 
 
 def _in_type_of(g: Any, square: Any) -> Any:

@@ -23,14 +23,15 @@ import numpy as np
 from jax.sharding import Mesh
 
 from adaptax._core import checks
-from adaptax.tuning.analysis.range_tests import agreement, read
+from adaptax.tuning.analysis.range_tests import Reading, agreement, read
 from adaptax.tuning.playing import play
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Round, once
 from adaptax.tuning.running.inner_schedules import require_steady
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
+from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import as_seeds
-from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
+from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.trials.scheduled_trials import (
     constants_beside,
     require_rates,
@@ -221,19 +222,26 @@ def find_learning_rate(
         losses = played.history[0].losses
         about = tool_run.about(seeds=chosen.tolist(), name=name, mode=mode)
         readings = [read(rates, curve, smoothing, divergence) for curve in losses]
-        smoothed = np.stack([reading.smoothed for reading in readings])
-        found = agreement(readings)
-        return tool_run.finish(
-            FinderResult(
-                rates,
-                losses,
-                smoothed,
-                found.suggestions,
-                found.spread,
-                found.status,
-                about,
-            )
-        )
+        return tool_run.finish(_result(rates, losses, readings, about))
+
+
+def _result(
+    rates: np.ndarray,
+    losses: np.ndarray,
+    readings: list[Reading],
+    about: dict[str, Any],
+) -> FinderResult:
+    """Return the result."""
+    found = agreement(readings)
+    return FinderResult(
+        rates,
+        losses,
+        np.stack([reading.smoothed for reading in readings]),
+        found.suggestions,
+        found.spread,
+        found.status,
+        about,
+    )
 
 
 def _rates(low: float, high: float, num_steps: int, mode: Mode) -> np.ndarray:

@@ -25,13 +25,14 @@ from adaptax._core.checks import require
 from adaptax._core.schedule import Schedule
 from adaptax.tuning.analysis.found_schedules import piecewise_constant
 from adaptax.tuning.playing import Played, play
-from adaptax.tuning.population_rule import Exploit, PopulationRule
+from adaptax.tuning.population_rule import Exploit, PopulationRule, require_rules
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.inner_schedules import check_of_changes
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
+from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import stream
-from adaptax.tuning.running.tool_runs import RunOptions, ToolRun
+from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.storage.named_arrays import flatten_names, leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -183,15 +184,7 @@ def population_based_training(
     interval = checks.length("interval", interval)
     members = checks.length("members", members)
     interval = min(interval, num_steps)
-    checks.one_of("exploit", exploit, Exploit)
-    checks.number("fraction", fraction, above=0, at_most=0.5)
-    checks.number("resample", resample, at_least=0, at_most=1)
-    require(
-        isinstance(factors, tuple | list | np.ndarray) and len(factors) == 2,
-        f"factors must be two numbers, such as (0.8, 1.2), got {factors!r}.",
-    )
-    for factor in factors:
-        checks.number("factors", factor, above=0)
+    require_rules(exploit, fraction, factors, resample)
     samples = members if spaces.is_random(space) else None
     count = spaces.count_members(space, samples)
     exchanges = -(-num_steps // interval)
@@ -236,13 +229,7 @@ def population_based_training(
         )
         about = tool_run.about(num_steps=num_steps)
         result = _result(played, interval, num_steps, about)
-        if not np.isfinite(played.history[-1].scores).any():
-            step = min(interval * len(played.history), num_steps)
-            raise PopulationDiverged(
-                f"all members have diverged by step {step}. Lower the bounds of the "
-                "space. The error's `result` is that of the earlier intervals.",
-                result,
-            )
+        _require_survivor(played, result)
         return tool_run.finish(result)
 
 
@@ -260,6 +247,18 @@ def _changed(space: dict[str, Any], hparams: Any) -> list[str]:
         for (name, values), entry in entries
         if spaces.is_axis(entry) and changes(entry, values)
     ]
+
+
+def _require_survivor(played: Played, result: PopulationResult) -> None:
+    """Raise `PopulationDiverged` if every member has diverged."""
+    if np.isfinite(played.history[-1].scores).any():
+        return
+    step = min(result.interval * len(played.history), result.losses.shape[1])
+    raise PopulationDiverged(
+        f"all members have diverged by step {step}. Lower the bounds of the space. The "
+        "error's `result` is that of the earlier intervals.",
+        result,
+    )
 
 
 def _result(

@@ -6,6 +6,8 @@ import jax
 import numpy as np
 
 from adaptax import spaces
+from adaptax._core import checks
+from adaptax._core.checks import require
 from adaptax.tuning.rounds import Round, Rule
 
 Exploit = Literal["truncation", "tournament"]
@@ -14,6 +16,21 @@ Exploit = Literal["truncation", "tournament"]
 def _interval(steps: int, *given: Any) -> Round:
     """Return a round whose runs are scored by all of its steps."""
     return Round(steps, *given, part=steps, window=steps)
+
+
+def require_rules(
+    exploit: Exploit, fraction: float, factors: Any, resample: float
+) -> None:
+    """Check the arguments by which members copy each other and vary the copies."""
+    checks.one_of("exploit", exploit, Exploit)
+    checks.number("fraction", fraction, above=0, at_most=0.5)
+    checks.number("resample", resample, at_least=0, at_most=1)
+    require(
+        isinstance(factors, tuple | list | np.ndarray) and len(factors) == 2,
+        f"factors must be two numbers, such as (0.8, 1.2), got {factors!r}.",
+    )
+    for factor in factors:
+        checks.number("factors", factor, above=0)
 
 
 class PopulationRule(NamedTuple):

@@ -126,6 +126,7 @@ def reject_increase(
     checks.number("min_scale", min_scale, at_least=0, at_most=1)
     checks.number("max_scale", max_scale, at_least=1)
     checks.averaging_factor("decay", decay)
+    scaling = _Scaling(decrease, increase, min_scale, max_scale)
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
@@ -150,7 +151,7 @@ def reject_increase(
         first, value = state.accepted == 0, jnp.where(plausible, value, 0)
         state = state._replace(value=jnp.where(anew & ~first, value, state.value))
         tried = ~first & ~state.returning
-        rejected = tried & ~(plausible & ~rose(value, state.value))
+        rejected = tried & ~(plausible & ~_rose(value, state.value, tolerance))
         arrived = snapshots.is_reached(params, state.saved_params) | ~state.returning
         accepted = plausible & ~rejected & arrived
 
@@ -165,8 +166,9 @@ def reject_increase(
             params,
             **extra_args,
         )
-        rate = scale(state, value, rejected, fell=tried & accepted)
-        rate, owed = settled(state, rate, rejected & ~plausible, accepted)
+        fell = tried & accepted & (value < state.value)
+        rate = scaling.changed(state.learning_rate, rejected, fell)
+        rate, owed = scaling.settled(state, rate, rejected & ~plausible, accepted)
         stepped = scale_updates(stepped, rate)
         rest = snapshots.zeros_unless(state.returning, back)
         stepped = _staying_finite(snapshots.added(stepped, rest), params)
@@ -181,7 +183,7 @@ def reject_increase(
         state = state._replace(
             learning_rate=rate,
             owed=owed,
-            value=jnp.where(accepted, averaged(state, value), state.value),
+            value=jnp.where(accepted, _averaged(state, value, decay), state.value),
             returning=rejected | (state.returning & ~accepted),
             accepted=counters.increment(state.accepted, where=accepted),
             rejected=counters.increment(state.rejected, where=rejected),
@@ -193,30 +195,43 @@ def reject_increase(
         )
         return chosen(accepted, stepped, back), state
 
-    def averaged(state, value):
-        weight = average_weight(decay, state.accepted + 1).astype(jnp.float32)
-        return (1 - weight) * state.value + weight * value
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 
-    def rose(value, before):
-        return value > before + (real(tolerance) - 1) * jnp.abs(before)
 
-    def scale(state, value, rejected, fell):
-        rate, fell = state.learning_rate, fell & (value < state.value)
-        raised = jnp.minimum(rate * real(increase), real(max_scale))
-        lowered = jnp.maximum(rate * real(decrease), real(min_scale))
+class _Scaling(NamedTuple):
+    """How the scale changes: its factors and its bounds."""
+
+    decrease: Scalar
+    increase: Scalar
+    smallest: Scalar
+    largest: Scalar
+
+    def changed(self, rate, rejected, fell):
+        """Return the scale after a step that was undone, or that lowered the loss."""
+        raised = jnp.minimum(rate * real(self.increase), real(self.largest))
+        lowered = jnp.maximum(rate * real(self.decrease), real(self.smallest))
         return jnp.where(rejected, lowered, jnp.where(fell, raised, rate))
 
-    def settled(state, rate, reversible, accepted):
+    def settled(self, state, rate, reversible, accepted):
         """Record a cut that is to be reversed, or reverse a part of it."""
         owed = jnp.where(
             reversible, state.owed * divide(rate, state.learning_rate), state.owed
         )
-        part = jnp.maximum(owed, real(decrease) ** 0.1)
+        part = jnp.maximum(owed, real(self.decrease) ** 0.1)
         back = accepted & (owed < 1)
-        higher = jnp.minimum(rate / part, real(max_scale))
+        higher = jnp.minimum(rate / part, real(self.largest))
         return jnp.where(back, higher, rate), jnp.where(back, owed / part, owed)
 
-    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+def _rose(value: jax.Array, before: jax.Array, tolerance: Scalar) -> jax.Array:
+    """Return whether f > f₋ + (κ − 1) |f₋|."""
+    return value > before + (real(tolerance) - 1) * jnp.abs(before)
+
+
+def _averaged(state: RejectIncreaseState, value: jax.Array, decay: Scalar) -> jax.Array:
+    """Return f₋ with the loss of an accepted step averaged in."""
+    weight = average_weight(decay, state.accepted + 1).astype(jnp.float32)
+    return (1 - weight) * state.value + weight * value
 
 
 def _staying_finite(updates: optax.Updates, params: optax.Params) -> optax.Updates:

@@ -89,12 +89,7 @@ def restore_best(
     [1.0, 0.0, 0.5]
     """
     controller = reduce_on_plateau() if controller is None else controller
-    followed = jax.eval_shape(controller.init, ()).followed
-    if not all(hasattr(state, "best") for state in followed.values()):
-        raise TypeError(
-            f"restore_best needs a controller whose state has the field `best`, such "
-            f"as reduce_on_plateau, got one with {list(followed.values())}."
-        )
+    _require_best(controller)
     inner = optax.with_extra_args_support(inner)
 
     def init(params):
@@ -149,6 +144,15 @@ def restore_best(
         return chosen(~leaving, snapshots.added(stepped, rest), back), state
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+
+def _require_best(controller: Controller) -> None:
+    followed = jax.eval_shape(controller.init, ()).followed
+    if not all(hasattr(state, "best") for state in followed.values()):
+        raise TypeError(
+            f"restore_best needs a controller whose state has the field `best`, such "
+            f"as reduce_on_plateau, got one with {list(followed.values())}."
+        )
 
 
 def _method(controller_state: Any) -> Any:
