@@ -12,17 +12,19 @@ one compiled program.
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
+from flax import nnx
 
 import adaptax
 from adaptax import plots
 from adaptax.bench.shared.digits import bundled_digits
-from adaptax.bench.shared.networks import DigitNetwork
+from adaptax.bench.shared.networks import pooled_convolution
 from adaptax.bench.shared.records import versions
 
 BATCH_SIZE = 128
@@ -32,6 +34,34 @@ OPTIMIZERS = {
     "momentum": adaptax.momentum,
     "gradient_descent": adaptax.gradient_descent,
 }
+
+
+# %%
+# The network
+# -----------
+# This is plain Flax. ``pooled_convolution`` is a convolution followed by 2×2 pooling
+# that takes less time on a CPU than XLA's own.
+
+
+class Network(nnx.Module):
+    """Two 3×3 convolutions with 2×2 pooling and ReLU, then a dense layer."""
+
+    def __init__(self, rngs):
+        layer = partial(
+            nnx.Conv,
+            kernel_size=(3, 3),
+            conv_general_dilated=pooled_convolution,
+            rngs=rngs,
+        )
+        self.convolution1 = layer(1, 32)
+        self.convolution2 = layer(32, 64)
+        self.dense = nnx.Linear(7 * 7 * 64, 10, rngs=rngs)
+
+    def __call__(self, images):
+        """Map images (N, 28, 28, 1) to logits (N, 10)."""
+        hidden = nnx.relu(self.convolution1(images))
+        hidden = nnx.relu(self.convolution2(hidden))
+        return self.dense(hidden.reshape(len(hidden), -1))
 
 
 # %%
@@ -55,7 +85,7 @@ def make_trial(digits, name):
         return loss, {"accuracy": accuracy}
 
     return adaptax.nnx_trial(
-        make_model=lambda rngs: DigitNetwork(rngs=rngs),
+        make_model=Network,
         loss=lambda model, batch: classify(model, batch)[0],
         optimizer=lambda hparams: OPTIMIZERS[name](hparams["learning_rate"]),
         data={"images": digits.train_images, "labels": digits.train_labels},

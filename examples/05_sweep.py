@@ -13,20 +13,50 @@ continue an interrupted sweep.
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
+from flax import nnx
 
 import adaptax
 from adaptax.bench.shared.digits import bundled_digits
-from adaptax.bench.shared.networks import DigitNetwork
+from adaptax.bench.shared.networks import pooled_convolution
 from adaptax.bench.shared.records import versions
 from adaptax.spaces import log_grid
 
 BATCH_SIZE = 128
+
+
+# %%
+# The network
+# -----------
+# This is plain Flax. ``pooled_convolution`` is a convolution followed by 2×2 pooling
+# that takes less time on a CPU than XLA's own.
+
+
+class Network(nnx.Module):
+    """Two 3×3 convolutions with 2×2 pooling and ReLU, then a dense layer."""
+
+    def __init__(self, rngs):
+        layer = partial(
+            nnx.Conv,
+            kernel_size=(3, 3),
+            conv_general_dilated=pooled_convolution,
+            rngs=rngs,
+        )
+        self.convolution1 = layer(1, 32)
+        self.convolution2 = layer(32, 64)
+        self.dense = nnx.Linear(7 * 7 * 64, 10, rngs=rngs)
+
+    def __call__(self, images):
+        """Map images (N, 28, 28, 1) to logits (N, 10)."""
+        hidden = nnx.relu(self.convolution1(images))
+        hidden = nnx.relu(self.convolution2(hidden))
+        return self.dense(hidden.reshape(len(hidden), -1))
 
 
 # %%
@@ -53,7 +83,7 @@ def make_trial(digits):
         return 1 - accuracy, {"accuracy": accuracy}
 
     return adaptax.nnx_trial(
-        make_model=lambda rngs: DigitNetwork(rngs=rngs),
+        make_model=Network,
         loss=loss,
         optimizer=lambda hparams: adaptax.adam(hparams["learning_rate"]),
         data={"images": digits.train_images, "labels": digits.train_labels},
