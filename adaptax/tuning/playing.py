@@ -97,11 +97,12 @@ class _Player:
         self._scores = np.full(runs, np.inf, np.float32)
         self._metrics: dict[str, np.ndarray] = {}
         start = 0 if self._resumed is None else self._load_round(self._resumed)
-        size = chunk = self._tool_run.planned.chunk
+        planned = self._tool_run.planned
+        size = planned.chunk_of(runs)
         if now.parents is not None:
             size = runs
             most = max(runs, len(self.history[-1].scores))
-            fit_together(self._together or "runs", most, chunk)
+            fit_together(self._together or "runs", most, planned.fitting)
         for first in range(start, runs, size):
             self._train_chunk(now, np.arange(first, first + size))
         self._before += runs * now.steps
@@ -118,7 +119,7 @@ class _Player:
     def _plan(self, now: Round, runs: int) -> None:
         planned = self._tool_run.plan(now.hparams, now.seeds, self._horizon)
         if self._together:
-            fit_together(self._together, runs, planned.chunk)
+            fit_together(self._together, runs, planned.fitting)
 
     def _train_chunk(self, now: Round, places: np.ndarray) -> None:
         """Train a chunk of runs; indices beyond the last run are padding."""

@@ -81,14 +81,14 @@ def plan(programs, strategy, num_steps=LONG, members=MEMBERS):
     ],
 )
 def test_a_strategy_that_is_named_is_taken_untried(programs, strategy, expected):
-    assert plan(programs, strategy) == (expected, MEMBERS, {})
+    assert plan(programs, strategy)[:3] == (expected, MEMBERS, {})
 
 
 @pytest.mark.parametrize(
     ("strategy", "expected"),
     [("vmap", Plan(3, 8)), ("map", Plan(1, 8)), (2, Plan(2, 8))],
 )
-def test_on_a_mesh_every_device_has_a_lane(spread_programs, strategy, expected):
+def test_on_a_mesh_every_device_has_a_worker(spread_programs, strategy, expected):
     assert plan(spread_programs, strategy).plan == expected
 
 
@@ -101,7 +101,7 @@ def test_auto_takes_the_fastest_of_all_ways(programs, timed, fastest):
     taken.update(dict.fromkeys(WAYS, 2.0))
     taken[fastest] = 1.0
     found = plan(programs, "auto")
-    assert found == (fastest, MEMBERS, taken)
+    assert found[:3] == (fastest, MEMBERS, taken)
     assert set(tried) == set(taken)
 
 
@@ -110,7 +110,7 @@ def test_auto_tries_no_further_where_the_run_is_shorter_than_the_trying(
 ):
     timed[0][Plan(1, 2)] = 1e-9
     found = plan(programs, "auto", num_steps=10)
-    assert found == (Plan(1, 2), MEMBERS, {Plan(1, 2): 1e-9})
+    assert found[:3] == (Plan(1, 2), MEMBERS, {Plan(1, 2): 1e-9})
 
 
 def test_auto_measures_what_it_tells(programs, spread_programs):

@@ -10,6 +10,7 @@ import pytest
 
 import adaptax
 from adaptax.tuning import Round, RuleResult, play_rule
+from adaptax.tuning.running import planning
 
 PAGE = Path(__file__).parents[2] / "docs" / "write_a_tool.md"
 VALLEY = adaptax.trial(
@@ -72,6 +73,35 @@ def test_a_result_is_saved_and_loaded_and_has_a_row_for_each_run(page):
     assert loaded.best == found.best
     assert len(found.to_records()) == 15
     assert found.to_records()[7]["round"] == 1
+
+
+def wider_later(history):
+    """Try two rates, then six, and continue four of these."""
+    if len(history) == 2:
+        rates = history[-1].hparams["learning_rate"][2:]
+        return Round(5, np.arange(2, 6), {"learning_rate": rates})
+    if len(history) < 2:
+        rates = np.geomspace(0.01, 0.5, 2 if not history else 6)
+        return Round(5, None, {"learning_rate": rates}, seeds=np.arange(len(rates)))
+    return None
+
+
+@pytest.mark.parametrize("fitting", [100, 4])
+def test_a_later_round_may_have_more_runs_than_the_first(fitting, monkeypatch):
+    monkeypatch.setattr(planning, "members_that_fit", lambda *_: fitting)
+    if fitting < 6:  # the last round continues runs of one in two chunks
+        with pytest.raises(ValueError, match=r"6 runs do not fit .* about 4 would"):
+            play_rule(VALLEY, wider_later, **OPTIONS)
+        return
+    found = play_rule(VALLEY, wider_later, **OPTIONS)
+    assert np.bincount(found.rounds).tolist() == [2, 6, 4]
+    six = {"learning_rate": np.geomspace(0.01, 0.5, 6)}
+    alone = adaptax.sweep(
+        VALLEY, six, num_steps=10, strategy="map", progress=False
+    ).losses[2:, 0]
+    before, after = found.losses[4:8], found.losses[8:]
+    together = np.concatenate([before[:, :5], after[:, :5]], axis=1)
+    np.testing.assert_array_equal(together, alone)
 
 
 def test_an_interrupted_rule_goes_on_to_the_same_result(page, tmp_path):

@@ -35,12 +35,23 @@ _COPIES = 3  # of the states: before a call, after it, and one being saved or re
 class Planned(NamedTuple):
     """A plan, and the seconds per member and step of each plan that was tried.
 
-    `chunk` is the number of members to train together, which fit into memory.
+    `chunk` is the number of members to train together, and `fitting` the number that
+    would fit into memory.
     """
 
     plan: Plan
     chunk: int
     tried: dict[Plan, float]
+    fitting: int
+
+    def chunk_of(self, members: int) -> int:
+        """Return the number of members to train together, of a round with so many.
+
+        Fewer members than `chunk` use its program, which is compiled.
+        """
+        if members <= self.chunk:
+            return self.chunk
+        return _balanced(members, self.fitting)
 
 
 def usable_workers(mesh: Mesh | None) -> int:
@@ -98,18 +109,17 @@ def make_plan(
     require_strategy(strategy, mesh)
     workers = usable_workers(mesh)
     fit = int(_agreed(members_that_fit(programs, hparams, seeds)))
-    chunk = min(members, fit)
-    chunk = -(-members // -(-members // chunk))  # chunks of equal size
+    chunk = _balanced(members, fit)
     share = -(-chunk // workers)
     side_by_side = Plan(chunk, 1) if mesh is None else Plan(share, workers)
     if isinstance(strategy, Plan):
-        return Planned(strategy, chunk, {})
+        return Planned(strategy, chunk, {}, fit)
     if isinstance(strategy, int):
-        return Planned(Plan(strategy, workers), chunk, {})
+        return Planned(Plan(strategy, workers), chunk, {}, fit)
     if strategy == "vmap":
-        return Planned(side_by_side, chunk, {})
+        return Planned(side_by_side, chunk, {}, fit)
     if strategy == "map":
-        return Planned(Plan(1, workers), chunk, {})
+        return Planned(Plan(1, workers), chunk, {}, fit)
     widths = (1, 8, share) if jax.default_backend() == "cpu" else (share, 32, 1)
     candidates = [Plan(min(width, share), workers) for width in widths]
     candidates += [side_by_side, Plan(1, 1)] if mesh is None else []
@@ -117,7 +127,12 @@ def make_plan(
     hparams = jax.tree.map(lambda leaf: np.asarray(leaf)[:chunk], hparams)
     work = num_steps * members
     tried = _try(programs, candidates, hparams, np.asarray(seeds)[:chunk], work)
-    return Planned(min(tried, key=lambda plan: tried[plan]), chunk, tried)
+    return Planned(min(tried, key=lambda plan: tried[plan]), chunk, tried, fit)
+
+
+def _balanced(members: int, fitting: int) -> int:
+    """Return the size of the fewest chunks of equal size."""
+    return -(-members // -(-members // min(members, fitting)))
 
 
 def members_that_fit(programs: Programs, hparams: Any, seeds: Any) -> int:

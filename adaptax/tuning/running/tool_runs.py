@@ -137,10 +137,12 @@ class ToolRun:
         Its number of workers is adapted to the present devices or cores.
         """
         if self.resumed is not None:
-            (width, workers), chunk = (self.resumed.notes[n] for n in ("plan", "chunk"))
+            (width, workers), chunk, fitting = (
+                self.resumed.notes[name] for name in ("plan", "chunk", "fitting")
+            )
             usable = usable_workers(self.programs.mesh)
             workers = min(workers, usable) if self.programs.mesh is None else usable
-            self.planned = Planned(Plan(width, workers), chunk, {})
+            self.planned = Planned(Plan(width, workers), chunk, {}, fitting)
         else:
             self.planned = make_plan(
                 self.programs, self._strategy, hparams, seeds, num_steps
@@ -198,7 +200,8 @@ class ToolRun:
         ends = asked.any()
         if not (ends or due[0] or keeps[0]):
             return
-        kept = {"plan": list(self.planned.plan), "chunk": self.planned.chunk}
+        (width, workers), chunk, _, fitting = self.planned
+        kept = {"plan": [width, workers], "chunk": chunk, "fitting": fitting}
         arrays, notes = make(), {**kept, **notes}
         if self._rescue is not None:
             self._rescue.keep(step, arrays, notes)
