@@ -1,10 +1,10 @@
 """Wrappers: functions that take a whole optimizer and return one."""
 
+from adaptax._core.averaged_iterates import IterateAverageState as IterateAverageState
 from adaptax._core.schedule_free import ScheduleFreeState as ScheduleFreeState
 from adaptax.wrappers.accumulate import AccumulateState as AccumulateState
 from adaptax.wrappers.accumulate import accumulate as accumulate
 from adaptax.wrappers.block_codes import Quantized as Quantized
-from adaptax.wrappers.iterate_average import IterateAverageState as IterateAverageState
 from adaptax.wrappers.iterate_average import iterate_average as iterate_average
 from adaptax.wrappers.mechanic import MechanicTuner as MechanicTuner
 from adaptax.wrappers.mechanic import mechanic as mechanic
