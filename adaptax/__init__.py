@@ -132,6 +132,7 @@ from adaptax.wrappers import mechanic as mechanic
 from adaptax.wrappers import monitor as monitor
 from adaptax.wrappers import pack as pack
 from adaptax.wrappers import packed as packed
+from adaptax.wrappers import prodigy_distance as prodigy_distance
 from adaptax.wrappers import quantized as quantized
 from adaptax.wrappers import reject_increase as reject_increase
 from adaptax.wrappers import restore_best as restore_best

@@ -58,9 +58,9 @@ def preconditioned(tree: Any, mean_sq: Any, eps: Scalar) -> Any:
 
 def adam_correction(b1: Scalar, b2: Scalar, step: jax.Array) -> jax.Array:
     """Return √(1 − β₂ᵗ) / (1 − β₁ᵗ), Adam's bias correction, for t >= 1."""
-    return jnp.sqrt(_unbiased_part(b2, step)) / _unbiased_part(b1, step)
+    return jnp.sqrt(unbiased_part(b2, step)) / unbiased_part(b1, step)
 
 
-def _unbiased_part(factor: Scalar, step: jax.Array) -> jax.Array:
+def unbiased_part(factor: Scalar, step: jax.Array) -> jax.Array:
     """Return 1 − βᵗ without cancellation."""
     return -jnp.expm1(step.astype(jnp.float32) * scalars.log(factor))

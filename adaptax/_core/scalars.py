@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from adaptax._core import varying
-from adaptax._core.checks import Scalar
+from adaptax._core.checks import Scalar, require
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -55,6 +55,25 @@ def precise(function: Callable[..., Any], *values: Any) -> jax.Array:
         return real(function(np, *(np.asarray(value, np.float64) for value in values)))
     widest = jnp.result_type(float)
     return real(function(jnp, *(jnp.asarray(value).astype(widest) for value in values)))
+
+
+def at_step(
+    name: str, function: Callable[[jax.Array], Any], step: jax.Array
+) -> jax.Array:
+    """Return a hyperparameter that is a function of the step, in JAX's default float.
+
+    Raises:
+        TypeError: If its value is not real.
+        ValueError: If its value is not a scalar.
+    """
+    value = jnp.asarray(function(step))
+    if jnp.issubdtype(value.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} must return a real number, got {value.dtype}.")
+    require(
+        value.shape == (),
+        f"{name} must return a scalar, got an array of shape {value.shape}.",
+    )
+    return value.astype(jnp.result_type(float))
 
 
 def log(base: Scalar) -> jax.Array:

@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import optax
 
 from adaptax._core import checks, counters, masks
-from adaptax._core.checks import Scalar, require
+from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import by_coordinate
 from adaptax._core.guards import guarded
+from adaptax._core.scalars import at_step
 
 WeightDecay: TypeAlias = Scalar | Callable[[jax.Array], Any]
 """A number, a traced scalar, or a function `step -> λ`, such as a schedule."""
@@ -71,7 +72,10 @@ def decaying(weight_decay: WeightDecay, mask: Mask = None) -> Decay:
         checks.number("weight_decay", weight_decay, at_least=0, kind=kind)
 
     def at(step):
-        return _evaluate(weight_decay, step) if callable(weight_decay) else weight_decay
+        if not callable(weight_decay):
+            return weight_decay
+        given = at_step("weight_decay", weight_decay, step)
+        return jnp.where(jnp.isfinite(given), jnp.maximum(given, 0), 0)
 
     def flags(params):
         return masks.spread("mask", True if mask is None else mask, params)
@@ -130,15 +134,3 @@ def with_weight_decay(
         return updates, WeightDecayState(step, inner) if counted else inner
 
     return guarded(optax.GradientTransformationExtraArgs(init, update))
-
-
-def _evaluate(function: Callable[[jax.Array], Any], step: jax.Array) -> jax.Array:
-    given = jnp.asarray(function(step))
-    if jnp.issubdtype(given.dtype, jnp.complexfloating):
-        raise TypeError(f"weight_decay must return a real number, got {given.dtype}.")
-    require(
-        given.shape == (),
-        f"weight_decay must return a scalar, got an array of shape {given.shape}.",
-    )
-    given = given.astype(jnp.result_type(float))
-    return jnp.where(jnp.isfinite(given), jnp.maximum(given, 0), 0)

@@ -6,17 +6,27 @@
     m ← β₁ m + (1 − β₁) d g
     v ← β₂ v + (1 − β₂) d² g²
     d̂ = κ r / ‖s‖₁
-    x ← x − γ (m / (√v + d' ε) + λ x),   d' = max(d, d̂), then d ← d'
+    x ← x − γ (m / (√v + d' ε) + λ x),   d' = max(d, min(d̂, G d)), then d ← d'
 
 d grows from d₀ towards the distance from x₀ to the solution, measured in the largest
-coordinate, and never shrinks. With a growth cap G, d' = min(max of all d̂ so far, G d),
-except that d may leave d₀ by a larger factor.
+coordinate, and never shrinks. G caps its growth in a step; by default there is no cap.
+
+With Nesterov momentum, m is replaced in the step by β₁ m + (1 − β₁) d g. With bias
+correction as well, β₁ m is multiplied by (1 − β₁ᵗ) / (1 − β₁ᵗ⁺¹), so that c times the
+sum is the average one step ahead of `adam(nesterov=True)`.
 
 Source: Mishchenko & Defazio (2024), "Prodigy: An Expeditiously Adaptive Parameter-Free
 Learner", ICML (arXiv 2306.06101), its Adam version, with the options of the authors'
 code, prodigyopt 1.1.2. By default that does not correct the bias, and so begins with
-longer steps; here it does, and `optax.contrib.prodigy` always does. A zero first
-gradient in Optax, and one NaN in both, stops all training.
+longer steps; here it does, and `optax.contrib.prodigy` always does. Nesterov momentum
+is an addition. A zero first gradient in Optax, and one NaN in both, stops all training.
+
+The authors' code caps the growth differently. It remembers the largest d̂ of all steps,
+so that after one early spike d climbs towards that for ever; here d is compared with
+the present d̂ alone. It also lets d leave d₀ by any factor; here G always holds. Only
+r / ‖s‖₁ ≤ max |x₀ − x| Σ|g| / |Σg| is certain, with the weights of s in the sums, and
+where gradients are noisy the last ratio grows with the number of steps. So the later d
+leaves d₀, the less its first leap says about the distance.
 
 The first step that counts is the first whose gradient is not 0. As in the authors'
 code, a step with α = 0 does not count. In half precision the first steps, of size d₀,
@@ -29,9 +39,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import PartitionSpec
 
-from adaptax._core import checks, counters, snapshots
+from adaptax._core import checks, counters
 from adaptax._core.checks import Scalar
 from adaptax._core.coordinates import (
     accumulators,
@@ -40,17 +49,11 @@ from adaptax._core.coordinates import (
     magnitudes,
     root,
 )
-from adaptax._core.global_guard import adam_correction, is_usable, new_if_finite
+from adaptax._core.global_guard import adam_correction, is_usable, unbiased_part
 from adaptax._core.guards import guarded
-from adaptax._core.leaves import (
-    abs_sq,
-    absolute_sum,
-    inner_product,
-    is_placeholder,
-    is_trained,
-)
-from adaptax._core.meshes import by_compiler
+from adaptax._core.leaves import abs_sq
 from adaptax._core.methods import Method
+from adaptax._core.prodigy_distance import Growth, estimate_in, estimator, sum_weight
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import precise, real
 from adaptax._core.weight_decay import Mask, WeightDecay, decaying
@@ -62,16 +65,15 @@ class ProdigyState(NamedTuple):
 
     `step` counts the steps taken and `skipped` the gradients that were not finite.
     `learning_rate` is d c of the last step, and `rate` the state of its factor α.
-    `distance` is d of the next step, `largest` the largest d̂ so far, `numerator` r and
-    `denominator` ‖s‖₁. `sums` is s, `mean` m, `mean_sq` v and `origin` x₀, shaped like
-    the parameters (s and x₀ sliced); x₀ has their own dtypes.
+    `distance` is d of the next step, `numerator` r and `denominator` ‖s‖₁. `sums` is s,
+    `mean` m, `mean_sq` v and `origin` x₀, shaped like the parameters (s and x₀ sliced);
+    x₀ has their own dtypes.
     """
 
     step: jax.Array
     skipped: jax.Array
     learning_rate: jax.Array
     distance: jax.Array
-    largest: jax.Array
     numerator: jax.Array
     denominator: jax.Array
     sums: optax.Updates
@@ -92,9 +94,10 @@ def prodigy(
     d0: Scalar = 1e-6,
     d_coef: Scalar = 1.0,
     weight_decay: WeightDecay = 0.0,
-    growth: Scalar | None = None,
+    growth: Growth = None,
     freeze_after: int | jax.Array | None = None,
     mask: Mask = None,
+    nesterov: bool = False,
     bias_correction: bool = True,
     safeguard_warmup: bool = False,
     slice_p: int = 1,
@@ -116,11 +119,13 @@ def prodigy(
             this one, from 0.5 to 2.
         weight_decay: λ >= 0, decoupled, per unit of γ, or a function of the step.
         growth: G >= 1, the largest factor by which d grows in a step, such as 1.02,
-            which acts as a warm-up; `None` for no cap. Whether it is `None` is
-            structural.
+            which acts as a warm-up; or a function of the step from 0 on, such as
+            `lambda step: 1 + 20 / (step + 1)`, of which values below 1 count as 1.
+            `None` for no cap. Whether it is `None` or a function is structural.
         freeze_after: The number of steps after which d is constant; `None` for never.
             Whether it is `None` is structural.
         mask: Leaves that decay: booleans like the parameters, or a function of them.
+        nesterov: Look one step ahead. Structural.
         bias_correction: Whether to correct the bias of m and v, as Optax always does;
             the authors' code does not by default. Structural.
         safeguard_warmup: Whether to keep α out of s, so that d does not jump in a long
@@ -143,101 +148,51 @@ def prodigy(
     >>> float(state.distance)
     0.1
     """
-    for name, factor in {"b1": b1, "b2": b2, "b3": b3}.items():
-        if factor is not None:
-            checks.number(name, factor, at_least=0, below=1)
+    checks.number("b1", b1, at_least=0, below=1)
+    checks.number("b2", b2, at_least=0, below=1)
     checks.number("eps", eps, at_least=0)
-    checks.number("d0", d0, above=0)
-    checks.number("d_coef", d_coef, above=0)
-    if growth is not None:
-        checks.number("growth", growth, at_least=1)
-    if freeze_after is not None:
-        checks.count("freeze_after", freeze_after)
-    checks.length("slice_p", slice_p)
     decays, base_rate = decaying(weight_decay, mask), seat(learning_rate)
+    distance = estimator(
+        sum_weight(b3, b2),
+        d0=d0,
+        d_coef=d_coef,
+        growth=growth,
+        freeze_after=freeze_after,
+        safeguard_warmup=safeguard_warmup,
+        slice_p=slice_p,
+        accumulator_dtype=accumulator_dtype,
+    )
 
     def correction(step):
         return adam_correction(b1, b2, step) if bias_correction else real(1.0)
 
-    def sum_weight():  # 1 − β₃, rounded once
-        if b3 is None:
-            return precise(lambda xp, b2: 1 - xp.sqrt(b2), b2)
-        return precise(lambda xp, b3: 1 - b3, b3)
-
-    def add_up(g, sums, sum_weight, weight):
-        return g, sums + weight * g - sum_weight * sums
-
-    def move(g, mean, mean_sq, w, mask, w1, w2, d, rate, eps, decay):
-        mean = mean + w1 * (d * g - mean)
-        mean_sq = mean_sq + w2 * (abs_sq(d * g) - mean_sq)
-        direction = divide(mean, root(mean_sq) + eps) + decay * mask * w
-        return -rate * direction, mean, mean_sq
-
-    def grown(state, estimate):
-        largest = jnp.maximum(state.largest, estimate)
-        distance = largest
-        if growth is not None:
-            first = jnp.maximum(state.distance, estimate)
-            before = jnp.where(state.distance == real(d0), first, state.distance)
-            distance = jnp.minimum(largest, before * real(growth))
-        if freeze_after is not None:
-            frozen = state.step >= jnp.asarray(freeze_after).astype(jnp.int32)
-            distance = jnp.where(frozen, state.distance, distance)
-        return distance, largest
-
     def init(params):
-        def zeros(every=1):
-            return _sliced(accumulators(params, dtype=accumulator_dtype), every)
-
         return ProdigyState(
             step=counters.zero(),
             skipped=counters.zero(),
             learning_rate=real(d0) * correction(jnp.ones((), jnp.int32)),
-            distance=real(d0),
-            largest=real(d0),
-            numerator=real(0.0),
-            denominator=real(0.0),
-            sums=zeros(slice_p),
-            mean=zeros(),
+            mean=accumulators(params, dtype=accumulator_dtype),
             mean_sq=magnitudes(params, dtype=accumulator_dtype),
-            origin=_sliced(snapshots.empty(params), slice_p),
             rate=base_rate.init(),
+            **distance.init(params)._asdict(),
         )
 
     def update(updates, state, params=None, **extra_args):
         params = checks.required_params(params, "prodigy")
         alpha, rate = base_rate.read(state.rate, **extra_args)
         usable, step = is_usable(updates), counters.increment(state.step)
-        d, factor = state.distance, state.distance * correction(step)
-        weight = d / real(d0) * (d if safeguard_warmup else factor * alpha)
-        gradients = _sliced(updates, slice_p)
-        _, sums = by_coordinate(
-            add_up,
-            gradients,
-            state.sums,
+        factor = state.distance * correction(step)
+        counts, estimate = distance.advance(
+            estimate_in(state),
+            updates,
+            params,
+            step=state.step,
+            rate=factor * alpha,
             where=usable & (alpha > 0),
-            sum_weight=sum_weight(),
-            weight=weight,
         )
-        here = _sliced(params, slice_p)
-        origin, gained = snapshots.measured(
-            state.step == 0,
-            here,
-            state.origin,
-            gradients,
-            at_first=_nothing,
-            later=_gained,
-        )
-        gained *= d / real(d0) * factor * alpha
-        numerator = state.numerator + gained - sum_weight() * state.numerator
-        denominator = absolute_sum(sums)
-        counts = usable & (alpha > 0) & (denominator > 0) & jnp.isfinite(numerator)
-        distance, largest = grown(state, real(d_coef) * divide(numerator, denominator))
-        factor, distance, largest, numerator, denominator = new_if_finite(
-            counts, (factor, distance, largest, numerator, denominator), state[2:7]
-        )
+        keep, add = _numerator(b1, step, nesterov, bias_correction)
         updates, mean, mean_sq = by_coordinate(
-            move,
+            _move,
             updates,
             state.mean,
             state.mean_sq,
@@ -245,53 +200,42 @@ def prodigy(
             where=counts,
             w1=precise(lambda xp, b1: 1 - b1, b1),
             w2=precise(lambda xp, b2: 1 - b2, b2),
-            d=d,
+            keep=keep,
+            add=add,
+            d=state.distance,
             rate=factor * alpha,
-            eps=distance * real(eps),
+            eps=estimate.distance * real(eps),
             decay=decays.at(state.step),
         )
         return updates, ProdigyState(
             step=counters.increment(state.step, where=counts),
             skipped=counters.increment(state.skipped, where=~usable),
-            learning_rate=factor,
-            distance=distance,
-            largest=largest,
-            numerator=numerator,
-            denominator=denominator,
-            sums=sums,
+            learning_rate=jnp.where(counts, factor, state.learning_rate),
             mean=mean,
             mean_sq=mean_sq,
-            origin=origin,
             rate=rate,
+            **estimate._asdict(),
         )
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 
 
-def _nothing(params, gradients) -> jax.Array:
-    del params, gradients
-    return real(0.0)
+def _numerator(b1: Scalar, step: Any, nesterov: bool, corrected: bool) -> Any:
+    """Return the factors of m and of d g in the direction's numerator."""
+    if not nesterov:
+        return real(1.0), real(0.0)
+    add, after = precise(lambda xp, b1: 1 - b1, b1), counters.increment(step)
+    if not corrected:
+        return real(b1), add
+    return real(b1) * unbiased_part(b1, step) / unbiased_part(b1, after), add
 
 
-def _gained(moves, gradients) -> jax.Array:
-    return -inner_product(gradients, moves)
-
-
-def _sliced(tree: Any, every: int) -> Any:
-    """Return trained leaves flattened, with every n-th element; all as is for n = 1."""
-    if every == 1:
-        return tree
-
-    def leaf(array):
-        if not is_trained(array):
-            return array
-        return by_compiler(
-            lambda array: jnp.reshape(array, -1)[::every],
-            jnp.asarray(array),
-            out=lambda spec: PartitionSpec(None),
-        )
-
-    return jax.tree.map(leaf, tree, is_leaf=is_placeholder)
+def _move(g, mean, mean_sq, w, mask, w1, w2, keep, add, d, rate, eps, decay):
+    mean = mean + w1 * (d * g - mean)
+    mean_sq = mean_sq + w2 * (abs_sq(d * g) - mean_sq)
+    numerator = keep * mean + add * (d * g)
+    direction = divide(numerator, root(mean_sq) + eps) + decay * mask * w
+    return -rate * direction, mean, mean_sq
 
 
 METHOD = Method(
@@ -307,8 +251,8 @@ METHOD = Method(
     },
     source="Mishchenko & Defazio (2024)",
     variants=(
-        {"bias_correction": False, "growth": 1.2, "freeze_after": 30},
-        {"safeguard_warmup": True, "b3": 0.9, "slice_p": 4},
+        {"nesterov": True, "bias_correction": False, "growth": 1.2, "freeze_after": 30},
+        {"nesterov": True, "safeguard_warmup": True, "b3": 0.9, "slice_p": 4},
     ),
     needs=frozenset({"params"}),
     usual_rate=1.0,

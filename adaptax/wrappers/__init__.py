@@ -1,6 +1,7 @@
 """Wrappers: functions that take a whole optimizer and return one."""
 
 from adaptax._core.averaged_iterates import IterateAverageState as IterateAverageState
+from adaptax._core.prodigy_distance import ProdigyDistanceState as ProdigyDistanceState
 from adaptax._core.schedule_free import ScheduleFreeState as ScheduleFreeState
 from adaptax.wrappers.accumulate import AccumulateState as AccumulateState
 from adaptax.wrappers.accumulate import accumulate as accumulate
@@ -17,6 +18,7 @@ from adaptax.wrappers.packing import PackedParams as PackedParams
 from adaptax.wrappers.packing import PackedTree as PackedTree
 from adaptax.wrappers.packing import pack as pack
 from adaptax.wrappers.packing import unpack as unpack
+from adaptax.wrappers.prodigy_distance import prodigy_distance as prodigy_distance
 from adaptax.wrappers.quantized import QuantizedState as QuantizedState
 from adaptax.wrappers.quantized import quantized as quantized
 from adaptax.wrappers.quantized import unquantize_state as unquantize_state

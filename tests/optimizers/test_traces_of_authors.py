@@ -69,7 +69,6 @@ OURS = {
     "prodigy, bias correction and weight decay": prodigy(
         d0=1e-3, bias_correction=True, weight_decay=0.1, d_coef=0.5
     ),
-    "prodigy, capped growth": prodigy(b1=0.8, b2=0.99, d0=1e-3, growth=1.1, eps=1e-3),
     "prodigy, sliced": prodigy(d0=1e-3, b3=0.9, slice_p=4),
     "prodigy, warmed up from a rate of 0": prodigy(warmed_up=True, d0=1e-3),
     "prodigy, warmed up and safeguarded": prodigy(

@@ -33,10 +33,6 @@ CASES = {
         prodigyopt.Prodigy,
         {"d0": 1e-3, "use_bias_correction": True, "weight_decay": 0.1, "d_coef": 0.5},
     ),
-    "prodigy, capped growth": (
-        prodigyopt.Prodigy,
-        {"d0": 1e-3, "growth_rate": 1.1, "betas": (0.8, 0.99), "eps": 1e-3},
-    ),
     "prodigy, sliced": (prodigyopt.Prodigy, {"d0": 1e-3, "slice_p": 4, "beta3": 0.9}),
     "prodigy, warmed up from a rate of 0": (
         prodigyopt.Prodigy,
