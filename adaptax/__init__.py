@@ -83,6 +83,7 @@ from adaptax.optimizers import schedule_free_adamw as schedule_free_adamw
 from adaptax.optimizers import schedule_free_polyak as schedule_free_polyak
 from adaptax.optimizers import schedule_free_radam as schedule_free_radam
 from adaptax.optimizers import schedule_free_sgd as schedule_free_sgd
+from adaptax.optimizers import self_tuning as self_tuning
 from adaptax.reading import learning_rate as learning_rate
 from adaptax.reading import set_learning_rate as set_learning_rate
 from adaptax.reading import telemetry as telemetry

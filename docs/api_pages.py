@@ -46,8 +46,12 @@ rate that they infer, and ``adaptax.learning_rate(state)`` reads the product. Fo
 ``adamg`` and the ``momo`` methods α is the largest rate, and ``cocob`` has no rate of
 any kind. Groups of parameters with a distance each are made with ``optax.partition``.
 
-Estimates, such as ``dog``, are rates that go behind any direction. The wrappers
-``mechanic`` and ``trac`` scale the path of any optimizer. ``schedule_free`` and
+``self_tuning`` has no rate, schedule or horizon to choose; it is made of Prodigy with a
+cap and an average.
+
+Estimates, such as ``dog``, are rates that go behind any direction. The wrapper
+``prodigy_distance`` puts Prodigy's estimate around any optimizer, and ``mechanic`` and
+``trac`` scale the path of one. ``schedule_free`` and
 ``iterate_average`` keep an average of the points, which ``adaptax.eval_params`` finds.
 """
 

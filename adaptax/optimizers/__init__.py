@@ -68,3 +68,4 @@ from adaptax.optimizers.schedule_free_radam import (
     schedule_free_radam as schedule_free_radam,
 )
 from adaptax.optimizers.schedule_free_sgd import schedule_free_sgd as schedule_free_sgd
+from adaptax.optimizers.self_tuning import self_tuning as self_tuning
