@@ -39,6 +39,17 @@ def test_journal_cut_at_any_byte_has_its_whole_units_and_goes_on(tmp_path):
         assert path.read_bytes() == whole, length
 
 
+def test_a_dropped_unit_can_be_added_again(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    whole = written(path)
+    journal = Journal(path, CONDITIONS)
+    journal.drop(["a"])
+    assert Journal(path, CONDITIONS).units == {"b": [{"loss": 2.0}]}
+    journal.add("a", [{"loss": 1.0}, {"loss": None}])
+    assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
+    assert Journal(path, CONDITIONS).units == journal.units
+
+
 def test_journal_of_other_conditions_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "journal.jsonl"
     whole = written(path)

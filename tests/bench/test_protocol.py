@@ -3,16 +3,8 @@
 import numpy as np
 import pytest
 
-from adaptax.bench.tuning.protocol import (
-    best_losses,
-    choose_target,
-    lower_median,
-    median_best,
-    profile,
-    ratios_to_fastest,
-    score,
-    steps_to_target,
-)
+from adaptax.bench.tuning import protocol
+from adaptax.bench.tuning.protocol import LOOKS
 
 INF, NAN = float("inf"), float("nan")
 
@@ -21,65 +13,97 @@ INF, NAN = float("inf"), float("nan")
     ("values", "median"),
     [
         ([3, 1, 2], 2),
-        ([4, 1, 3, 2], 2),
+        ([4, 1, 3, 2], 2.5),
         ([1, INF, INF, 2, 3], 3),
+        ([1, 2, INF, INF], INF),
         ([1, INF, NAN, INF, 3], INF),
         ([7], 7),
     ],
 )
-def test_lower_median_is_a_value_that_occurs_and_infinities_come_last(values, median):
-    assert lower_median(np.array(values, float)) == median
+def test_a_median_has_infinities_and_what_is_not_a_number_last(values, median):
+    assert protocol.median(np.array(values, float)) == median
 
 
-def test_best_of_a_curve_disregards_what_is_not_a_number():
-    curves = np.array([[3, 1, 2], [NAN, 5, NAN], [NAN, NAN, NAN]])
-    np.testing.assert_array_equal(best_losses(curves), [1, 5, INF])
-    assert median_best(curves) == 5
+def test_a_smoothed_curve_is_a_mean_of_three_looks_and_infinite_beside_a_gap():
+    curve = np.array([[6.0, 3.0, 3.0, 0.0, NAN, 0.0]])
+    smooth = protocol.smoothed(curve)
+    np.testing.assert_allclose(smooth, [[6, 5, 4, 2, INF, INF]])
+    assert protocol.best_losses(curve) == 2
+    assert protocol.best_losses(np.full((1, 5), NAN)) == INF
 
 
-def test_target_is_the_least_median_not_the_least_loss():
-    lucky = np.array([[0.0], [9.0], [9.0]])
-    steady = np.array([[2.0], [3.0], [4.0]])
-    chosen, target = choose_target({("lucky", 1.0): lucky, ("steady", 0.1): steady})
-    assert (chosen, target) == (("steady", 0.1), 3.0)
+def test_the_chosen_rate_has_the_least_median_not_the_least_loss():
+    lucky = np.array([0.0, 9.0, 9.0])
+    steady = np.array([2.0, 3.0, 4.0])
+    curves = np.repeat(np.concatenate([lucky, steady])[:, None], LOOKS, axis=1)
+    rates = np.array([1.0] * 3 + [0.1] * 3)
+    assert protocol.choose(rates, curves) == 0.1
+    assert protocol.choose(rates, np.full_like(curves, NAN)) == 1.0
 
 
-def test_chosen_configuration_reaches_its_own_target():
-    curves = np.random.default_rng(0).normal(size=(5, 30))
-    _, target = choose_target({("one", 1.0): curves})
-    assert steps_to_target(curves, 10, target) <= 300
+def test_the_target_is_what_four_of_five_runs_reach():
+    curves = np.arange(1.0, 11)[:, None] * np.ones(LOOKS)
+    target = protocol.target(curves)
+    assert target == 8
+    assert np.isfinite(protocol.budgets(curves, target)).sum() == 8
+    assert protocol.target(curves[:3]) == 3
 
 
-def test_time_to_target_is_the_median_first_look_at_or_below_it():
-    curves = np.array([[5, 2, 1], [5, 4, 2], [2, 9, 9], [9, 9, 9], [NAN, NAN, 2.0]])
-    assert steps_to_target(curves, 10, 2.0) == 30  # 10, 20, 30, 30, infinite
-    assert steps_to_target(curves, 10, 1.0) == INF
-    assert steps_to_target(curves[:2], 10, 2.0) == 20
+def test_a_budget_is_the_first_look_at_or_below_the_target():
+    falling = np.linspace(10.0, 0.0, LOOKS)
+    flat = np.full(LOOKS, 20.0)
+    longer = np.linspace(10.0, 0.0, LOOKS)
+    budgets = protocol.budgets(np.stack([falling, flat, longer]), 5.0)
+    look = 1 + np.argmax(protocol.smoothed(falling[None])[0] <= 5)
+    np.testing.assert_allclose(budgets, [look / LOOKS, INF, look / LOOKS])
+    beyond = np.concatenate([flat, falling])
+    assert protocol.budgets(beyond[None], 5.0) > 1
 
 
-def test_ratios_are_to_the_fastest_and_end_beyond_four():
-    ratios = ratios_to_fastest(
-        {"a": [10, 20, INF, INF], "b": [40, 10, 5, INF], "c": [41, INF, 10, INF]}
-    )
-    np.testing.assert_array_equal(ratios["a"], [1, 2, INF, INF])
-    np.testing.assert_array_equal(ratios["b"], [4, 1, 1, INF])
-    np.testing.assert_array_equal(ratios["c"], [INF, INF, 2, INF])
+def test_ratios_are_paired_and_say_who_diverged():
+    ours, theirs = np.array([1.0, INF, 2.0, NAN]), np.array([2.0, 1.0, NAN, INF])
+    np.testing.assert_array_equal(protocol.ratios(ours, theirs), [0.5, INF, 0, INF])
 
 
-def test_profile_counts_the_problems_within_tau():
-    ratios = np.array([1, 2, 4, INF])
-    counted = profile(ratios, np.array([1, 1.9, 2, 3.9, 4]))
-    np.testing.assert_array_equal(counted, [0.25, 0.25, 0.5, 0.5, 0.75])
+def test_an_interval_holds_the_median_and_narrows_with_more_seeds():
+    generator = np.random.default_rng(1)
+    few = protocol.interval(generator.normal(1, 0.1, 5))
+    many = protocol.interval(generator.normal(1, 0.1, 500))
+    for found in (few, many):
+        assert found.low <= found.value <= found.high
+    assert many.high - many.low < few.high - few.low
+    assert protocol.interval(np.array([1, 2, INF])).high == INF
 
 
-def test_score_is_one_for_the_always_fastest_and_zero_for_what_never_arrives():
-    assert score(np.ones(3)) == 1
-    assert score(np.full(3, INF)) == 0
-    assert score(np.array([1, 2.5, 4, INF])) == pytest.approx((1 + 0.5) / 4)
+def test_an_interval_of_problems_is_wider_than_that_of_their_seeds():
+    problems = [np.full(5, value) for value in (0.8, 1.0, 1.3)]
+    found = protocol.interval_of_problems(problems)
+    assert found.value == 1
+    assert (found.low, found.high) == (0.8, 1.3)
 
 
-def test_score_is_the_integral_of_the_profile():
-    ratios = np.array([1, 1.3, 2.7, 3.1, INF])
+def test_pairwise_scores_are_integrals_of_profiles():
+    ours, theirs = np.array([1, 1, INF, INF, 3]), np.array([1, 2.5, 1, INF, 0.5])
+    first, second = protocol.pairwise_scores(ours, theirs)
+    assert first == pytest.approx((1 + 1) / 5)  # the last takes 6 times as long
+    assert second == pytest.approx((1 + 0.5 + 1 + 1) / 5)
+    same, other = protocol.pairwise_scores(theirs, theirs)
+    assert same == other == 0.8
+
+
+def test_a_score_is_the_integral_of_the_profile():
+    ours = np.array([1, 1.3, 2.7, 3.1, INF])
     taus = np.linspace(1, 4, 30_001)
-    integral = profile(ratios, taus)[:-1].mean()  # the width is divided out
-    assert score(ratios) == pytest.approx(integral, abs=1e-4)
+    profile = (ours[None] <= taus[:, None]).mean(axis=1)
+    found, _ = protocol.pairwise_scores(ours, np.ones(5))
+    assert found == pytest.approx(profile[:-1].mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize(("reached", "runs"), [(1, 3), (2, 5), (5, 5)])
+def test_the_cost_of_a_sweep_is_that_of_a_random_search(reached, runs):
+    generator = np.random.default_rng(0)
+    good = np.arange(runs) < reached
+    trials = [1 + np.argmax(generator.permutation(good)) for _ in range(20_000)]
+    expected = protocol.sweep_budget(reached, runs)
+    assert expected == pytest.approx(np.mean(trials), rel=0.02)
+    assert protocol.sweep_budget(0, runs) == INF

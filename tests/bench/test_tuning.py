@@ -1,4 +1,4 @@
-"""The tuning benchmark from the command line: smoke, resuming after a kill, refusal."""
+"""The tuning benchmark: its rule, its results, and the command line, killed once."""
 
 import argparse
 import json
@@ -8,21 +8,30 @@ import sys
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from adaptax.bench.__main__ import main
-from adaptax.bench.shared.tasks import TASKS
 from adaptax.bench.tuning import benchmark as tuning
-from adaptax.bench.tuning.methods import METHODS, Method
-from adaptax.bench.tuning.populations import EVERY, compile_population
-from adaptax.bench.tuning.results import TUNED, evaluate
+from adaptax.bench.tuning.cases import CASES, EFFORTS, Effort
+from adaptax.bench.tuning.methods import FACTORS, RECIPES, TUNED
+from adaptax.bench.tuning.protocol import LOOKS
+from adaptax.bench.tuning.results import TUNED_ADAMW, evaluate
+from adaptax.bench.tuning.runs import (
+    CHOOSING,
+    SCORING,
+    TARGET,
+    curve_trial,
+    measure,
+    rounds,
+)
 from adaptax.bench.tuning.workers import map_unordered
+from adaptax.tuning import Outcome
 
-OPTIONS = ["tuning", "--smoke", "--tasks", "quadratic", "--methods", "dog"]
-UNITS = ["quadratic/adamw", "quadratic/adamw_cosine", "quadratic/dog"]
+CASE = "quadratic, plain"
+OPTIONS = ["tuning", "--smoke", "--cases", CASE, "--recipes", "dog"]
+UNITS = [f"{CASE}/{name}" for name in ("adamw", "adamw_cosine", "adamw_linear", "dog")]
+TINY = Effort(rates=3, finer=True, choosing=2, target=2, scoring=2)
 
 
 def lines(path):
@@ -59,37 +68,41 @@ def test_a_killed_run_goes_on_after_its_last_whole_unit(smoke):
     assert killed.startswith(b'{"conditions": ')
     kept = killed[: killed.rindex(b'{"unit": ')]
     assert whole.startswith(kept)
-    units = [line["unit"] for line in lines(out / "tuning.jsonl") if "unit" in line]
-    assert sorted(units) == UNITS
+    found = lines(out / "tuning.jsonl")
+    assert sorted(line["unit"] for line in found if "unit" in line) == UNITS
+    assert sum("ended" in line for line in found) == len(UNITS)
 
 
 def test_every_run_has_one_line(smoke):
     out, _ = smoke
     runs = [line for line in lines(out / "tuning.jsonl") if "losses" in line]
-    names = [(run["method"], run["variant"], run["rate"], run["seed"]) for run in runs]
-    assert len(set(names)) == len(names) == 2 * (2 * 2 * 13 + 13 + 1)
-    by_default = [run for run in runs if run["method"] == "dog" and run["rate"] == 1]
-    assert {len(run["losses"]) for run in by_default} == {4 * 40 // EVERY}
+    names = [(r["recipe"], r["rate"], r["seed"], len(r["losses"])) for r in runs]
+    # Two rates with one seed, two target and two scoring runs, which go on unless
+    # they have a horizon; dog has the last four.
+    assert len(set(names)) == len(names) == (2 + 4 + 2) + 2 * (2 + 4) + (2 + 2)
+    assert {looks for _, _, _, looks in names} == {LOOKS, 4 * LOOKS}
 
 
 def test_the_report_is_complete(smoke):
     out, _ = smoke
     summary = json.loads((out / "tuning.json").read_text())
-    assert {"versions", "machine", "seeds", "protocol"} <= summary.keys()
+    assert {"versions", "machine", "protocol"} <= summary.keys()
     rows = {row["method"]: row for row in summary["methods"]}
-    assert rows.keys() == {TUNED, "adamw", "adamw_cosine", "dog"}
-    assert rows[TUNED]["reached"] == rows[TUNED]["problems"] == 2
+    assert rows.keys() == {TUNED_ADAMW, "adamw", "adamw_cosine", "adamw_linear", "dog"}
+    assert rows[TUNED_ADAMW]["ratio"] == {"value": 1, "low": 1, "high": 1}
+    assert rows[TUNED_ADAMW]["score"] == 1
     report = (out / "tuning.md").read_text()
-    assert all(f"| {name} |" in report for name in rows)
-    for name in ("profiles", "bands", "curves"):
+    assert all(f"| {name} |" in report for name in (*rows, CASE))
+    for name in ("ratios", "curves"):
         assert (out / f"tuning-{name}.png").stat().st_size > 0
 
 
 def test_another_protocols_journal_is_refused_and_kept(smoke):
     out, _ = smoke
     before = (out / "tuning.jsonl").read_bytes()
-    with pytest.raises(SystemExit, match="seeds = 2 there and 3 here"):
-        main([*OPTIONS, "--seeds", "3", "--out", str(out)])
+    whole = [option for option in OPTIONS if option != "--smoke"]
+    with pytest.raises(SystemExit, match="smoke = True there and False here"):
+        main([*whole, "--out", str(out)])
     assert (out / "tuning.jsonl").read_bytes() == before
 
 
@@ -98,97 +111,136 @@ def test_a_finished_run_only_reports_again(smoke, capsys):
     before = (out / "tuning.jsonl").read_bytes()
     main([*OPTIONS, "--out", str(out)])
     assert (out / "tuning.jsonl").read_bytes() == before
-    assert TUNED in capsys.readouterr().out
+    assert TUNED_ADAMW in capsys.readouterr().out
+
+
+def played(rule, loss_of):
+    """Play a rule on losses that depend on the rate, without training."""
+    history, all_rounds = [], []
+    while (now := rule(history)) is not None:
+        rates = now.hparams["rate"]
+        losses = np.repeat(loss_of(rates)[:, None], now.steps, axis=1)
+        history.append(
+            Outcome(now.parents, now.hparams, losses, losses[:, -1], {"test": rates})
+        )
+        all_rounds.append(now)
+    return all_rounds
+
+
+def test_a_swept_recipe_chooses_its_rate_before_it_meets_the_seeds_that_judge():
+    recipe = TUNED[0]
+    rule = rounds(recipe, TINY, 400, grows=True)
+    coarse, fine, fresh, longer = played(rule, lambda rates: abs(np.log(rates / 0.02)))
+    np.testing.assert_allclose(coarse.hparams["rate"][::2], recipe.grid(3), rtol=1e-6)
+    best = 0.01 * 10**0.5
+    beside = [best * 10**-0.25, best * 10**0.25]
+    np.testing.assert_allclose(fine.hparams["rate"][::2], beside, rtol=1e-3)
+    np.testing.assert_allclose(fresh.hparams["rate"], best * 10**-0.25, rtol=1e-3)
+    for choosing in (coarse, fine):
+        assert set(choosing.seeds) == {CHOOSING, CHOOSING + 1}
+    assert fresh.seeds.tolist() == [TARGET, TARGET + 1, SCORING, SCORING + 1]
+    assert longer.parents.tolist() == [2, 3]
+    assert (fresh.steps, longer.steps) == (LOOKS, 3 * LOOKS)
+
+
+def test_a_recipe_that_is_not_swept_only_has_the_runs_that_judge():
+    (only,) = played(
+        rounds(RECIPES["adamw_cosine_1e-3"], TINY, 400, grows=False), np.array
+    )
+    assert only.seeds.tolist() == [SCORING, SCORING + 1]
+    np.testing.assert_allclose(only.hparams["rate"], 1e-3)
+    assert set(only.hparams["steps"]) == {400}
 
 
 @pytest.fixture(scope="module")
-def population():
-    task = TASKS["quadratic"]
-    problem = task.problem()
-    method = METHODS["adamw"]
-    return compile_population(task, method, problem, 20, 2, 3, 20), problem
+def measured():
+    return measure(CASES[CASE], RECIPES["adamw_average_1e-3"], TINY, 2)
 
 
-def test_a_member_does_not_depend_on_those_beside_it(population):
-    compiled, problem = population
-    together = compiled.train(problem, [0.1, 1.0, 0.3], 2, 20)
-    alone = compiled.train(problem, [1.0], 2, 20)
-    np.testing.assert_array_equal(together[1], alone[0])
-    assert not np.array_equal(alone[0, 0], alone[0, 1])
+def test_a_run_to_four_horizons_begins_like_the_one_to_the_first(measured):
+    short, long = measured[:2], measured[2:]
+    for before, after in zip(short, long, strict=True):
+        assert before["seed"] == after["seed"]
+        assert len(after["losses"]) == 4 * LOOKS
+        assert after["losses"][:LOOKS] == before["losses"]
+        assert after["test"] != before["test"]
+    assert short[0]["losses"] != short[1]["losses"]
 
 
-def test_a_shorter_run_is_the_beginning_of_a_longer_one(population):
-    compiled, problem = population
-    longer = compiled.train(problem, [0.1], 2, 20)
-    np.testing.assert_array_equal(
-        compiled.train(problem, [0.1], 2, 10), longer[..., :1]
+def test_losses_are_those_of_the_average_and_the_test_is_of_other_examples(measured):
+    (plain, *_) = measure(CASES[CASE], RECIPES["adamw_1e-3"], TINY, 2)
+    assert plain["losses"][0] != measured[0]["losses"][0]
+    trial = curve_trial(CASES["logistic, plain"], RECIPES["adamw_1e-3"], 2)
+    hparams = {"rate": 1e-3, "steps": 40}
+    validation, metrics = trial.evaluate(
+        hparams, trial.init(hparams, jax.random.key(0))
     )
+    assert abs(validation - metrics["test"]) > 1e-4
 
 
-def test_a_diverged_run_is_nan_and_no_error(population):
-    compiled, problem = population
-    losses = compiled.train(problem, [1e30], 2, 20)
-    assert np.isnan(losses).all()
-
-
-def test_every_method_is_made_of_a_traced_rate():
-    params = {"w": jax.ShapeDtypeStruct((3,), np.float32)}
-    for method in METHODS.values():
+def test_every_recipe_is_made_of_a_traced_rate_and_horizon():
+    params = {"w": jax.ShapeDtypeStruct((3, 2), np.float32)}
+    for recipe in RECIPES.values():
         jax.eval_shape(
-            lambda rate, params, method=method: method.make(rate, 40).init(params),
+            lambda rate, steps, params, recipe=recipe: recipe.make(rate, steps).init(
+                params
+            ),
             jax.ShapeDtypeStruct((), np.float32),
+            jax.ShapeDtypeStruct((), np.int32),
             params,
         )
-        assert method.centre is None or method.rate in method.sweep()
 
 
-@pytest.mark.parametrize("name", ["dog_average", "adam_dog", "cdat", "prodigy"])
-def test_the_factor_of_an_inferred_rate_has_its_effect(name):
-    method, params, gradient = METHODS[name], jnp.ones(3), jnp.array([1.0, -2.0, 3.0])
-
-    def move(rate):
-        optimizer = optax.with_extra_args_support(method.make(rate, 40))
-        state = optimizer.init(params)
-        updates, _ = optimizer.update(
-            gradient, state, params, grad_fn=lambda point: gradient * point
-        )
-        return updates
-
-    with jax.numpy_dtype_promotion("standard"):
-        whole, half = jax.jit(move)(1.0), jax.jit(move)(0.5)
-    np.testing.assert_allclose(half, whole / 2, rtol=1e-5)
-    assert np.abs(whole).max() > 0
+def test_multiples_of_the_inferred_rate_are_what_their_names_say():
+    for recipe in FACTORS:
+        assert recipe.name == f"self_tuning × {recipe.rate:g}"
 
 
-def test_tuned_adamw_has_the_time_and_the_target_of_its_best_configuration():
-    def record(method, rate, seed, losses):
-        place = {"task": "mlp", "variant": "plain", "method": method}
-        return place | {"rate": rate, "seed": seed, "losses": losses}
+def test_a_grid_is_in_steps_of_half_a_decade():
+    rates = TUNED[0].grid(13)
+    assert (rates[0], rates[6], rates[-1]) == (1e-5, 1e-2, 10.0)
+    np.testing.assert_allclose(np.diff(np.log10(rates)), 0.5, atol=1e-2)
 
-    timings = [
-        {"task": "mlp", "variant": "plain", "method": name, "step_seconds": seconds}
-        for name, seconds in {"adamw": 2.0, "adamw_cosine": 3.0, "dog": 0.5}.items()
-    ]
-    records = [
-        record("adamw", 1e-3, 0, [5.0, 4.0, 3.0, 0.5]),  # 0.5 after the horizon
-        record("adamw_cosine", 1e-3, 0, [5.0, 4.0]),
-        record("adamw_cosine", 1e-2, 0, [5.0, 2.0]),
-        record("dog", 1.0, 0, [None, 3.0, 3.0, 2.0]),
-        *timings,
-    ]
-    results = evaluate(records, {"mlp": 2 * EVERY})
-    target = results.targets["mlp", "plain"]
-    assert target == (2.0, "adamw_cosine", 1e-2)
-    assert results.steps == {
-        TUNED: [20],
-        "adamw": [40],
-        "adamw_cosine": [np.inf],
-        "dog": [40],
+
+def test_no_seed_is_used_for_two_purposes():
+    for effort in EFFORTS.values():
+        assert CHOOSING + effort.choosing <= TARGET
+        assert TARGET + effort.target <= SCORING
+
+
+def record(recipe, rate, seed, loss, test=None, looks=LOOKS):
+    losses = [loss] * looks
+    return {
+        "case": CASE,
+        "recipe": recipe,
+        "rate": rate,
+        "seed": seed,
+        "losses": losses,
+        "test": loss if test is None else test,
     }
-    assert results.seconds[TUNED] == [60]
-    assert results.seconds["dog"] == [20]
-    assert results.methods()[0] == TUNED
-    assert results.scores(results.steps)["dog"] == pytest.approx(2 / 3)
+
+
+def test_tuned_adamw_is_chosen_aimed_and_judged_by_different_runs():
+    records = [
+        record("adamw", 1e-3, CHOOSING, 3.0),
+        record("adamw", 1e-2, CHOOSING, 2.0),
+        record("adamw", 1e-2, TARGET, 2.5),
+        record("adamw", 1e-2, SCORING, 4.0, test=5.0),
+        record("adamw_cosine", 1e-2, CHOOSING, 1.0),
+        record("adamw_cosine", 1e-2, TARGET, 1.5),
+        record("adamw_cosine", 1e-2, SCORING, 1.4, test=2.0),
+        record("dog", 1.0, SCORING, 1.6, test=1.0),
+        record("dog", 1.0, SCORING, 1.5, looks=4 * LOOKS),
+    ]
+    (result,) = evaluate(records)
+    assert (result.tuned, result.rate, result.target) == ("adamw_cosine", 1e-2, 1.5)
+    assert result.ratios[TUNED_ADAMW] == [1]
+    assert result.ratios["adamw"] == [2.5]
+    assert result.ratios["dog"] == [0.5]
+    assert result.budgets["adamw"] == [np.inf]
+    assert result.budgets["adamw_cosine"] == [1 / LOOKS]
+    assert result.budgets["dog"] == [1 / LOOKS]  # of the longer run
+    assert result.cost == 2.0  # one of three configurations
 
 
 def _end(item):
@@ -200,17 +252,10 @@ def test_a_worker_that_ends_is_an_error_that_names_its_work():
         list(map_unordered(_end, ["item"], 2))
 
 
-def test_a_method_is_swept_over_six_decades():
-    rates = Method("x", lambda rate, steps: None, 0.01, 0.01).sweep()
-    assert len(rates) == 13
-    assert rates[-1] / rates[0] == pytest.approx(1e6)
-
-
-@pytest.mark.parametrize("option", ["--seeds", "--workers"])
 @pytest.mark.parametrize("count", ["0", "-1", "1.5", "many"])
-def test_an_option_that_counts_nothing_is_refused(option, count, capsys):
+def test_an_option_that_counts_nothing_is_refused(count, capsys):
     parser = argparse.ArgumentParser()
     tuning.add_arguments(parser)
     with pytest.raises(SystemExit):
-        parser.parse_args([f"{option}={count}"])
-    assert f"{option}: must be a whole number >= 1" in capsys.readouterr().err
+        parser.parse_args([f"--workers={count}"])
+    assert "--workers: must be a whole number >= 1" in capsys.readouterr().err

@@ -1,60 +1,70 @@
-"""Train small networks with nothing tuned, and compare with AdamW tuned for each.
+"""Train networks with nothing tuned, and compare with AdamW tuned for each.
 
 The protocol is in docs/tuning.md. Results are appended to a journal, one line per run,
 from which an interrupted benchmark resumes. The report depends on the journal alone.
 """
 
 import argparse
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 
 from adaptax.bench.shared.records import machine, versions
-from adaptax.bench.shared.tasks import TASKS, Problem
+from adaptax.bench.tuning import runs
+from adaptax.bench.tuning.cases import CASES, Effort
 from adaptax.bench.tuning.journal import Journal
-from adaptax.bench.tuning.methods import METHODS, REFERENCES, Method
-from adaptax.bench.tuning.populations import EVERY, Population, compile_population
+from adaptax.bench.tuning.methods import FACTORS, LONG, OURS, RECIPES, TUNED
 from adaptax.bench.tuning.report import write_report
 from adaptax.bench.tuning.workers import map_unordered, usable_cores
 
-PROTOCOL = 1
-SEEDS = 5
-LONGEST = 4
-"""The steps of a method that needs no horizon, as a multiple of the task's horizon."""
+PROTOCOL = 2
+STAGES = ("small", "design", "frozen")
 
-_SMOKE_TASKS = ("logistic", "quadratic")
-_SMOKE_METHODS = ("nadamw_cosine", "prodigy", "dog_average", "optax_prodigy")
-_SLOW_FIRST = ("transformer", "convolution", "gru", "mlp", "autoencoder")
+_SMOKE_CASES = ("logistic, plain", "quadratic, plain")
+_SMOKE_RECIPES = (OURS[0].name, "prodigy")
+_SMOKE = Effort(rates=2, finer=False, choosing=1, target=2, scoring=2)
 
 
 class Unit(NamedTuple):
-    """A task and a method, by name, with a number of seeds and of steps."""
+    """A case and a recipe, by name."""
 
-    task: str
-    method: str
-    seeds: int
-    steps: int
+    case: str
+    recipe: str
+    smoke: bool
 
     @property
     def label(self) -> str:
         """The unit's name in the journal."""
-        return f"{self.task}/{self.method}"
+        return f"{self.case}/{self.recipe}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, metavar="TASK")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD")
-    parser.add_argument("--seeds", type=_positive, help=f"{SEEDS} by default")
+    parser.add_argument(
+        "--stage",
+        choices=STAGES,
+        default="small",
+        help="the small tasks (default), or a half of the large ones",
+    )
+    parser.add_argument("--cases", nargs="+", choices=CASES, metavar="CASE")
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, metavar="RECIPE")
     parser.add_argument(
         "--workers", type=_positive, help="processes, by default one for each core"
     )
     parser.add_argument(
-        "--smoke", action="store_true", help="a tenth of the steps, and few units"
+        "--smoke", action="store_true", help="a tenth of the steps, and few runs"
+    )
+    parser.add_argument(
+        "--again",
+        nargs="+",
+        choices=RECIPES,
+        default=[],
+        metavar="RECIPE",
+        help="delete these recipes' results from the journal and run them again",
     )
     parser.add_argument(
         "--restart",
@@ -72,23 +82,23 @@ def _positive(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the units that the journal lacks, and report on all."""
-    smoke = arguments.smoke
-    tasks = arguments.tasks or (_SMOKE_TASKS if smoke else tuple(TASKS))
-    methods = arguments.methods or (_SMOKE_METHODS if smoke else tuple(METHODS))
-    seeds = arguments.seeds or (2 if smoke else SEEDS)
-    names = dict.fromkeys([*(method.name for method in REFERENCES), *methods])
+    smoke, stage = arguments.smoke, arguments.stage
+    of_stage = [case.name for case in CASES.values() if case.stage == stage]
+    cases = arguments.cases or (_SMOKE_CASES if smoke else of_stage)
+    recipes = arguments.recipes or (_SMOKE_RECIPES if smoke else _usual(stage))
+    names = dict.fromkeys([*(recipe.name for recipe in TUNED), *recipes])
     units = [
-        Unit(task, method, seeds, horizon(task, smoke))
-        for task in sorted(tasks, key=_cost)
-        for method in names
+        Unit(case, name, smoke)
+        for case in cases
+        for name in names
+        if not CASES[case].long or name in LONG
     ]
-    out = arguments.out or Path("runs/tuning-smoke" if smoke else "runs/tuning")
+    out = arguments.out or Path(f"runs/tuning-{'smoke' if smoke else stage}")
     path = out / "tuning.jsonl"
     if arguments.restart:
         path.unlink(missing_ok=True)
     conditions = {
         "protocol": PROTOCOL,
-        "seeds": seeds,
         "smoke": smoke,
         "versions": versions(),
         "machine": machine(),
@@ -97,20 +107,20 @@ def run(arguments: argparse.Namespace) -> None:
         journal = Journal(path, conditions)
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from None
+    journal.drop(
+        unit for unit in journal.units if unit.partition("/")[2] in arguments.again
+    )
     _run_units(units, journal, arguments.workers or len(usable_cores()))
     records = [record for unit in units for record in journal.units[unit.label]]
-    horizons = {unit.task: unit.steps for unit in units}
-    write_report(records, horizons, conditions, out)
+    dates = sorted(record["ended"] for record in records if "ended" in record)
+    print(f"Runs ended from {dates[0]} to {dates[-1]}.")
+    write_report(records, conditions | {"ended": [dates[0], dates[-1]]}, out)
 
 
-def horizon(task: str, smoke: bool) -> int:
-    """Return the steps of a task's run, a multiple of EVERY."""
-    steps = TASKS[task].steps
-    return max(2, steps // (10 * EVERY)) * EVERY if smoke else steps
-
-
-def _cost(task: str) -> int:
-    return _SLOW_FIRST.index(task) if task in _SLOW_FIRST else len(_SLOW_FIRST)
+def _usual(stage: str) -> list[str]:
+    """Return the names of all recipes, on small tasks without multiples of the rate."""
+    left_out = [recipe.name for recipe in FACTORS] if stage == "small" else []
+    return [name for name in RECIPES if name not in left_out]
 
 
 def _run_units(units: list[Unit], journal: Journal, workers: int) -> None:
@@ -125,56 +135,18 @@ def _run_units(units: list[Unit], journal: Journal, workers: int) -> None:
         bar = progress.add_task("starting", total=len(units))
         progress.update(bar, completed=len(units) - len(missing))
         for unit, records in map_unordered(measure, missing, workers):
-            journal.add(unit.label, records)
+            ended = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+            journal.add(unit.label, [*records, {"ended": ended}])
             progress.update(bar, advance=1, description=unit.label)
 
 
 def measure(unit: Unit) -> list[dict[str, Any]]:
-    """Run a unit: every variant of a task, at the default rate and in the sweep."""
-    task, method = TASKS[unit.task], METHODS[unit.method]
-    population: Population | None = None
-    compiled_for = 0
-    records = []
-    for variant, problem in task.variants().items():
-        if population is None or compiled_for != problem.batch_size:
-            longest = LONGEST * unit.steps
-            rates = 1 + len(method.sweep())
-            population = compile_population(
-                task, method, problem, unit.steps, unit.seeds, rates, longest
-            )
-            compiled_for = problem.batch_size
-        name = {"task": unit.task, "variant": variant, "method": unit.method}
-        records += [
-            name | record
-            for record in _measure_variant(population, problem, method, unit, variant)
-        ]
-    jax.clear_caches()
-    return records
-
-
-def _measure_variant(
-    population: Population, problem: Problem, method: Method, unit: Unit, variant: str
-) -> list[dict[str, Any]]:
-    steps = unit.steps if method.horizon else LONGEST * unit.steps
-    default = population.train(problem, [method.rate], unit.seeds, steps)
-    records = _runs([method.rate], default)
-    if variant == "plain" or method in REFERENCES:
-        rates = [rate for rate in method.sweep() if rate != method.rate]
-        if rates:
-            swept = population.train(problem, rates, unit.seeds, unit.steps)
-            records += _runs(rates, swept)
-    seconds = population.step_seconds(problem, method.rate, unit.seeds, 50, 5)
-    timing = {"compile_seconds": population.compile_seconds, "step_seconds": seconds}
-    return [*records, timing]
-
-
-def _runs(rates: list[float], losses: np.ndarray) -> list[dict[str, Any]]:
-    return [
-        {"rate": rate, "seed": seed, "losses": [_rounded(loss) for loss in curve]}
-        for rate, curves in zip(rates, losses, strict=True)
-        for seed, curve in enumerate(curves)
-    ]
-
-
-def _rounded(loss: float) -> float | None:
-    return float(f"{loss:.6g}") if np.isfinite(loss) else None
+    """Run a unit, and return a record for each of its runs."""
+    case, recipe = CASES[unit.case], RECIPES[unit.recipe]
+    effort, every = case.effort, case.every
+    if unit.smoke:
+        effort, every = _SMOKE, max(1, case.every // 10)
+    try:
+        return runs.measure(case, recipe, effort, every)
+    finally:
+        jax.clear_caches()

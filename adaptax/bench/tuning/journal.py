@@ -50,6 +50,23 @@ class Journal:
             os.fsync(file.fileno())
         self.units[unit] = records
 
+    def drop(self, units: Iterable[str]) -> None:
+        """Remove units from the file, so that they can be added again."""
+        dropped = set(units)
+        if not dropped:
+            return
+        first, *lines = self.path.read_bytes().splitlines(keepends=True)
+        kept, pending = [first], []
+        for line in lines:
+            pending.append(line)
+            if (unit := _parsed(line).get("unit")) is not None:
+                if unit not in dropped:
+                    kept += pending
+                pending = []
+        write_atomically(self.path, b"".join(kept))
+        for unit in dropped:
+            del self.units[unit]
+
     def _read(self, whole: bytes, conditions: dict[str, Any]) -> int:
         """Fill `units`, and return the number of bytes of the complete units."""
         first, *lines = whole.splitlines(keepends=True)

@@ -1,199 +1,220 @@
-"""The methods of the tuning benchmark, each a function of a rate and a horizon.
+"""The recipes of the tuning benchmark, each a function of a rate and a horizon.
 
-"With nothing tuned", a method runs at its default rate. The sweep multiplies the middle
-of its grid by 10^(k/2), k = −6 … 6. A method with a horizon receives the number of
-steps, and follows a schedule of that length.
+A recipe is swept, or runs at its default. A sweep multiplies its centre by 10^(k/2).
+A recipe with a horizon receives the number of steps of the run.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import optax
 
 import adaptax
 
+Role = Literal["tuned", "reference", "fixed", "opponent", "ours"]
 
-class Method(NamedTuple):
+
+class Recipe(NamedTuple):
     """A way to train.
 
-    `make(rate, steps)` returns the optimizer; `rate` is the default one and `centre`
-    the middle of the sweep, `None` without a sweep. `horizon` says whether it needs
+    `make(rate, steps)` returns the optimizer. `rate` is the default one; a swept recipe
+    has `centre` instead, the middle of its rates. `horizon` says whether it needs
     `steps`. `evaluated(state, params)` returns the parameters to evaluate.
     """
 
     name: str
-    make: Callable[[Any, int], optax.GradientTransformation]
-    rate: float
-    centre: float | None
+    role: Role
+    make: Callable[[Any, Any], optax.GradientTransformation]
+    rate: float = 1.0
+    centre: float | None = None
     horizon: bool = False
     evaluated: Callable[[Any, Any], Any] = adaptax.eval_params
 
-    def sweep(self) -> list[float]:
-        """Return the 13 rates of the sweep, over 6 decades, including the default."""
-        if self.centre is None:
-            return []
-        rates = (self.centre * 10 ** (k / 2) for k in range(-6, 7))
+    def grid(self, count: int) -> list[float]:
+        """Return rates in steps of half a decade; with an even count, more below."""
+        assert self.centre is not None
+        rates = (self.centre * 10 ** (k / 2 - count // 2 / 2) for k in range(count))
         return [float(f"{rate:.3g}") for rate in rates]
 
 
-def warmed_cosine(peak: Any, steps: int) -> adaptax.Schedule:
+def finer(rate: float) -> list[float]:
+    """Return the rates a quarter of a decade beside a rate."""
+    return [float(f"{rate * 10**power:.3g}") for power in (-0.25, 0.25)]
+
+
+def warmed_cosine(peak: Any, steps: Any) -> adaptax.Schedule:
     """Return a cosine to 0, after a warm-up over a twentieth of the steps."""
-    return adaptax.cosine(peak, steps, warmup_steps=max(1, steps // 20))
+    return adaptax.cosine(peak, steps, warmup_steps=steps // 20)
 
 
-def _method(name: str, make: Any, rate: float = 1.0, **options: Any) -> Method:
-    """Make a method that is swept around its default and needs no horizon."""
-    return Method(name, lambda rate, steps: make(rate), rate, rate, **options)
+def warmed_linear(peak: Any, steps: Any) -> adaptax.Schedule:
+    """Return a line to 0, after a warm-up over a twentieth of the steps."""
+    warm = steps // 20
+    return adaptax.warmup(adaptax.linear(peak, total_steps=steps - warm), steps=warm)
 
 
-def _with_horizon(name: str, make: Any, rate: float = 1.0) -> Method:
-    """Make a method that receives the number of steps."""
-    return Method(name, make, rate, rate, horizon=True)
+_DECAY = 0.01
+"""The weight decay of tuned recipes, and of AdamW: PyTorch's default."""
+
+_adamw = partial(adaptax.adamw, weight_decay=_DECAY)
 
 
-def _swept_higher(method: Method) -> Method:
-    """Sweep Adam's rates from 1e-5 to 10: tiny networks have high best rates."""
-    return method._replace(centre=10 * method.rate)
+def _averaged(optimizer: Any) -> optax.GradientTransformation:
+    return adaptax.iterate_average(optimizer)
 
 
-def _adam_at(other: Any) -> Callable[[Any], optax.GradientTransformation]:
-    return lambda rate: optax.chain(
-        adaptax.scale_by_adam(), adaptax.descend(other, rate)
-    )
-
-
-def _three_phases(rate: Any, steps: int) -> adaptax.Controller:
-    """Warm up, then follow `reduce_on_plateau`, and cool down in the last fifth."""
-    warm, cool = max(1, steps // 20), steps // 5
-    return adaptax.phases(
-        adaptax.schedules.linear(0.0, total_steps=warm, end=rate),
-        adaptax.reduce_on_plateau(),
-        adaptax.schedules.linear(1.0, total_steps=cool),
-        warm,
-        steps - cool,
-    )
-
-
-def _gradient_at(estimate: Any) -> Callable[[Any], optax.GradientTransformation]:
-    return lambda rate: optax.chain(
-        adaptax.scale_by_gradient_descent(), adaptax.descend(estimate, rate)
-    )
-
-
-def _averaged(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda rate: adaptax.iterate_average(make(rate))
-
-
-_debiased = partial(adaptax.prodigy, bias_correction=True)
-_biased = partial(adaptax.prodigy, bias_correction=False)
+TUNED = (
+    Recipe("adamw", "tuned", lambda rate, steps: _adamw(rate), centre=1e-2),
+    Recipe(
+        "adamw_cosine",
+        "tuned",
+        lambda rate, steps: _adamw(warmed_cosine(rate, steps)),
+        centre=1e-2,
+        horizon=True,
+    ),
+    Recipe(
+        "adamw_linear",
+        "tuned",
+        lambda rate, steps: _adamw(warmed_linear(rate, steps)),
+        centre=1e-2,
+        horizon=True,
+    ),
+)
+"""Tuned AdamW is the best of these, each at its best rate."""
 
 REFERENCES = (
-    _swept_higher(_method("adamw", adaptax.adamw, 1e-3)),
-    _swept_higher(
-        _with_horizon(
-            "adamw_cosine",
-            lambda rate, steps: adaptax.adamw(warmed_cosine(rate, steps)),
-            1e-3,
-        )
+    Recipe(
+        "adamw_average",
+        "reference",
+        lambda rate, steps: _averaged(_adamw(rate)),
+        centre=1e-2,
+    ),
+    Recipe(
+        "nadamw_average",
+        "reference",
+        lambda rate, steps: _averaged(_adamw(rate, nesterov=True)),
+        centre=1e-2,
+    ),
+    Recipe(
+        "schedule_free_adamw",
+        "reference",
+        lambda rate, steps: adaptax.schedule_free_adamw(rate, weight_decay=_DECAY),
+        centre=1e-2,
+    ),
+    Recipe(
+        "muon_cosine",
+        "reference",
+        lambda rate, steps: adaptax.muon(
+            warmed_cosine(rate, steps), weight_decay=_DECAY
+        ),
+        centre=1e-2,
+        horizon=True,
     ),
 )
-"""The methods whose sweeps, constant and cosine, determine the target of a task."""
+"""Other recipes that are swept on each problem."""
 
 FIXED = (
-    _with_horizon(
-        "nadamw_cosine",
-        lambda rate, steps: adaptax.adamw(warmed_cosine(rate, steps), nesterov=True),
-        0.03,
+    Recipe("adamw_1e-3", "fixed", lambda rate, steps: _adamw(rate), rate=1e-3),
+    Recipe(
+        "adamw_average_1e-3",
+        "fixed",
+        lambda rate, steps: _averaged(_adamw(rate)),
+        rate=1e-3,
     ),
-    _method("schedule_free_adamw", adaptax.schedule_free_adamw, 2.5e-3),
-    _method("schedule_free_radam", adaptax.schedule_free_radam, 2.5e-3),
+    *(
+        Recipe(
+            f"adamw_cosine_{name}",
+            "fixed",
+            lambda rate, steps: _adamw(warmed_cosine(rate, steps)),
+            rate=rate,
+            horizon=True,
+        )
+        for name, rate in {"1e-3": 1e-3, "3e-4": 3e-4}.items()
+    ),
 )
-"""Methods with one rate for all tasks."""
+"""AdamW as it is used without tuning."""
 
-FREE = (
-    _method("prodigy", _biased),
-    _method("dadapt_adam", adaptax.dadapt_adam),
-    _method("dog", _gradient_at(adaptax.dog())),
-    _method("dowg", _gradient_at(adaptax.dowg())),
-    _method("cdat", _gradient_at(adaptax.cdat())),
-    _method("mechanic", lambda rate: adaptax.mechanic(adaptax.adamw(rate))),
-    _method("trac", lambda rate: adaptax.trac(adaptax.adamw(rate)), 1e-3),
-    _method("momo", adaptax.momo),
-    _method("momo_adam", adaptax.momo_adam, 1e-2),
-    Method("cocob", lambda rate, steps: adaptax.cocob(), 1.0, None),
-    _method("adamg", adaptax.adamg),
-)
-"""Methods that infer their rate; the sweep varies a factor of it."""
-
-COMBINATIONS = (
-    _method("dog_average", _averaged(_gradient_at(adaptax.dog()))),
-    _method("l_dog_average", _averaged(_gradient_at(adaptax.l_dog()))),
-    _method("adam_dog", _adam_at(adaptax.dog())),
-    _method("adam_dog_average", _averaged(_adam_at(adaptax.dog()))),
-    _with_horizon(
-        "adam_dog_cosine",
-        lambda rate, steps: _adam_at(adaptax.dog())(warmed_cosine(rate, steps)),
-    ),
-    _method("prodigy_debiased", _debiased),
-    _method("prodigy_debiased_average", _averaged(_debiased)),
-    _method(
-        "prodigy_debiased_root_average",
-        _averaged(lambda rate: _debiased(adaptax.inverse_sqrt(rate, rate=0.02))),
-    ),
-    _method(
-        "prodigy_debiased_decay_average",
-        _averaged(partial(_debiased, weight_decay=0.1)),
-    ),
-    _with_horizon(
-        "prodigy_debiased_cosine",
-        lambda rate, steps: _debiased(warmed_cosine(rate, steps)),
-    ),
-    _with_horizon(
+OPPONENTS = (
+    Recipe("prodigy", "opponent", lambda rate, steps: optax.contrib.prodigy(rate)),
+    Recipe(
         "prodigy_cosine",
-        lambda rate, steps: _biased(warmed_cosine(rate, steps)),
+        "opponent",
+        lambda rate, steps: optax.contrib.prodigy(warmed_cosine(rate, steps)),
+        horizon=True,
     ),
-    _with_horizon(
-        "prodigy_phases",
-        lambda rate, steps: _biased(_three_phases(rate, steps)),
+    Recipe(
+        "prodigy_average",
+        "opponent",
+        lambda rate, steps: _averaged(adaptax.prodigy(rate)),
     ),
-    _with_horizon(
-        "mechanic_cosine",
-        lambda rate, steps: adaptax.mechanic(adaptax.adamw(warmed_cosine(rate, steps))),
+    Recipe(
+        "dadapt_adamw",
+        "opponent",
+        lambda rate, steps: optax.contrib.dadapt_adamw(rate),
     ),
-    _method(
-        "mechanic_average",
-        _averaged(lambda rate: adaptax.mechanic(adaptax.adamw(rate))),
+    Recipe("dog", "opponent", lambda rate, steps: optax.contrib.dog(rate)),
+    Recipe("dowg", "opponent", lambda rate, steps: optax.contrib.dowg(rate)),
+    Recipe("cocob", "opponent", lambda rate, steps: optax.contrib.cocob()),
+    Recipe(
+        "mechanic",
+        "opponent",
+        lambda rate, steps: optax.contrib.mechanize(optax.adamw(rate)),
     ),
-    _method("momo_adam_average", _averaged(adaptax.momo_adam), 1e-2),
-    _method("adam_bold_driver", _adam_at(adaptax.bold_driver(decay=0.9)), 1e-3),
-    _method("adam_greedy", _adam_at(adaptax.greedy(window=50)), 1e-3),
-    _with_horizon(
-        "adam_phases",
-        lambda rate, steps: adaptax.adamw(_three_phases(rate, steps)),
-        1e-3,
+    Recipe(
+        "momo_adam",
+        "opponent",
+        lambda rate, steps: optax.contrib.momo_adam(rate),
+        rate=1e-2,
     ),
-)
-"""Estimates and default Adam, with averages, schedules and controllers."""
-
-PEERS = (
-    _method("optax_prodigy", optax.contrib.prodigy),
-    _method("optax_dadapt_adamw", optax.contrib.dadapt_adamw),
-    _method("optax_dog", optax.contrib.dog),
-    _method("optax_dowg", optax.contrib.dowg),
-    _method("optax_mechanic", lambda rate: optax.contrib.mechanize(optax.adamw(rate))),
-    _method("optax_momo_adam", optax.contrib.momo_adam, 1e-2),
-    Method("optax_cocob", lambda rate, steps: optax.contrib.cocob(), 1.0, None),
-    _method(
-        "optax_schedule_free_adamw",
-        optax.contrib.schedule_free_adamw,
-        2.5e-3,
+    Recipe(
+        "schedule_free_adamw_2.5e-3",
+        "opponent",
+        lambda rate, steps: optax.contrib.schedule_free_adamw(rate),
+        rate=2.5e-3,
         evaluated=optax.contrib.schedule_free_eval_params,
     ),
 )
-"""Optax's versions of these methods."""
+"""Methods without a rate to tune as published: Optax's own, and Prodigy averaged."""
 
-METHODS = {
-    method.name: method
-    for method in (*REFERENCES, *FIXED, *FREE, *COMBINATIONS, *PEERS)
+OURS = (
+    Recipe("self_tuning", "ours", lambda rate, steps: adaptax.self_tuning(rate)),
+    Recipe(
+        "self_tuning, T known",
+        "ours",
+        lambda rate, steps: adaptax.self_tuning(rate, total_steps=steps),
+        horizon=True,
+    ),
+    Recipe(
+        "self_tuning, Muon",
+        "ours",
+        lambda rate, steps: adaptax.self_tuning(rate, direction="muon"),
+    ),
+)
+"""With nothing tuned."""
+
+FACTORS = tuple(
+    Recipe(
+        f"self_tuning × {factor:g}",
+        "ours",
+        lambda rate, steps: adaptax.self_tuning(rate),
+        rate=factor,
+    )
+    for factor in (0.1, 0.3, 3.0, 10.0)
+)
+"""How wide the valley is: multiples of the rate that is inferred."""
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (*TUNED, *REFERENCES, *FIXED, *OPPONENTS, *OURS, *FACTORS)
 }
+
+LONG = (
+    *(recipe.name for recipe in (*TUNED, REFERENCES[0])),
+    "self_tuning, T known",
+    "adamw_cosine_1e-3",
+)
+"""The recipes that are run for the longer horizon.
+
+Those without a horizon continue their scoring runs instead.
+"""

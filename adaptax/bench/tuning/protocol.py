@@ -1,94 +1,166 @@
 """The statistics of the tuning benchmark, fixed before it runs.
 
-* A curve is the validation loss after every few steps. The best loss of a run is the
-  least value of its curve.
-* The median over the seeds is the lower one: the ⌈n/2⌉-th smallest, infinities last.
-* The target of a problem is the least median best loss of the configurations of tuned
-  AdamW.
-* The time to target is the median over the seeds of the first time at or below it.
-* ρ(τ) is the share of problems on which a method takes at most τ times as long as the
-  fastest. The score is the mean of ρ(τ) over τ from 1 to 4; longer times do not count.
-* The band is the range of rates whose median best loss is within 5 % of the least,
-  interpolated linearly in the logarithm of the rate; its width is in decades.
+    curve      the validation loss at 50 looks, evenly spaced over the T steps of a run
+    smoothed   each value is the mean of the last 3 looks
+    target     what 80 % of the target runs of tuned AdamW reach by T
+    budget     the first look of a smoothed curve at or below the target, over T
+    ratio      the test loss of a method over that of tuned AdamW with the same seed
+
+Where a single number is needed, it is the median over the seeds. Intervals are the
+2.5 % and 97.5 % quantiles of a bootstrap over the seeds, and over the problems first
+where the number is one of several problems (Efron 1979). A run that has diverged has an
+infinite loss and an infinite budget.
+
+The pairwise score of two methods is the integral of their performance profiles: ρ(τ) is
+the share of problems on which a method takes at most τ times the budget of the faster
+one of the two, for τ from 1 to 4. Since no third method enters, a score does not depend
+on what else is in a table.
 
 Source: Dahl et al. (2023), "Benchmarking Neural Network Training Algorithms"
 (arXiv 2306.07179), section 4; Dolan & Moré (2002), "Benchmarking Optimization Software
 with Performance Profiles", Mathematical Programming 91.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+LOOKS = 50
+SMOOTHING = 3
+REACHED = 0.8
 LIMIT = 4.0
-TOLERANCE = 0.05
+RESAMPLES = 2000
 
 
-def lower_median(values: np.ndarray) -> float:
-    """Return the ⌈n/2⌉-th smallest of n numbers; NaN counts as infinite."""
-    ordered = np.sort(np.where(np.isnan(values), np.inf, values))
-    return float(ordered[(len(ordered) - 1) // 2])
+class Interval(NamedTuple):
+    """A number with the ends of its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def smoothed(curves: np.ndarray) -> np.ndarray:
+    """Return trailing means over 3 looks; infinite where one of them is not finite.
+
+    Args:
+        curves: Losses (..., looks). The first looks are averaged over what there is.
+    """
+    curves = np.where(np.isfinite(curves), curves, np.inf).astype(float)
+    wide = np.concatenate(
+        [np.repeat(curves[..., :1], SMOOTHING - 1, axis=-1), curves], axis=-1
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(wide, SMOOTHING, axis=-1)
+    return windows.mean(axis=-1)
 
 
 def best_losses(curves: np.ndarray) -> np.ndarray:
-    """Return the least value of each curve, or infinity if all are NaN."""
-    return np.where(np.isnan(curves), np.inf, curves).min(axis=-1)
+    """Return the least smoothed value of each curve."""
+    return smoothed(curves).min(axis=-1)
 
 
-def median_best(curves: np.ndarray) -> float:
-    """Return the median over the seeds of the best losses of the curves."""
-    return lower_median(best_losses(curves))
-
-
-def choose_target(
-    configurations: Mapping[tuple[str, float], np.ndarray],
-) -> tuple[tuple[str, float], float]:
-    """Return the best configuration and its median best loss, the target.
+def choose(rates: np.ndarray, curves: np.ndarray) -> float:
+    """Return the rate with the least median best loss; of equal ones, the first.
 
     Args:
-        configurations: Curves (seeds, evaluations) by configuration. The first of equal
-            ones is chosen.
+        rates: A rate for each run, (runs,). Runs with the same rate differ by seed.
+        curves: Their losses, (runs, looks).
     """
-    medians = {name: median_best(curves) for name, curves in configurations.items()}
-    chosen = min(medians, key=lambda name: medians[name])
-    return chosen, medians[chosen]
+    best = best_losses(curves)
+    return min(
+        dict.fromkeys(rates.tolist()), key=lambda rate: median(best[rates == rate])
+    )
 
 
-def steps_to_target(curves: np.ndarray, every: int, target: float) -> float:
-    """Return the median over the seeds of the steps to the target, or infinity.
+def target(curves: np.ndarray) -> float:
+    """Return the loss that 80 % of the runs reach, (runs, looks)."""
+    ordered = np.sort(best_losses(curves))
+    return float(ordered[int(np.ceil(REACHED * len(ordered))) - 1])
 
-    Args:
-        curves: Losses (seeds, evaluations), the first after `every` steps.
-        every: Steps between evaluations.
-        target: The loss to reach.
-    """
-    reached = np.less_equal(curves, target)  # false for NaN
+
+def budgets(curves: np.ndarray, loss: float) -> np.ndarray:
+    """Return the first look of each run at or below a loss, over T; or infinity."""
+    reached = smoothed(curves) <= loss
     first = np.where(reached.any(axis=-1), reached.argmax(axis=-1) + 1.0, np.inf)
-    return lower_median(first) * every
+    return first / LOOKS
 
 
-def ratios_to_fastest(
-    times: Mapping[str, Sequence[float]],
-) -> dict[str, np.ndarray]:
-    """Divide the times of each problem by the least; ratios above LIMIT are infinite.
+def median(values: np.ndarray) -> float:
+    """Return the median; the mean of two middle ones, and infinite if either is."""
+    ordered = np.sort(np.where(np.isnan(values), np.inf, np.asarray(values, float)))
+    middle = ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1]
+    return float(middle.mean())
+
+
+def ratios(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Divide losses of the same seeds; infinite where ours is, 0 where only theirs."""
+    ours = np.where(np.isfinite(ours), ours, np.inf)
+    finite = np.isfinite(theirs)
+    quotients = np.where(finite, ours / np.where(finite, theirs, 1.0), 0.0)
+    return np.where(np.isfinite(ours), quotients, np.inf)
+
+
+def interval(values: np.ndarray) -> Interval:
+    """Return the median of values, one for each seed, with its interval."""
+    values = np.asarray(values, float)
+    rows = _generator().integers(len(values), size=(RESAMPLES, len(values)))
+    return _interval(median(values), [median(values[row]) for row in rows])
+
+
+def interval_of_problems(
+    by_problem: Sequence[np.ndarray],
+    statistic: Callable[[np.ndarray], float] = median,
+) -> Interval:
+    """Return a statistic of the problems' medians, with its interval.
+
+    Problems are drawn first, and then the seeds of each.
 
     Args:
-        times: For each method, the time on each problem, > 0. If no method solves a
-            problem, all its ratios are infinite.
+        by_problem: For each problem, the values of its seeds.
+        statistic: A function of the problems' medians.
     """
-    table = np.array(list(times.values()), float)
+    generator = _generator()
+    value = statistic(np.array([median(values) for values in by_problem]))
+    drawn = []
+    for _ in range(RESAMPLES):
+        problems = generator.integers(len(by_problem), size=len(by_problem))
+        medians = [
+            median(generator.choice(by_problem[problem], len(by_problem[problem])))
+            for problem in problems
+        ]
+        drawn.append(statistic(np.array(medians)))
+    return _interval(value, drawn)
+
+
+def pairwise_scores(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    """Return the scores of two methods from their budgets on the same problems."""
+    table = np.array([ours, theirs], float)
     fastest = table.min(axis=0)
     solved = np.isfinite(fastest)
-    ratios = table / np.where(solved, fastest, 1.0)
-    ratios[ratios > LIMIT] = np.inf
-    return dict(zip(times, ratios, strict=True))
+    relative = np.where(solved, table / np.where(solved, fastest, 1.0), np.inf)
+    relative = np.nan_to_num(relative, nan=np.inf, posinf=np.inf)
+    scores = np.clip((LIMIT - relative) / (LIMIT - 1), 0, 1).mean(axis=1)
+    return float(scores[0]), float(scores[1])
 
 
-def profile(ratios: np.ndarray, taus: np.ndarray) -> np.ndarray:
-    """Return ρ(τ), the share of the ratios at or below each τ."""
-    return (ratios[None, :] <= taus[:, None]).mean(axis=1)
+def sweep_budget(reached: int, runs: int) -> float:
+    """Return the expected runs of a random search until one reaches the target.
+
+    Of `runs` configurations, tried in random order without replacement, `reached` do:
+    (runs + 1) / (reached + 1) on average, or infinity if none does.
+    """
+    return (runs + 1) / (reached + 1) if reached else np.inf
 
 
-def score(ratios: np.ndarray) -> float:
-    """Return the mean of ρ(τ) over τ from 1 to LIMIT, integrated exactly."""
-    return float(np.clip((LIMIT - ratios) / (LIMIT - 1), 0, 1).mean())
+def _interval(value: float, drawn: Sequence[float]) -> Interval:
+    # Quantiles by rank, since an interpolation between infinities is undefined.
+    ordered = np.sort(np.asarray(drawn, float))
+    low, high = (
+        float(ordered[round(share * (len(ordered) - 1))]) for share in (0.025, 0.975)
+    )
+    return Interval(value, low, high)
+
+
+def _generator() -> np.random.Generator:
+    return np.random.default_rng(0)

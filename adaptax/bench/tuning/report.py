@@ -5,148 +5,191 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from adaptax.bench.shared.records import markdown
-from adaptax.bench.tuning.results import TUNED, Results, evaluate
+from adaptax.bench.tuning import protocol
+from adaptax.bench.tuning.methods import FACTORS, OURS, RECIPES
+from adaptax.bench.tuning.protocol import Interval
+from adaptax.bench.tuning.results import TUNED_ADAMW, CaseResults, evaluate
 
 Row = dict[str, str]
 
 
 def write_report(
-    records: Sequence[Mapping[str, Any]],
-    horizons: Mapping[str, int],
-    conditions: Mapping[str, Any],
-    out: Path,
-) -> Results:
-    """Print the scores, and write `tuning.md`, `tuning.json` and the figures."""
-    results = evaluate(records, horizons)
-    summary = summarize(results)
-    scores = [_score_row(row) for row in summary]
+    records: Sequence[Mapping[str, Any]], conditions: Mapping[str, Any], out: Path
+) -> list[CaseResults]:
+    """Print the methods, and write `tuning.md`, `tuning.json` and the figures."""
+    results = evaluate(records)
+    methods = summarize(results)
+    rows = [_method_row(row) for row in methods]
     table = Table(title="tuning")
-    for name in scores[0]:
+    for name in rows[0]:
         table.add_column(name, no_wrap=name == "method")
-    for row in scores:
+    for row in rows:
         table.add_row(*row.values())
     Console().print(table)
     out.mkdir(parents=True, exist_ok=True)
-    whole = {**conditions, "horizons": dict(horizons), "methods": summary}
-    text = json.dumps(whole, indent=2, allow_nan=False)
+    cases = [_case_json(result) for result in results]
+    whole = {**conditions, "methods": methods, "cases": cases}
+    text = json.dumps(_plain(whole), indent=2, allow_nan=False)
     (out / "tuning.json").write_text(text + "\n")
-    parts = [
-        "# Scores\n",
-        markdown(scores),
-        "\n# Targets\n",
-        markdown(_target_rows(results, horizons)),
-        "\n# Steps to target\n",
-        markdown(_step_rows(results)),
-        "\n# Bands of rates, in decades\n",
-        markdown(_band_rows(results)),
-    ]
-    (out / "tuning.md").write_text("\n".join(parts) + "\n")
+    parts = []
+    for recipe in OURS:
+        if any(recipe.name in result.ratios for result in results):
+            parts += [f"# {recipe.name}\n", markdown(case_rows(results, recipe.name))]
+    parts += ["# All methods\n", markdown(rows)]
+    if valley := _valley_rows(methods):
+        parts += ["# At multiples of the inferred rate\n", markdown(valley)]
+    parts += ["# Tuned AdamW\n", markdown(_tuned_rows(results))]
+    for name, cell in (
+        ("Loss at T over tuned AdamW's", lambda result, method: result.ratios[method]),
+        ("Budget to match", lambda result, method: result.budgets[method]),
+    ):
+        parts += [f"# {name}\n", markdown(_all_rows(results, methods, cell))]
+    (out / "tuning.md").write_text("\n\n".join(parts).replace("\n\n|", "\n|") + "\n")
     if importlib.util.find_spec("matplotlib"):
         from adaptax.bench.tuning.figures import draw_figures
 
-        draw_figures(results, out)
+        draw_figures(results, methods, out)
     else:
         print('No figures: they need Matplotlib, pip install "adaptax[plots]".')
     return results
 
 
-def summarize(results: Results) -> list[dict[str, Any]]:
-    """Return a row for each method, the best first; `None` replaces infinity."""
-    steps = results.scores(results.steps)
-    seconds = results.scores(results.seconds)
-    plain = results.scores(results.steps, plain=True)
-    held_out = results.scores(results.steps, plain=False)
+def summarize(results: Sequence[CaseResults]) -> list[dict[str, Any]]:
+    """Return a row for each method that has run on every case, the best ratio first."""
+    names = [
+        name
+        for name in (TUNED_ADAMW, *RECIPES)
+        if all(name in result.ratios for result in results)
+    ]
     rows = []
-    for name in results.methods():
-        widths = [band.decades for band in results.bands.get(name, {}).values()]
+    for name in names:
+        ratios = [result.ratios[name] for result in results]
+        budgets = [result.budgets[name] for result in results]
+        of_cases = np.array([protocol.median(values) for values in budgets])
+        tuned = np.array([protocol.median(r.budgets[TUNED_ADAMW]) for r in results])
+        ours, theirs = protocol.pairwise_scores(of_cases, tuned)
+        worst = [protocol.median(values) for values in ratios]
         rows.append(
             {
                 "method": name,
-                "score_steps": steps[name],
-                "score_seconds": seconds[name],
-                "score_steps_plain": plain[name],
-                "score_steps_held_out": held_out[name],
-                "of_tuned_steps": _ratio(steps[name], steps[TUNED]),
-                "of_tuned_seconds": _ratio(seconds[name], seconds[TUNED]),
-                "reached": sum(map(math.isfinite, results.steps[name])),
-                "problems": len(results.places),
-                "band_decades": median(widths) if widths else None,
-                "steps_to_target": _by_place(results, results.steps[name]),
-                "seconds_to_target": _by_place(results, results.seconds[name]),
+                "ratio": protocol.interval_of_problems(ratios),
+                "worst_ratio": max(worst),
+                "worst_case": results[int(np.argmax(worst))].name,
+                "budget": protocol.interval_of_problems(budgets),
+                "reached": int(np.isfinite(of_cases).sum()),
+                "cases": len(results),
+                "score": ours / theirs if theirs else math.inf,
             }
         )
-    return rows
+    return sorted(rows, key=lambda row: (row["ratio"].value, row["method"]))
 
 
-def _by_place(results: Results, times: list[float]) -> dict[str, float | None]:
-    return {
-        "/".join(place): time if math.isfinite(time) else None
-        for place, time in zip(results.places, times, strict=True)
-    }
+def case_rows(results: Sequence[CaseResults], method: str) -> list[Row]:
+    """Return a row for each case, the largest ratio first, and one for all."""
+    shown = [result for result in results if method in result.ratios]
+    ratio = {r.name: protocol.interval(r.ratios[method]) for r in shown}
+    rows = [
+        {
+            "problem": result.name,
+            "loss at T over tuned AdamW's": _with_ends(ratio[result.name]),
+            "budget to match, T": _with_ends(protocol.interval(result.budgets[method])),
+        }
+        for result in sorted(shown, key=lambda result: -ratio[result.name].value)
+    ]
+    whole = [[r.ratios[method] for r in shown], [r.budgets[method] for r in shown]]
+    ends = [_with_ends(protocol.interval_of_problems(values)) for values in whole]
+    last = ["**median**", *(f"**{one}**" for one in ends)]
+    return [*rows, dict(zip(rows[0], last, strict=True))]
 
 
-def _ratio(one: float, other: float) -> float | None:
-    return one / other if other else None
-
-
-def _score_row(row: Mapping[str, Any]) -> Row:
+def _method_row(row: Mapping[str, Any]) -> Row:
     return {
         "method": row["method"],
-        "steps": _number(row["score_steps"]),
-        "seconds": _number(row["score_seconds"]),
-        "÷ tuned": _number(row["of_tuned_steps"]),
-        "plain": _number(row["score_steps_plain"]),
-        "held out": _number(row["score_steps_held_out"]),
-        "reached": f"{row['reached']}/{row['problems']}",
-        "band": _number(row["band_decades"]),
+        "loss at T": _with_ends(row["ratio"]),
+        "worst": f"{_number(row['worst_ratio'])} ({row['worst_case']})",
+        "budget, T": _with_ends(row["budget"]),
+        "reached": f"{row['reached']}/{row['cases']}",
+        "score": _number(row["score"]),
     }
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _valley_rows(methods: Sequence[Mapping[str, Any]]) -> list[Row]:
+    factors = {recipe.name: recipe.rate for recipe in (*FACTORS, OURS[0])}
+    found = {row["method"]: row for row in methods if row["method"] in factors}
+    if len(found) < 2:
+        return []
+    return [
+        {"factor": f"{factors[name]:g}", "loss at T": _with_ends(found[name]["ratio"])}
+        for name in sorted(found, key=lambda name: factors[name])
+    ]
 
 
-def _target_rows(results: Results, horizons: Mapping[str, int]) -> list[Row]:
+def _tuned_rows(results: Sequence[CaseResults]) -> list[Row]:
     return [
         {
-            "problem": ", ".join(place),
-            "horizon": str(horizons[place[0]]),
-            "target": f"{target.loss:.4g}",
-            "reached by": target.method,
-            "rate": f"{target.rate:.3g}",
+            "problem": result.name,
+            "chosen": result.tuned,
+            "rate": f"{result.rate:.3g}",
+            "target": f"{result.target:.4g}",
+            "test loss": f"{protocol.median(result.tests[TUNED_ADAMW]):.4g}",
+            "budget, T": _with_ends(protocol.interval(result.budgets[TUNED_ADAMW])),
+            "with the cost of the sweep, T": _number(result.cost),
         }
-        for place, target in results.targets.items()
+        for result in results
     ]
 
 
-def _step_rows(results: Results) -> list[Row]:
+def _all_rows(results, methods, cell) -> list[Row]:
     return [
-        {"method": name}
+        {"method": row["method"]}
         | {
-            ", ".join(place): f"{time:.0f}" if math.isfinite(time) else "–"
-            for place, time in zip(results.places, results.steps[name], strict=True)
+            result.name: _number(protocol.median(cell(result, row["method"])))
+            for result in results
         }
-        for name in results.methods()
+        for row in methods
     ]
 
 
-def _band_rows(results: Results) -> list[Row]:
-    tasks = [task for task, variant in results.places if variant == "plain"]
-    rows = []
-    for name in results.methods():
-        if bands := results.bands.get(name):
-            cells = {
-                task: f"{'≥ ' if bands[task].open else ''}{bands[task].decades:.2f}"
-                if task in bands
-                else "–"
-                for task in tasks
-            }
-            rows.append({"method": name} | cells)
-    return rows
+def _case_json(result: CaseResults) -> dict[str, Any]:
+    """Return the medians of a case, for the summary."""
+    return {
+        "case": result.name,
+        "tuned": result.tuned,
+        "rate": result.rate,
+        "target": result.target,
+        "rates": result.chosen,
+        "sweep_budget": result.cost,
+        "ratio": {name: protocol.interval(v) for name, v in result.ratios.items()},
+        "budget": {name: protocol.interval(v) for name, v in result.budgets.items()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return JSON values; `None` replaces infinity."""
+    if isinstance(value, Interval):
+        return _plain(value._asdict())
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def _with_ends(interval: Interval) -> str:
+    ends = f"{_number(interval.low)}, {_number(interval.high)}"
+    return f"{_number(interval.value)} [{ends}]"
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "∞"
+    return f"{value:.3g}" if abs(value) >= 10 else f"{value:.2f}"
