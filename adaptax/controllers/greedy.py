@@ -139,8 +139,8 @@ def greedy(
         mean = metrics.mean_of(recent)
         improved = improves(mean, state.best, threshold, threshold_mode)
         state = rescaled(_counted(state, mean, improved))
-        at_least = (state.learning_rate <= real(min_scale)).astype(jnp.int32)
-        state = state._replace(recent=recent, left=state.left - at_least)
+        at_smallest = (state.learning_rate <= real(min_scale)).astype(jnp.int32)
+        state = state._replace(recent=recent, left=state.left - at_smallest)
         anew = _start(window, reset)._replace(
             last_change=whole(2),
             raises=state.raises,
