@@ -82,23 +82,10 @@ def nnx_trial(
     )
     has_aux = tool_checks.flag("has_aux", has_aux)
 
-    def split(model):
-        """Return the fixed part, the parameters and the other variables."""
-        fixed, params, others = nnx.split(model, nnx.Param, ...)
-        return fixed, nnx.to_pure_dict(params), nnx.to_pure_dict(others)
-
-    model = nnx.eval_shape(lambda: make_model(nnx.Rngs(jax.random.key(0))))
-    if not isinstance(model, nnx.Module):
-        raise TypeError(
-            f"make_model must return an nnx.Module, got {type(model).__name__}."
-        )
-    model.train()
-    for_training, *_ = split(model)
-    model.eval()
-    for_judging, *_ = split(model)
+    for_training, for_judging = _fixed_parts(nnx, make_model)
 
     def init_params(key):
-        _, *variables = split(make_model(nnx.Rngs(key)))
+        _, *variables = _split(nnx, make_model(nnx.Rngs(key)))
         return jax.tree.map(lambda leaf: _typed(leaf, jnp.asarray(leaf)), variables)
 
     def measure(params, others, batch):
@@ -106,7 +93,7 @@ def nnx_trial(
         found = loss(model, batch)
         value, aux = found if has_aux else (found, ())
         nnx.pop(model, nnx.Intermediate)
-        _, _, changed = split(model)
+        _, _, changed = _split(nnx, model)
         require(
             jax.tree.structure(changed) == jax.tree.structure(others),
             "loss must not add variables to the model or remove them; only those of "
@@ -132,6 +119,26 @@ def nnx_trial(
         has_state=True,
         has_aux=has_aux,
     )
+
+
+def _split(nnx: Any, model: Any) -> tuple[Any, Any, Any]:
+    """Return a model's fixed part, its parameters and its other variables."""
+    fixed, params, others = nnx.split(model, nnx.Param, ...)
+    return fixed, nnx.to_pure_dict(params), nnx.to_pure_dict(others)
+
+
+def _fixed_parts(nnx: Any, make_model: Callable[..., Any]) -> tuple[Any, Any]:
+    """Return the fixed part of a model in train mode, and in eval mode."""
+    model = nnx.eval_shape(lambda: make_model(nnx.Rngs(jax.random.key(0))))
+    if not isinstance(model, nnx.Module):
+        raise TypeError(
+            f"make_model must return an nnx.Module, got {type(model).__name__}."
+        )
+    model.train()
+    for_training, *_ = _split(nnx, model)
+    model.eval()
+    for_judging, *_ = _split(nnx, model)
+    return for_training, for_judging
 
 
 def _typed(leaf: Any, like: jax.Array) -> jax.Array:
