@@ -103,6 +103,7 @@ def spike_guard(
     checks.number("min_scale", min_scale, at_least=0, at_most=1)
     checks.number("min_deviation", min_deviation, at_least=0)
     checks.length("window", window, at_least=2)
+    scaling = _Scaling(patience, factor, recovery, min_scale)
     inner = optax.with_extra_args_support(inner)
     watched = 1 if monitor is None else 2
 
@@ -128,7 +129,7 @@ def spike_guard(
         outliers = _outliers(measured, state.recent, sigma, min_deviation)
         spikes = finite & (state.filled >= window) & outliers
         accepted = finite.all() & ~spikes.any()
-        state = judged(state, accepted, finite, spikes)
+        state = scaling.judged(state, accepted, finite, spikes)
         state = _entered(state, accepted, measured)
 
         def skip():
@@ -150,14 +151,25 @@ def spike_guard(
             lambda leaf: next(remaining) if is_trained(leaf) else leaf, updates
         ), state
 
-    def judged(state, accepted, finite, spikes):
+    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
+
+
+class _Scaling(NamedTuple):
+    """When the scale is cut, by how much, and how it recovers."""
+
+    patience: Scalar
+    factor: Scalar
+    recovery: Scalar
+    smallest: Scalar
+
+    def judged(self, state, accepted, finite, spikes):
         """Count a skip, and cut or raise the scale."""
         rate = state.learning_rate
         consecutive = jnp.where(accepted, 0, counters.increment(state.consecutive))
-        enough = consecutive % jnp.asarray(patience).astype(jnp.int32) == 0
+        enough = consecutive % jnp.asarray(self.patience).astype(jnp.int32) == 0
         cut = ~accepted & enough
-        raised = jnp.where(accepted, jnp.minimum(rate * real(recovery), 1), rate)
-        lowered = jnp.maximum(rate * real(factor), real(min_scale))
+        raised = jnp.where(accepted, jnp.minimum(rate * real(self.recovery), 1), rate)
+        lowered = jnp.maximum(rate * real(self.factor), real(self.smallest))
         return state._replace(
             learning_rate=jnp.where(cut, lowered, raised),
             skipped=counters.increment(state.skipped, where=~accepted),
@@ -166,8 +178,6 @@ def spike_guard(
             reason=jnp.where(accepted, state.reason, _reason(finite, spikes)),
             filled=jnp.where(cut & spikes.any(), 0, state.filled),
         )
-
-    return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 
 
 def _trained(tree: Any) -> list[Any]:

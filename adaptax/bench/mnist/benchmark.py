@@ -21,10 +21,15 @@ import optax
 from flax import nnx
 
 import adaptax
+from adaptax.bench.shared.interleaved import (
+    Process,
+    Seconds,
+    median_ratio,
+    time_in_rounds,
+)
 from adaptax.bench.shared.networks import DigitNetwork
 from adaptax.bench.shared.records import machine, report
 from adaptax.bench.shared.training import TrainState, make_train
-from adaptax.bench.shared.turns import Process, Seconds, median_ratio, time_in_rounds
 
 EXAMPLES = 10_000
 BASELINE = "PyTorch, channels_last"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from adaptax.bench.shared.turns import answer
+from adaptax.bench.shared.interleaved import answer
 
 EXAMPLES = 10_000
 

@@ -34,8 +34,13 @@ import optax.contrib
 
 import adaptax
 from adaptax._core import checks
+from adaptax.bench.shared.interleaved import (
+    Process,
+    Seconds,
+    median_ratio,
+    time_in_rounds,
+)
 from adaptax.bench.shared.records import report
-from adaptax.bench.shared.turns import Process, Seconds, median_ratio, time_in_rounds
 from adaptax.bench.speed.methods import METHODS
 from adaptax.bench.speed.report import (
     FLAT,

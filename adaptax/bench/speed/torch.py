@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from adaptax.bench.shared.turns import answer
+from adaptax.bench.shared.interleaved import answer
 
 PEERS = {
     "adam": ("fused", "foreach"),

@@ -38,14 +38,14 @@ import numpy as np
 import optax
 
 import adaptax
-from adaptax.bench.shared.records import report
-from adaptax.bench.shared.turns import (
+from adaptax.bench.shared.interleaved import (
     Process,
     Seconds,
     answer,
     median_ratio,
     time_in_rounds,
 )
+from adaptax.bench.shared.records import report
 from adaptax.bench.sweep import compiling
 from adaptax.bench.sweep import torch as torch_sweep
 from adaptax.bench.sweep.by_hand import (

@@ -2,11 +2,11 @@
 
 import pytest
 
-from adaptax.bench.shared.turns import Process, median_ratio, time_in_rounds
+from adaptax.bench.shared.interleaved import Process, median_ratio, time_in_rounds
 
 WORKER = """
 import sys
-from adaptax.bench.shared.turns import answer
+from adaptax.bench.shared.interleaved import answer
 
 def work(line):
     if line == "end":
