@@ -278,6 +278,7 @@ UNKNOWN = {
     "restore_best": lambda: adaptax.restore_best(optax.sgd(0.5)),
     "mechanic": lambda: adaptax.mechanic(optax.sgd(0.5)),
     "trac": lambda: adaptax.trac(optax.sgd(0.5)),
+    "prodigy_distance": lambda: adaptax.prodigy_distance(optax.lion(0.5)),
     "groups": lambda: optax.chain(
         optax.partition({"x": optax.adam(0.5)}, {"a": "x", "b": "x"}),
         adaptax.reduce_on_plateau(),

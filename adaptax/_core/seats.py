@@ -21,7 +21,7 @@ import optax.contrib
 
 from adaptax._core.checks import require
 from adaptax._core.probing import probe
-from adaptax._core.states import asked
+from adaptax._core.states import asked, fields_of
 
 _CONTAINERS = (optax.MaskedState, optax.transforms.PartitionState)
 _UNKNOWN = (0.5, 1e-3, 10.0)  # values of traced inputs; at one a rate should be >= 0
@@ -71,7 +71,10 @@ def _units(transformation: optax.GradientTransformation) -> list[bool | None]:
 
 
 def _units_in(state: Any) -> Iterator[bool | None]:
-    if has_unit := asked(state, "has_unit"):
+    has_unit = asked(state, "has_unit")
+    if has_unit and "inner_state" in fields_of(state):
+        yield None  # a wrapper: what it scales is a whole optimizer
+    elif has_unit:
         yield has_unit()
     elif isinstance(state, optax.contrib.ReduceLROnPlateauState):
         yield False

@@ -45,6 +45,7 @@ PARTS = {
     "nadam": {"adam"},
     "lamb": {"adam"},
     "muon": {"adam"},
+    "self_tuning": {"prodigy", "prodigy_distance", "iterate_average", "muon", "adam"},
     "schedule_free_sgd": {"schedule_free"},
     "schedule_free_adamw": {"schedule_free"},
     "schedule_free_radam": {"schedule_free"},

@@ -212,7 +212,7 @@ def test_a_controller_that_multiplies_is_no_rate_by_itself(multiplier):
 
 INFERRING = [
     *("prodigy", "dadapt_adam", "dadapt_sgd", "dadapt_lion", "momo", "momo_adam"),
-    *("adamg", "schedule_free_polyak"),
+    *("adamg", "schedule_free_polyak", "self_tuning"),
 ]
 
 

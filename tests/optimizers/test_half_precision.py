@@ -68,7 +68,7 @@ def injected(entry):
 
 REFUSING = {
     *("prodigy", "dadapt_adam", "dadapt_sgd", "dadapt_lion"),
-    *("adamg", "momo"),
+    *("adamg", "momo", "self_tuning"),
 }
 """Methods whose sums mean nothing where a factor is 1."""
 

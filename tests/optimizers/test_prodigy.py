@@ -139,3 +139,16 @@ def test_looking_ahead_is_what_nadam_does():
     arguments = {"b1": 0.9, "b2": 0.999, "eps": 0.0, "eps_root": 0.0}
     expected = nadam(START, SPIKE, None, learning_rate=0.1, **arguments)
     np.testing.assert_allclose(points, list(expected), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("growth", "error", "message"),
+    [
+        (lambda step: jnp.ones(2), ValueError, "growth must return a scalar"),
+        (lambda step: 1j, TypeError, "growth must return a real number"),
+        ("1.05", TypeError, "growth must be a number or a function of the step"),
+    ],
+)
+def test_a_cap_that_is_none_is_refused(growth, error, message):
+    with pytest.raises(error, match=message):
+        jax.eval_shape(lambda: run(growth=growth))
