@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from adaptax.bench.shared.tasks import TASKS, Problem, Task
+from adaptax.bench.tuning.large_tasks import LARGE_TASKS
 from adaptax.bench.tuning.protocol import LOOKS
 
 LONG = 4
@@ -85,4 +86,19 @@ def _small() -> list[Case]:
     return cases
 
 
-CASES = {case.name: case for case in _small()}
+def _large() -> list[Case]:
+    cases = []
+    for task in LARGE_TASKS.values():
+        assert task.half is not None
+        for name, times, effort in (
+            (task.name, 1, EFFORTS["large"]),
+            (f"{task.name}, {LONG} T", LONG, EFFORTS["long"]),
+        ):
+            steps = times * task.steps
+            cases.append(
+                Case(name, task.half, task, task.problem, steps, effort, width=1)
+            )
+    return cases
+
+
+CASES = {case.name: case for case in (*_small(), *_large())}
