@@ -243,6 +243,31 @@ def test_tuned_adamw_is_chosen_aimed_and_judged_by_different_runs():
     assert result.cost == 2.0  # one of three configurations
 
 
+def test_a_run_that_went_on_is_judged_at_the_longer_horizon_too():
+    long = {"case": "vae, 4 T"}
+    records = [
+        record("adamw", 1e-2, seed, 2.0) | long for seed in (CHOOSING, TARGET, SCORING)
+    ]
+    records += [
+        record("adamw", 1e-2, seed, 4.0) | {"case": "vae"}
+        for seed in (CHOOSING, TARGET, SCORING)
+    ]
+    falling = record("dog", 1.0, SCORING, 3.0, looks=4 * LOOKS) | {"case": "vae"}
+    falling["losses"] = [4.0] * 2 * LOOKS + [1.0] * 2 * LOOKS
+    records += [record("dog", 1.0, SCORING, 3.0) | {"case": "vae"}, falling]
+    short, longer = evaluate(records)
+    assert (short.name, longer.name) == ("vae", "vae, 4 T")
+    assert short.ratios["dog"] == [0.75]
+    assert short.budgets["dog"] == [1 / LOOKS]
+    assert longer.ratios["dog"] == [1.5]
+    assert longer.budgets["dog"] == [(LOOKS / 2 + 2) / LOOKS]
+
+
+def test_every_case_has_looks_at_whole_steps():
+    for case in CASES.values():
+        assert case.every * LOOKS == case.steps, case.name
+
+
 def _end(item):
     raise SystemExit(3)
 

@@ -28,15 +28,18 @@ _LARGEST = 3.0
 
 
 def draw_figures(
-    results: Sequence[CaseResults], methods: Sequence[Mapping[str, Any]], out: Path
+    results: Sequence[CaseResults],
+    methods: Sequence[Mapping[str, Any]],
+    out: Path,
+    suffix: str,
 ) -> None:
-    """Write `tuning-ratios.png` and `tuning-curves.png`."""
+    """Write `tuning-ratios.png` and `tuning-curves.png`, with a suffix in the names."""
     run = [row["method"] for row in methods if row["method"] != TUNED_ADAMW]
     names = [name for name in _SHOWN if name in run] or run[: len(_SHOWN)]
     colours = {name: f"C{index}" for index, name in enumerate(names)}
-    _ratios(results, colours).savefig(out / "tuning-ratios.png", dpi=110)
+    _ratios(results, colours).savefig(out / f"tuning-ratios{suffix}.png", dpi=110)
     colours = {TUNED_ADAMW: "black", **colours}
-    _curves(results, colours).savefig(out / "tuning-curves.png", dpi=110)
+    _curves(results, colours).savefig(out / f"tuning-curves{suffix}.png", dpi=110)
 
 
 def _ratios(results: Sequence[CaseResults], colours: Mapping[str, str]) -> Figure:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from adaptax.bench.shared.records import markdown
 from adaptax.bench.tuning import protocol
+from adaptax.bench.tuning.cases import CASES, LONG
 from adaptax.bench.tuning.methods import FACTORS, OURS, RECIPES
 from adaptax.bench.tuning.protocol import Interval
 from adaptax.bench.tuning.results import TUNED_ADAMW, CaseResults, evaluate
@@ -24,41 +25,72 @@ def write_report(
     records: Sequence[Mapping[str, Any]], conditions: Mapping[str, Any], out: Path
 ) -> list[CaseResults]:
     """Print the methods, and write `tuning.md`, `tuning.json` and the figures."""
+    out.mkdir(parents=True, exist_ok=True)
     results = evaluate(records)
-    methods = summarize(results)
+    horizons = {
+        "": [result for result in results if not CASES[result.name].long],
+        "-long": [result for result in results if CASES[result.name].long],
+    }
+    summary: dict[str, Any] = dict(conditions)
+    parts: list[str] = []
+    for suffix, group in horizons.items():
+        if not group:
+            continue
+        methods = summarize(group)
+        _print(methods, f"tuning{suffix}")
+        summary[f"methods{suffix}"] = methods
+        parts += _tables(group, methods, f", {LONG} T" if suffix else "")
+        _draw(group, methods, out, suffix)
+    summary["cases"] = [_case_json(result) for result in results]
+    text = json.dumps(_plain(summary), indent=2, allow_nan=False)
+    (out / "tuning.json").write_text(text + "\n")
+    (out / "tuning.md").write_text("\n\n".join(parts) + "\n")
+    return results
+
+
+def _print(methods: Sequence[Mapping[str, Any]], title: str) -> None:
     rows = [_method_row(row) for row in methods]
-    table = Table(title="tuning")
+    table = Table(title=title)
     for name in rows[0]:
         table.add_column(name, no_wrap=name == "method")
     for row in rows:
         table.add_row(*row.values())
     Console().print(table)
-    out.mkdir(parents=True, exist_ok=True)
-    cases = [_case_json(result) for result in results]
-    whole = {**conditions, "methods": methods, "cases": cases}
-    text = json.dumps(_plain(whole), indent=2, allow_nan=False)
-    (out / "tuning.json").write_text(text + "\n")
-    parts = []
-    for recipe in OURS:
-        if any(recipe.name in result.ratios for result in results):
-            parts += [f"# {recipe.name}\n", markdown(case_rows(results, recipe.name))]
-    parts += ["# All methods\n", markdown(rows)]
-    if valley := _valley_rows(methods):
-        parts += ["# At multiples of the inferred rate\n", markdown(valley)]
-    parts += ["# Tuned AdamW\n", markdown(_tuned_rows(results))]
-    for name, cell in (
-        ("Loss at T over tuned AdamW's", lambda result, method: result.ratios[method]),
-        ("Budget to match", lambda result, method: result.budgets[method]),
-    ):
-        parts += [f"# {name}\n", markdown(_all_rows(results, methods, cell))]
-    (out / "tuning.md").write_text("\n\n".join(parts).replace("\n\n|", "\n|") + "\n")
+
+
+def _draw(
+    results: Sequence[CaseResults],
+    methods: Sequence[Mapping[str, Any]],
+    out: Path,
+    suffix: str,
+) -> None:
     if importlib.util.find_spec("matplotlib"):
         from adaptax.bench.tuning.figures import draw_figures
 
-        draw_figures(results, methods, out)
+        draw_figures(results, methods, out, suffix)
     else:
         print('No figures: they need Matplotlib, pip install "adaptax[plots]".')
-    return results
+
+
+def _tables(
+    results: Sequence[CaseResults], methods: Sequence[Mapping[str, Any]], at: str
+) -> list[str]:
+    """Return headings and tables; `at` is added to the headings."""
+    tables = {
+        recipe.name: case_rows(results, recipe.name)
+        for recipe in OURS
+        if any(recipe.name in result.ratios for result in results)
+    }
+    tables["All methods"] = [_method_row(row) for row in methods]
+    if valley := _valley_rows(methods):
+        tables["At multiples of the inferred rate"] = valley
+    tables["Tuned AdamW"] = _tuned_rows(results)
+    tables["Loss at the end over tuned AdamW's"] = _all_rows(results, methods, "ratios")
+    tables["Budget to match"] = _all_rows(results, methods, "budgets")
+    parts: list[str] = []
+    for heading, rows in tables.items():
+        parts += [f"## {heading}{at}", markdown(rows)]
+    return parts
 
 
 def summarize(results: Sequence[CaseResults]) -> list[dict[str, Any]]:
@@ -146,11 +178,13 @@ def _tuned_rows(results: Sequence[CaseResults]) -> list[Row]:
     ]
 
 
-def _all_rows(results, methods, cell) -> list[Row]:
+def _all_rows(
+    results: Sequence[CaseResults], methods: Sequence[Mapping[str, Any]], field: str
+) -> list[Row]:
     return [
         {"method": row["method"]}
         | {
-            result.name: _number(protocol.median(cell(result, row["method"])))
+            result.name: _number(protocol.median(getattr(result, field)[row["method"]]))
             for result in results
         }
         for row in methods
