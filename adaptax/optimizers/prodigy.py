@@ -53,7 +53,7 @@ from adaptax._core.global_guard import adam_correction, is_usable, unbiased_part
 from adaptax._core.guards import guarded
 from adaptax._core.leaves import abs_sq
 from adaptax._core.methods import Method
-from adaptax._core.prodigy_distance import Growth, estimate_in, estimator, sum_weight
+from adaptax._core.prodigy_estimate import Growth, estimate_in, estimator, sum_weight
 from adaptax._core.rates import LearningRate, seat
 from adaptax._core.scalars import precise, real
 from adaptax._core.weight_decay import Mask, WeightDecay, decaying
@@ -190,7 +190,6 @@ def prodigy(
             rate=factor * alpha,
             where=usable & (alpha > 0),
         )
-        keep, add = _numerator(b1, step, nesterov, bias_correction)
         updates, mean, mean_sq = by_coordinate(
             _move,
             updates,
@@ -198,10 +197,8 @@ def prodigy(
             state.mean_sq,
             reads=(params, decays.mask(params)),
             where=counts,
-            w1=precise(lambda xp, b1: 1 - b1, b1),
             w2=precise(lambda xp, b2: 1 - b2, b2),
-            keep=keep,
-            add=add,
+            **_weights(b1, step, nesterov, bias_correction),
             d=state.distance,
             rate=factor * alpha,
             eps=estimate.distance * real(eps),
@@ -220,14 +217,16 @@ def prodigy(
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 
 
-def _numerator(b1: Scalar, step: Any, nesterov: bool, corrected: bool) -> Any:
-    """Return the factors of m and of d g in the direction's numerator."""
+def _weights(b1: Scalar, step: Any, nesterov: bool, corrected: bool) -> dict[str, Any]:
+    """Return the weight of d g in m, and those of m and of d g in the numerator."""
+    newest = precise(lambda xp, b1: 1 - b1, b1)
     if not nesterov:
-        return real(1.0), real(0.0)
-    add, after = precise(lambda xp, b1: 1 - b1, b1), counters.increment(step)
-    if not corrected:
-        return real(b1), add
-    return real(b1) * unbiased_part(b1, step) / unbiased_part(b1, after), add
+        return {"w1": newest, "keep": real(1.0), "add": real(0.0)}
+    keep = real(b1)
+    if corrected:
+        after = counters.increment(step)
+        keep *= unbiased_part(b1, step) / unbiased_part(b1, after)
+    return {"w1": newest, "keep": keep, "add": newest}
 
 
 def _move(g, mean, mean_sq, w, mask, w1, w2, keep, add, d, rate, eps, decay):

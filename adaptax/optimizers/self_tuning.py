@@ -41,7 +41,8 @@ from adaptax._core.averaged_iterates import with_average
 from adaptax._core.checks import Scalar
 from adaptax._core.methods import Method
 from adaptax._core.probing import probe
-from adaptax._core.prodigy_distance import Growth, estimator, sum_weight, with_distance
+from adaptax._core.prodigy_distance import with_distance
+from adaptax._core.prodigy_estimate import Growth, estimator, sum_weight
 from adaptax._core.rates import LearningRate, as_rate
 from adaptax._core.scalars import real
 from adaptax._core.scaling import negate

@@ -23,7 +23,8 @@ import optax
 
 from adaptax._core.checks import Scalar
 from adaptax._core.methods import Method
-from adaptax._core.prodigy_distance import Growth, estimator, sum_weight, with_distance
+from adaptax._core.prodigy_distance import with_distance
+from adaptax._core.prodigy_estimate import Growth, estimator, sum_weight
 from adaptax._core.words import translating
 
 
