@@ -84,10 +84,11 @@ def kernels(params):
         lambda: adaptax.muon(0.1),
         lambda: adaptax.muon(0.1, matrices=kernels),
         lambda: adaptax.prodigy(d0=0.1, slice_p=4),
+        lambda: adaptax.self_tuning(direction="muon", d0=0.1),
         lambda: adaptax.packed(adaptax.adamw(0.1)),
         lambda: adaptax.quantized(adaptax.adamw(0.1), 4, smallest=1),
     ],
-    ids=["muon", "kernels", "slices", "packed", "quantized"],
+    ids=["muon", "kernels", "slices", "self_tuning", "packed", "quantized"],
 )
 @pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
 def test_steps_on_an_explicit_mesh_are_those_on_one_device(make, jit):

@@ -70,7 +70,11 @@ def test_counters_of_each_coordinate_alone_stay_the_same_on_all_devices():
 
 @pytest.mark.parametrize(
     "make",
-    [adaptax.prodigy, lambda: adaptax.gradient_descent(adaptax.dog(reps_rel=0.1))],
+    [
+        adaptax.prodigy,
+        lambda: adaptax.gradient_descent(adaptax.dog(reps_rel=0.1)),
+        lambda: adaptax.self_tuning(direction=adaptax.scale_by_lion(), d0=0.01),
+    ],
 )
 def test_each_device_does_what_it_would_do_alone(make):
     optimizer = make()
