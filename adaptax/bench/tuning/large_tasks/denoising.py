@@ -6,7 +6,8 @@ The pixels x are in [−1, 1], at 14×14; the time t is uniform in [0, 1]. The n
 a residual one of dense layers, whose hidden layers the time shifts.
 
 Source: Ho, Jain & Abbeel (2020), "Denoising Diffusion Probabilistic Models", NeurIPS;
-the cosine is that of Nichol & Dhariwal (2021).
+the cosine is that of Nichol & Dhariwal (2021), "Improved Denoising Diffusion
+Probabilistic Models", ICML, without their offset.
 """
 
 import functools
