@@ -24,6 +24,13 @@ def test_a_median_has_infinities_and_what_is_not_a_number_last(values, median):
     assert protocol.median(np.array(values, float)) == median
 
 
+def test_a_lower_median_is_a_value_that_occurs():
+    assert protocol.lower_median(np.array([4, 1, 3, 2.0])) == 2
+    assert protocol.lower_median(np.array([1, 2, INF, INF])) == 2
+    assert protocol.lower_median(np.array([1, INF, INF, NAN])) == INF
+    assert protocol.interval(np.array([1, INF]), protocol.lower_median).value == 1
+
+
 def test_a_smoothed_curve_is_a_mean_of_three_looks_and_infinite_beside_a_gap():
     curve = np.array([[6.0, 3.0, 3.0, 0.0, NAN, 0.0]])
     smooth = protocol.smoothed(curve)

@@ -6,7 +6,8 @@
     budget     the first look of a smoothed curve at or below the target, over T
     ratio      the test loss of a method over that of tuned AdamW with the same seed
 
-Where a single number is needed, it is the median over the seeds. Intervals are the
+Where a single number is needed, it is the median over the seeds; of an even number of
+budgets, the smaller middle one. Intervals are the
 2.5 % and 97.5 % quantiles of a bootstrap over the seeds, and over the problems first
 where the number is one of several problems (Efron 1979). A run that has diverged has an
 infinite loss and an infinite budget.
@@ -31,6 +32,9 @@ SMOOTHING = 3
 REACHED = 0.8
 LIMIT = 4.0
 RESAMPLES = 2000
+
+
+Centre = Callable[[np.ndarray], float]
 
 
 class Interval(NamedTuple):
@@ -93,6 +97,15 @@ def median(values: np.ndarray) -> float:
     return float(middle.mean())
 
 
+def lower_median(values: np.ndarray) -> float:
+    """Return the median; the smaller of two middle ones.
+
+    It is for budgets: the mean of a finite and an infinite one would be infinite.
+    """
+    ordered = np.sort(np.where(np.isnan(values), np.inf, np.asarray(values, float)))
+    return float(ordered[(len(ordered) - 1) // 2])
+
+
 def ratios(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """Divide losses of the same seeds; infinite where ours is, 0 where only theirs."""
     ours = np.where(np.isfinite(ours), ours, np.inf)
@@ -101,36 +114,33 @@ def ratios(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(ours), quotients, np.inf)
 
 
-def interval(values: np.ndarray) -> Interval:
+def interval(values: np.ndarray, centre: Centre = median) -> Interval:
     """Return the median of values, one for each seed, with its interval."""
     values = np.asarray(values, float)
     rows = _generator().integers(len(values), size=(RESAMPLES, len(values)))
-    return _interval(median(values), [median(values[row]) for row in rows])
+    return _interval(centre(values), [centre(values[row]) for row in rows])
 
 
 def interval_of_problems(
-    by_problem: Sequence[np.ndarray],
-    statistic: Callable[[np.ndarray], float] = median,
+    by_problem: Sequence[np.ndarray], centre: Centre = median
 ) -> Interval:
-    """Return a statistic of the problems' medians, with its interval.
+    """Return the median of the problems' medians, with its interval.
 
     Problems are drawn first, and then the seeds of each.
 
     Args:
         by_problem: For each problem, the values of its seeds.
-        statistic: A function of the problems' medians.
+        centre: The median to use.
     """
-    generator = _generator()
-    value = statistic(np.array([median(values) for values in by_problem]))
-    drawn = []
+    generator, drawn = _generator(), []
     for _ in range(RESAMPLES):
         problems = generator.integers(len(by_problem), size=len(by_problem))
         medians = [
-            median(generator.choice(by_problem[problem], len(by_problem[problem])))
+            centre(generator.choice(by_problem[problem], len(by_problem[problem])))
             for problem in problems
         ]
-        drawn.append(statistic(np.array(medians)))
-    return _interval(value, drawn)
+        drawn.append(centre(np.array(medians)))
+    return _interval(centre(np.array([centre(one) for one in by_problem])), drawn)
 
 
 def pairwise_scores(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,12 @@ def _tables(
     if valley := _valley_rows(methods):
         tables["At multiples of the inferred rate"] = valley
     tables["Tuned AdamW"] = _tuned_rows(results)
-    tables["Loss at the end over tuned AdamW's"] = _all_rows(results, methods, "ratios")
-    tables["Budget to match"] = _all_rows(results, methods, "budgets")
+    tables["Loss at the end over tuned AdamW's"] = _all_rows(
+        results, methods, lambda result, name: protocol.median(result.ratios[name])
+    )
+    tables["Budget to match"] = _all_rows(
+        results, methods, lambda result, name: _budget(result, name).value
+    )
     parts: list[str] = []
     for heading, rows in tables.items():
         parts += [f"## {heading}{at}", markdown(rows)]
@@ -104,8 +108,10 @@ def summarize(results: Sequence[CaseResults]) -> list[dict[str, Any]]:
     for name in names:
         ratios = [result.ratios[name] for result in results]
         budgets = [result.budgets[name] for result in results]
-        of_cases = np.array([protocol.median(values) for values in budgets])
-        tuned = np.array([protocol.median(r.budgets[TUNED_ADAMW]) for r in results])
+        of_cases = np.array([protocol.lower_median(values) for values in budgets])
+        tuned = np.array(
+            [protocol.lower_median(r.budgets[TUNED_ADAMW]) for r in results]
+        )
         ours, theirs = protocol.pairwise_scores(of_cases, tuned)
         worst = [protocol.median(values) for values in ratios]
         rows.append(
@@ -114,7 +120,7 @@ def summarize(results: Sequence[CaseResults]) -> list[dict[str, Any]]:
                 "ratio": protocol.interval_of_problems(ratios),
                 "worst_ratio": max(worst),
                 "worst_case": results[int(np.argmax(worst))].name,
-                "budget": protocol.interval_of_problems(budgets),
+                "budget": protocol.interval_of_problems(budgets, protocol.lower_median),
                 "reached": int(np.isfinite(of_cases).sum()),
                 "cases": len(results),
                 "score": ours / theirs if theirs else math.inf,
@@ -131,12 +137,17 @@ def case_rows(results: Sequence[CaseResults], method: str) -> list[Row]:
         {
             "problem": result.name,
             "loss at T over tuned AdamW's": _with_ends(ratio[result.name]),
-            "budget to match, T": _with_ends(protocol.interval(result.budgets[method])),
+            "budget to match, T": _with_ends(_budget(result, method)),
         }
         for result in sorted(shown, key=lambda result: -ratio[result.name].value)
     ]
-    whole = [[r.ratios[method] for r in shown], [r.budgets[method] for r in shown]]
-    ends = [_with_ends(protocol.interval_of_problems(values)) for values in whole]
+    whole = (
+        protocol.interval_of_problems([r.ratios[method] for r in shown]),
+        protocol.interval_of_problems(
+            [r.budgets[method] for r in shown], protocol.lower_median
+        ),
+    )
+    ends = map(_with_ends, whole)
     last = ["**median**", *(f"**{one}**" for one in ends)]
     return [*rows, dict(zip(rows[0], last, strict=True))]
 
@@ -171,7 +182,7 @@ def _tuned_rows(results: Sequence[CaseResults]) -> list[Row]:
             "rate": f"{result.rate:.3g}",
             "target": f"{result.target:.4g}",
             "test loss": f"{protocol.median(result.tests[TUNED_ADAMW]):.4g}",
-            "budget, T": _with_ends(protocol.interval(result.budgets[TUNED_ADAMW])),
+            "budget, T": _with_ends(_budget(result, TUNED_ADAMW)),
             "with the cost of the sweep, T": _number(result.cost),
         }
         for result in results
@@ -179,16 +190,19 @@ def _tuned_rows(results: Sequence[CaseResults]) -> list[Row]:
 
 
 def _all_rows(
-    results: Sequence[CaseResults], methods: Sequence[Mapping[str, Any]], field: str
+    results: Sequence[CaseResults],
+    methods: Sequence[Mapping[str, Any]],
+    value: Callable[[CaseResults, str], float],
 ) -> list[Row]:
     return [
         {"method": row["method"]}
-        | {
-            result.name: _number(protocol.median(getattr(result, field)[row["method"]]))
-            for result in results
-        }
+        | {result.name: _number(value(result, row["method"])) for result in results}
         for row in methods
     ]
+
+
+def _budget(result: CaseResults, method: str) -> Interval:
+    return protocol.interval(result.budgets[method], protocol.lower_median)
 
 
 def _case_json(result: CaseResults) -> dict[str, Any]:
@@ -201,7 +215,7 @@ def _case_json(result: CaseResults) -> dict[str, Any]:
         "rates": result.chosen,
         "sweep_budget": result.cost,
         "ratio": {name: protocol.interval(v) for name, v in result.ratios.items()},
-        "budget": {name: protocol.interval(v) for name, v in result.budgets.items()},
+        "budget": {name: _budget(result, name) for name in result.budgets},
     }
 
 
