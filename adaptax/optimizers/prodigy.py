@@ -119,8 +119,9 @@ def prodigy(
             this one, from 0.5 to 2.
         weight_decay: λ >= 0, decoupled, per unit of γ, or a function of the step.
         growth: G >= 1, the largest factor by which d grows in a step, such as 1.02,
-            which acts as a warm-up; or a function of the step from 0 on, such as
-            `lambda step: 1 + 20 / (step + 1)`, of which values below 1 count as 1.
+            which acts as a warm-up; or a function of the step from 0 on, of which
+            values below 1 count as 1. With `lambda step: 1 + c / (step + 1)` d grows at
+            most like the c-th power of the step: from c = 5 on that is hardly a cap.
             `None` for no cap. Whether it is `None` or a function is structural.
         freeze_after: The number of steps after which d is constant; `None` for never.
             Whether it is `None` is structural.
