@@ -29,6 +29,7 @@ SWEEP = EXAMPLES / "05_sweep.py"
 POPULATION = EXAMPLES / "06_population.py"
 SEARCH = EXAMPLES / "07_search_a_schedule.py"
 DEVICES = EXAMPLES / "08_many_devices.py"
+NOTHING_TUNED = EXAMPLES / "09_nothing_tuned.py"
 
 
 def environment(hasty=False):
@@ -266,6 +267,19 @@ def test_a_search_of_too_few_steps_is_refused(tmp_path, capsys):
     assert "--steps must be at least 6" in told
 
 
+def test_one_call_trains_three_networks(tmp_path):
+    output = run(NOTHING_TUNED, "--smoke", "--out", tmp_path, hasty=True).stdout
+    for network in ("convolution", "autoencoder", "transformer"):
+        assert output.count(network) == 2
+    assert (tmp_path / "nothing_tuned.png").stat().st_size > 0
+
+
+def test_no_steps_are_refused(tmp_path, capsys):
+    code, told = refusal(NOTHING_TUNED, capsys, "--steps", 0, "--out", tmp_path)
+    assert code == 2
+    assert "--steps must be at least 1" in told
+
+
 def test_no_example_is_left_out():
     assert set(EXAMPLES.glob("[0-9]*.py")) == {
         MNIST,
@@ -276,4 +290,5 @@ def test_no_example_is_left_out():
         POPULATION,
         SEARCH,
         DEVICES,
+        NOTHING_TUNED,
     }
