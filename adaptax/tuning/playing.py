@@ -43,6 +43,7 @@ def play(
     check: Callable[[Population], None] | None = None,
     best: Callable[[np.ndarray, Any], str] = best_so_far,
     keep_state: bool = False,
+    widen: bool = False,
 ) -> Played:
     """Train the rounds of a rule, from the first or from a checkpoint.
 
@@ -56,11 +57,14 @@ def play(
         best: `best(losses, hparams)` returns a text with the best so far, from the
             newest losses.
         keep_state: Whether to return the state of the best run.
+        widen: Whether a round with more runs than the first is trained at once if it
+            fits, so that it can be continued; otherwise it is trained in chunks, by the
+            program that is compiled.
 
     Raises:
         ValueError: If the runs do not fit into memory.
     """
-    player = _Player(tool_run, horizon, together, check, best, keep_state)
+    player = _Player(tool_run, horizon, together, check, best, keep_state, widen)
     while (now := rule(player.history)) is not None:
         player.train(now)
     return Played(player.history, player.state)
@@ -77,7 +81,9 @@ class _Player:
         check: Callable[[Population], None] | None,
         best: Callable[[np.ndarray, Any], str],
         keep_state: bool,
+        widen: bool,
     ):
+        self._widen = widen
         self._tool_run, self._horizon, self._together = tool_run, horizon, together
         self._check, self._best, self._keep_state = check, best, keep_state
         self.history: list[Outcome] = []
@@ -98,7 +104,7 @@ class _Player:
         self._metrics: dict[str, np.ndarray] = {}
         start = 0 if self._resumed is None else self._load_round(self._resumed)
         planned = self._tool_run.planned
-        size = planned.chunk_of(runs)
+        size = planned.chunk_of(runs) if self._widen else planned.chunk
         if now.parents is not None:
             size = runs
             most = max(runs, len(self.history[-1].scores))

@@ -172,6 +172,7 @@ def play_rule(
             lambda history: _checked(rule(history), history),
             horizon=num_steps,
             keep_state=keep_state,
+            widen=True,
         )
         about = tool_run.about(num_steps=num_steps)
         return tool_run.finish(_laid_out(played.history, about, played.state))
