@@ -242,10 +242,12 @@ def main(argv=None):
         "adamw(1e-3)": adaptax.adamw(1e-3),
     }
     results, table = {}, Table("network", "optimizer", "held-out loss", "last rate")
-    for name, (make_network, data, batch_size) in networks.items():
+    for name, (make_network, (train_data, test_data), batch_size) in networks.items():
         results[name] = {}
         for label, optimizer in optimizers.items():
-            run = train(make_network, optimizer, *data, steps, batch_size)
+            run = train(
+                make_network, optimizer, train_data, test_data, steps, batch_size
+            )
             results[name][label] = run
             table.add_row(name, label, f"{run.held_out:.4g}", f"{run.rates[-1]:.2g}")
     Console().print(table)
