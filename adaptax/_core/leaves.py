@@ -8,7 +8,7 @@ A complex number z = x + iy is trained as the point (x, y) of the plane: its squ
 |z|², and the inner product of two is Re(z̄ z′) = x x′ + y y′.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -30,6 +30,19 @@ def is_trained(leaf: object) -> bool:
     if is_placeholder(leaf):
         return False
     return any(dtype_of(leaf) == kind for kind in _TRAINED)
+
+
+def trained_leaves(tree: Any) -> list[Any]:
+    """Return the leaves of a tree that are trained."""
+    return [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
+
+
+def with_trained(tree: Any, leaves: Iterable[Any]) -> Any:
+    """Replace the leaves of a tree that are trained."""
+    remaining = iter(leaves)
+    return jax.tree.map(
+        lambda leaf: next(remaining) if is_trained(leaf) else leaf, tree
+    )
 
 
 def is_placeholder(leaf: object) -> bool:
@@ -170,7 +183,7 @@ def global_norm(tree: optax.Updates, *, computed: bool = False) -> jax.Array:
             in memory anyway this is slower (measured: by a tenth of a step).
     """
     add = _sum if computed else jnp.sum
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
+    leaves = trained_leaves(tree)
     wide = _widest_part(leaves)
     squares = [add(abs_sq(widened(leaf, wide))) for leaf in leaves]
     total = _total(squares, wide)
@@ -206,7 +219,7 @@ def absolute_sum(tree: optax.Updates) -> jax.Array:
 
     Half precision is summed in float32.
     """
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]
+    leaves = trained_leaves(tree)
     wide = _widest_part(leaves)
     sums = [jnp.sum(jnp.abs(widened(leaf, wide))) for leaf in leaves]
     return _total(sums, wide).astype(jnp.float32)

@@ -22,7 +22,9 @@ from adaptax._core.leaves import (
     is_trained,
     narrowed,
     times,
+    trained_leaves,
     widened,
+    with_trained,
 )
 from adaptax._core.prodigy_estimate import Estimator, estimate_in
 from adaptax._core.scalars import either, real
@@ -74,7 +76,7 @@ def with_distance(
 
         def skip():
             skipped = counters.increment(state.skipped, where=~usable)
-            zeros = [jnp.zeros_like(leaf) for leaf in _trained(updates)]
+            zeros = [jnp.zeros_like(leaf) for leaf in trained_leaves(updates)]
             return zeros, state._replace(skipped=skipped)
 
         def step():
@@ -94,8 +96,8 @@ def with_distance(
             moves = [
                 jnp.where(counts, narrowed(move, dtype_of(leaf)), 0)
                 for move, leaf in zip(
-                    _trained(_scaled(stepped, state.distance)),
-                    _trained(updates),
+                    trained_leaves(_scaled(stepped, state.distance)),
+                    trained_leaves(updates),
                     strict=True,
                 )
             ]
@@ -110,10 +112,7 @@ def with_distance(
         # An elementwise choice would copy the inner state; see `spike_guard`.
         begun = usable & has_begun(updates, state.denominator)
         leaves, state = either(begun, step, skip, over=(updates, state, params))
-        remaining = iter(leaves)
-        return jax.tree.map(
-            lambda leaf: next(remaining) if is_trained(leaf) else leaf, updates
-        ), state
+        return with_trained(updates, leaves), state
 
     return guarded(optax.GradientTransformationExtraArgs(init, update), whole=True)
 
@@ -131,7 +130,3 @@ def _scaled(tree: Any, scalar: jax.Array) -> Any:
         return times(widened(array), scalar) if is_trained(array) else array
 
     return jax.tree.map(leaf, tree, is_leaf=is_placeholder)
-
-
-def _trained(tree: Any) -> list[jax.Array]:
-    return [leaf for leaf in jax.tree.leaves(tree) if is_trained(leaf)]

@@ -22,7 +22,14 @@ from adaptax._core.checks import Scalar, require
 from adaptax._core.coordinates import accumulators, by_coordinate
 from adaptax._core.extra_args import as_metric
 from adaptax._core.guards import flattened, guarded
-from adaptax._core.leaves import by_parts, dtype_of, is_trained, kept_dtype
+from adaptax._core.leaves import (
+    by_parts,
+    dtype_of,
+    is_trained,
+    kept_dtype,
+    trained_leaves,
+    with_trained,
+)
 from adaptax._core.methods import Method
 from adaptax._core.scalars import either
 from adaptax._core.varying import axes_of, spread
@@ -107,7 +114,7 @@ def accumulate(
             extra_args["value"] = jnp.where(count > 0, mean, jnp.inf)
 
         def wait():
-            return [jnp.zeros_like(leaf) for leaf in _trained(updates, updates)], state
+            return [jnp.zeros_like(leaf) for leaf in trained_leaves(updates)], state
 
         def step():
             mean = _mean(updates, state.gradient_sum, state.micro_step)
@@ -119,7 +126,7 @@ def accumulate(
         done = state.micro_step >= _number(every, state.step)
         done = done | _boolean("flush", extra_args.get("flush", False))
         leaves, state = either(done, step, wait)
-        return _with_trained(updates, leaves), state
+        return with_trained(updates, leaves), state
 
     return guarded(optax.GradientTransformationExtraArgs(init, update))
 
@@ -175,8 +182,8 @@ def _mean(updates, sums, number):
         average = by_parts(lambda part: part / number.astype(part.dtype), total)
         return average.astype(kept_dtype(dtype_of(leaf), total.dtype))
 
-    leaves, totals = _trained(updates, updates), _trained(updates, sums)
-    return _with_trained(updates, list(map(mean, leaves, totals)))
+    leaves, totals = trained_leaves(updates), _trained(updates, sums)
+    return with_trained(updates, map(mean, leaves, totals))
 
 
 def _trained(updates, tree) -> list[Any]:
@@ -184,14 +191,6 @@ def _trained(updates, tree) -> list[Any]:
     leaves, structure = flattened(updates)
     pairs = zip(leaves, structure.flatten_up_to(tree), strict=True)
     return [other for leaf, other in pairs if is_trained(leaf)]
-
-
-def _with_trained(updates, replacements):
-    """Replace the trained leaves."""
-    remaining = iter(replacements)
-    return jax.tree.map(
-        lambda leaf: next(remaining) if is_trained(leaf) else leaf, updates
-    )
 
 
 METHOD = Method(

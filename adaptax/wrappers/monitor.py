@@ -9,7 +9,7 @@ import optax
 from adaptax._core import checks, counters
 from adaptax._core.fusion import once
 from adaptax._core.guards import guarded
-from adaptax._core.leaves import global_norm, is_trained, widened
+from adaptax._core.leaves import global_norm, trained_leaves, widened
 from adaptax._core.methods import Method
 from adaptax._core.usable_gradients import usable
 from adaptax._core.varying import axes_of, spread
@@ -86,8 +86,8 @@ def monitor(
 
 def _none_usable(updates: optax.Updates) -> jax.Array:
     """Return whether there are gradients, but none has a usable element."""
-    leaves = [leaf for leaf in jax.tree.leaves(updates) if is_trained(leaf)]
-    found = [usable(widened(leaf)).any() for leaf in leaves if jnp.size(leaf)]
+    leaves = filter(jnp.size, trained_leaves(updates))
+    found = [usable(widened(leaf)).any() for leaf in leaves]
     return ~jnp.stack(found).any() if found else jnp.zeros((), bool)
 
 
