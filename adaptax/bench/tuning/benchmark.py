@@ -7,7 +7,7 @@ from which an interrupted benchmark resumes. The report depends on the journal a
 import argparse
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -15,14 +15,13 @@ from rich.progress import TimeElapsedColumn as Elapsed
 
 from adaptax.bench.shared.records import machine, versions
 from adaptax.bench.tuning import runs
-from adaptax.bench.tuning.cases import CASES, Effort
+from adaptax.bench.tuning.cases import CASES, Effort, Stage
 from adaptax.bench.tuning.journal import Journal
 from adaptax.bench.tuning.methods import FACTORS, LONG, OURS, RECIPES, TUNED
 from adaptax.bench.tuning.report import write_report
 from adaptax.bench.tuning.workers import map_unordered, usable_cores
 
 PROTOCOL = 2
-STAGES = ("small", "design", "frozen")
 
 _SMOKE_CASES = ("logistic, plain", "quadratic, plain")
 _SMOKE_RECIPES = (OURS[0].name, "prodigy")
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument(
         "--stage",
-        choices=STAGES,
+        choices=get_args(Stage),
         default="small",
         help="the small tasks (default), or a half of the large ones",
     )

@@ -92,7 +92,7 @@ def budgets(curves: np.ndarray, loss: float) -> np.ndarray:
 
 def median(values: np.ndarray) -> float:
     """Return the median; the mean of two middle ones, and infinite if either is."""
-    ordered = np.sort(np.where(np.isnan(values), np.inf, np.asarray(values, float)))
+    ordered = _ordered(values)
     middle = ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1]
     return float(middle.mean())
 
@@ -102,7 +102,7 @@ def lower_median(values: np.ndarray) -> float:
 
     It is for budgets: the mean of a finite and an infinite one would be infinite.
     """
-    ordered = np.sort(np.where(np.isnan(values), np.inf, np.asarray(values, float)))
+    ordered = _ordered(values)
     return float(ordered[(len(ordered) - 1) // 2])
 
 
@@ -161,6 +161,12 @@ def sweep_budget(reached: int, runs: int) -> float:
     (runs + 1) / (reached + 1) on average, or infinity if none does.
     """
     return (runs + 1) / (reached + 1) if reached else np.inf
+
+
+def _ordered(values: np.ndarray) -> np.ndarray:
+    """Sort numbers; NaN counts as infinite."""
+    values = np.asarray(values, float)
+    return np.sort(np.where(np.isnan(values), np.inf, values))
 
 
 def _interval(value: float, drawn: Sequence[float]) -> Interval:

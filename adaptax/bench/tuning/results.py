@@ -10,7 +10,7 @@ from adaptax.bench.tuning import protocol
 from adaptax.bench.tuning.cases import CASES, LONG
 from adaptax.bench.tuning.methods import RECIPES, TUNED
 from adaptax.bench.tuning.protocol import LOOKS
-from adaptax.bench.tuning.runs import SCORING, TARGET
+from adaptax.bench.tuning.runs import CHOOSING, SCORING, TARGET
 
 TUNED_ADAMW = "tuned AdamW"
 
@@ -26,9 +26,9 @@ class Runs(NamedTuple):
     curves: np.ndarray
     tests: np.ndarray
 
-    def first(self, seed: int, below: int) -> "Runs":
+    def seeded(self, first: int, below: float = np.inf) -> "Runs":
         """Return the runs with seeds in a range."""
-        rows = (self.seeds >= seed) & (self.seeds < below)
+        rows = (self.seeds >= first) & (self.seeds < below)
         return Runs(self.seeds[rows], self.curves[rows], self.tests[rows])
 
 
@@ -79,11 +79,11 @@ def _evaluated(name: str, recipes: dict[str, dict[Any, Runs]]) -> CaseResults:
     }
     tuned = min(scores, key=lambda recipe: scores[recipe])
     judged = {
-        recipe: recipes[recipe][LOOKS, rate].first(SCORING, SCORING * 1000)
+        recipe: recipes[recipe][LOOKS, rate].seeded(SCORING)
         for recipe, rate in chosen.items()
         if (LOOKS, rate) in recipes[recipe]
     }
-    of_target = recipes[tuned][LOOKS, chosen[tuned]].first(TARGET, SCORING)
+    of_target = recipes[tuned][LOOKS, chosen[tuned]].seeded(TARGET, SCORING)
     loss = protocol.target(of_target.curves)
     reference = judged[tuned]
     judged[TUNED_ADAMW] = reference
@@ -132,7 +132,11 @@ def _choosing_score(runs: dict[Any, Runs]) -> float:
 
 def _choosing(runs: dict[Any, Runs]) -> list[Runs]:
     """Return the choosing runs of each rate."""
-    found = (one.first(0, TARGET) for (looks, _), one in runs.items() if looks == LOOKS)
+    found = (
+        one.seeded(CHOOSING, TARGET)
+        for (looks, _), one in runs.items()
+        if looks == LOOKS
+    )
     return [one for one in found if len(one.seeds)]
 
 

@@ -20,6 +20,27 @@ def dense(params: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
     return outputs + jnp.broadcast_to(params["bias"], outputs.shape)
 
 
+def normalized(hidden: jax.Array) -> jax.Array:
+    """Normalize over the last axis to mean 0 and variance 1."""
+    centred = hidden - hidden.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+
+
+def attend(mixed: jax.Array, heads: int, causal: bool) -> jax.Array:
+    """Return the attention (N, T, D) of queries, keys and values in (N, T, 3 D)."""
+    count, length, width = mixed.shape
+    by_head = mixed.reshape(count, length, 3, heads, width // 3 // heads)
+    queries, keys, values = jnp.moveaxis(by_head, (2, 3), (0, 1))  # (H, N, T, D/H)
+    root = math.sqrt(queries.shape[-1])
+    scores = jnp.einsum("hntd,hnsd->hnts", queries, keys) / root
+    if causal:
+        past = jnp.broadcast_to(jnp.tri(length, dtype=bool), scores.shape)
+        scores = jnp.where(past, scores, -1e9)
+    weights = jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(values.dtype)
+    read = jnp.einsum("hnts,hnsd->nthd", weights, values)
+    return read.reshape(count, length, width // 3)
+
+
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Return the mean cross-entropy in nats, of logits (..., classes), labels (...)."""
     # One-hot labels have a gradient without a scatter. With an explicit logsumexp,

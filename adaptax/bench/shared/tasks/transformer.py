@@ -4,14 +4,18 @@ Source: Vaswani et al. (2017), "Attention Is All You Need", NeurIPS, with the
 normalization before each part and a hidden layer twice as wide.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from adaptax.bench.shared.tasks.grammar import ALPHABET, write_text
-from adaptax.bench.shared.tasks.layers import cross_entropy, dense, dense_params
+from adaptax.bench.shared.tasks.layers import (
+    attend,
+    cross_entropy,
+    dense,
+    dense_params,
+    normalized,
+)
 from adaptax.bench.shared.tasks.task import Problem, Task, corrupt_labels
 
 CONTEXT = 16
@@ -46,28 +50,14 @@ def _loss(params, batch, key):
     del key
     letters = jax.nn.one_hot(batch["inputs"], len(ALPHABET)) @ params["letters"]
     hidden = letters + jnp.broadcast_to(params["places"], letters.shape)
-    hidden = hidden + dense(params["mixing"], _attended(params, _normalized(hidden)))
-    wide = jax.nn.relu(dense(params["expand"], _normalized(hidden)))
+    attended = attend(
+        dense(params["attention"], normalized(hidden)), HEADS, causal=True
+    )
+    hidden = hidden + dense(params["mixing"], attended)
+    wide = jax.nn.relu(dense(params["expand"], normalized(hidden)))
     hidden = hidden + dense(params["contract"], wide)
-    logits = dense(params["output"], _normalized(hidden))
+    logits = dense(params["output"], normalized(hidden))
     return cross_entropy(logits, batch["labels"])
-
-
-def _attended(params, hidden: jax.Array) -> jax.Array:
-    count = len(hidden)
-    mixed = dense(params["attention"], hidden)
-    by_head = mixed.reshape(count, CONTEXT, 3, HEADS, WIDTH // HEADS)
-    queries, keys, values = jnp.moveaxis(by_head, (2, 3), (0, 1))  # (H, N, T, D)
-    scores = jnp.einsum("hntd,hnsd->hnts", queries, keys) / math.sqrt(WIDTH // HEADS)
-    past = jnp.broadcast_to(jnp.tri(CONTEXT, dtype=bool), scores.shape)
-    weights = jax.nn.softmax(jnp.where(past, scores, -1e9), axis=-1)
-    read = jnp.einsum("hnts,hnsd->nthd", weights, values)
-    return read.reshape(count, CONTEXT, WIDTH)
-
-
-def _normalized(hidden: jax.Array) -> jax.Array:
-    centred = hidden - hidden.mean(-1, keepdims=True)
-    return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
 
 
 TRANSFORMER = Task(

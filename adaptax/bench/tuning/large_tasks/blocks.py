@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from adaptax.bench.shared.tasks.layers import dense, dense_params
+from adaptax.bench.shared.tasks.layers import attend, dense, dense_params, normalized
 
 
 def block_params(key: jax.Array, width: int, depth: int) -> dict[str, Any]:
@@ -35,7 +35,8 @@ def block(
     params: dict[str, Any], hidden: jax.Array, heads: int, causal: bool
 ) -> jax.Array:
     """Apply a block to `hidden` (N, T, width)."""
-    attended = _attend(params["attention"], hidden, params, heads, causal)
+    mixed = dense(params["attention"], norm(params["attention_norm"], hidden))
+    attended = attend(mixed, heads, causal)
     hidden = hidden + dense(params["mix"], attended)
     wide = jax.nn.gelu(dense(params["expand"], norm(params["hidden_norm"], hidden)))
     return hidden + dense(params["contract"], wide)
@@ -43,24 +44,8 @@ def block(
 
 def norm(scale: jax.Array, hidden: jax.Array) -> jax.Array:
     """Normalize over the last axis to mean 0 and variance 1, and scale."""
-    exact = hidden.astype(jnp.float32)
-    centred = exact - exact.mean(-1, keepdims=True)
-    normed = centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+    normed = normalized(hidden.astype(jnp.float32))
     return normed.astype(hidden.dtype) * jnp.broadcast_to(scale, hidden.shape)
-
-
-def _attend(params, hidden, block, heads, causal):
-    count, length, width = hidden.shape
-    mixed = dense(params, norm(block["attention_norm"], hidden))
-    by_head = mixed.reshape(count, length, 3, heads, width // heads)
-    queries, keys, values = jnp.moveaxis(by_head, (2, 3), (0, 1))  # (H, N, T, D)
-    scores = jnp.einsum("hntd,hnsd->hnts", queries, keys) / math.sqrt(width // heads)
-    if causal:
-        past = jnp.broadcast_to(jnp.tri(length, dtype=bool), scores.shape)
-        scores = jnp.where(past, scores, -1e9)
-    weights = jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(values.dtype)
-    read = jnp.einsum("hnts,hnsd->nthd", weights, values)
-    return read.reshape(count, length, width)
 
 
 def _scaled(params, factor):
