@@ -11,6 +11,7 @@ Beside each runs AdamW at its usual 1e-3.
 """
 
 import argparse
+import sys
 import sysconfig
 from pathlib import Path
 from typing import NamedTuple
@@ -232,6 +233,10 @@ def main(argv=None):
     steps = 30 if arguments.smoke else arguments.steps
     if steps < 1:
         parser.error(f"--steps must be at least 1, got {steps}.")
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"Cannot write to --out: {error}")
     networks = {
         "convolution": (Classifier, digits(), 32),
         "autoencoder": (Autoencoder, digits(), 32),
@@ -251,7 +256,6 @@ def main(argv=None):
             results[name][label] = run
             table.add_row(name, label, f"{run.held_out:.4g}", f"{run.rates[-1]:.2g}")
     Console().print(table)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     plot(arguments.out / "nothing_tuned.png", results)
     return results
 

@@ -45,8 +45,12 @@ def with_average(
     *,
     decay: Scalar | None = None,
     accumulator_dtype: Any,
+    who: str = "iterate_average",
 ) -> optax.GradientTransformationExtraArgs:
-    """Average an optimizer's iterates; see `adaptax.iterate_average`."""
+    """Average an optimizer's iterates; see `adaptax.iterate_average`.
+
+    `who` is the name of the method in messages.
+    """
     checks.number("gamma", gamma, at_least=0)
     if decay is not None:
         checks.averaging_factor("decay", decay)
@@ -70,7 +74,7 @@ def with_average(
         return u, mean + weight * jnp.where(usable(w), w - mean, 0)
 
     def update(updates, state, params=None, **extra_args):
-        params = checks.required_params(params, "iterate_average")
+        params = checks.required_params(params, who)
         updates, inner_state = inner.update(
             updates, state.inner_state, params, **extra_args
         )

@@ -30,6 +30,7 @@ Optimization", ICML, for the average. The combination and its numbers are this
 library's.
 """
 
+from functools import partial
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -146,6 +147,12 @@ def self_tuning(
         "slice_p": slice_p,
         "accumulator_dtype": accumulator_dtype,
     }
+    averaged = partial(
+        with_average,
+        gamma=gamma,
+        accumulator_dtype=accumulator_dtype,
+        who="self_tuning",
+    )
     if direction == "adam":
         tuned = prodigy(
             learning_rate,
@@ -158,7 +165,7 @@ def self_tuning(
             nesterov=True,
             **distance,
         )
-        return with_average(tuned, gamma, accumulator_dtype=accumulator_dtype)
+        return averaged(tuned)
     if direction == "muon":
         direction = scale_by_muon(
             b1=b1,
@@ -175,8 +182,7 @@ def self_tuning(
     estimate = estimator(
         sum_weight(b3, b2), freeze_after=None, safeguard_warmup=False, **distance
     )
-    tuned = with_distance(inner, estimate)
-    return with_average(tuned, gamma, accumulator_dtype=accumulator_dtype)
+    return averaged(with_distance(inner, estimate))
 
 
 def _checked(direction: Any) -> optax.GradientTransformation:

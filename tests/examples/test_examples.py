@@ -280,6 +280,13 @@ def test_no_steps_are_refused(tmp_path, capsys):
     assert "--steps must be at least 1" in told
 
 
+def test_a_folder_that_cannot_be_made_is_refused_before_training(tmp_path, capsys):
+    (tmp_path / "taken").write_text("")
+    code, told = refusal(NOTHING_TUNED, capsys, "--out", tmp_path / "taken" / "in")
+    assert code == 1
+    assert "Cannot write to --out" in told
+
+
 def test_no_example_is_left_out():
     assert set(EXAMPLES.glob("[0-9]*.py")) == {
         MNIST,

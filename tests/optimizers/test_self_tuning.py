@@ -160,3 +160,11 @@ def test_a_direction_that_is_none_is_refused():
         adaptax.self_tuning(total_steps=0)
     with pytest.raises(ValueError, match="growth must be >= 1"):
         adaptax.self_tuning(growth=0.9)
+
+
+@pytest.mark.parametrize("direction", ["adam", "muon"])
+def test_missing_parameters_are_asked_for_in_its_own_name(direction):
+    optimizer = adaptax.self_tuning(direction=direction)
+    gradient = jnp.ones((2, 2))
+    with pytest.raises(ValueError, match="self_tuning needs the parameters"):
+        optimizer.update(gradient, optimizer.init(gradient))
