@@ -113,6 +113,22 @@ def test_auto_tries_no_further_where_the_run_is_shorter_than_the_trying(
     assert found[:3] == (Plan(1, 2), MEMBERS, {Plan(1, 2): 1e-9})
 
 
+def test_a_burst_of_other_work_does_not_decide(programs, monkeypatch):
+    true = {Plan(1, 2): 2.0, Plan(8, 2): 3.0, Plan(10, 2): 2.5, Plan(20, 1): 2.6}
+    timings = []
+
+    def seconds(population):
+        timings.append(population.plan)
+        busy = len(timings) <= 3  # the first plan is measured meanwhile
+        return true.get(population.plan, 9.0) * (1.6 if busy else 1.0)
+
+    monkeypatch.setattr(planning, "_seconds", seconds)
+    chosen = plan(programs, "auto")
+    assert chosen.plan == Plan(1, 2)
+    assert chosen.tried == true | {Plan(1, 1): 9.0}
+    assert timings.count(Plan(1, 1)) == 3  # far behind, and so measured once
+
+
 def test_auto_measures_what_it_tells(programs, spread_programs):
     for here, members in ((programs, 3), (spread_programs, 9)):
         found = plan(here, "auto", members=members)
