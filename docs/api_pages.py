@@ -109,6 +109,20 @@ def public() -> dict[str, dict[str, Any]]:
     return found
 
 
+def with_mathematics(lines: list[str], *, of_module: bool) -> list[str]:
+    """Show a module's equations as they stand, and |x − y| as itself everywhere."""
+    blocks = "\n".join(lines).split("\n\n")
+    after_text = False
+    for i, block in enumerate(blocks):
+        if of_module and block.startswith("    "):
+            blocks[i] = "::\n\n" + block if after_text else block
+            after_text = False
+        else:
+            blocks[i] = re.sub(r"\|(\S(?:[^|]*\S)?)\|", r"\|\1\|", block)
+            after_text = True
+    return "\n\n".join(blocks).split("\n")
+
+
 def _folder(name: str, title: str) -> str:
     """Return the page of a folder: first what the catalogue has, then all else."""
     inside = f"adaptax.{name}."

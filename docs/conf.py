@@ -2,7 +2,6 @@
 
 import ast
 import os
-import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -63,17 +62,7 @@ sphinx_gallery_conf = {
 
 
 def _keep_mathematics(app, what, name, obj, options, lines):
-    """Show a module's equations as they stand, and |x| as itself everywhere."""
-    blocks = "\n".join(lines).split("\n\n")
-    after_text = False
-    for i, block in enumerate(blocks):
-        if what == "module" and block.startswith("    "):
-            blocks[i] = "::\n\n" + block if after_text else block
-            after_text = False
-        else:
-            blocks[i] = re.sub(r"\|([^|\s]+)\|", r"\|\1\|", block)
-            after_text = True
-    lines[:] = "\n\n".join(blocks).split("\n")
+    lines[:] = api_pages.with_mathematics(lines, of_module=what == "module")
 
 
 def setup(app):

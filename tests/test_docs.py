@@ -104,6 +104,13 @@ def test_writing_again_removes_what_is_no_page_and_touches_no_other(
         assert page.stat().st_mtime_ns == written[page]
 
 
+def test_an_absolute_value_is_no_substitution_of_sphinx(api_pages):
+    lines = ["int | None. max |x₀ − x| Σ|g| / |Σg|:", "", "    |x|"]
+    escaped = [r"int | None. max \|x₀ − x\| Σ\|g\| / \|Σg\|:", ""]
+    shown = api_pages.with_mathematics(lines, of_module=True)
+    assert shown == [*escaped, "::", "", "    |x|"]
+
+
 def test_no_source_was_only_recalled():
     """A source was looked up, or the text says in plain words what could not be."""
     root = Path(adaptax.__file__).parent
