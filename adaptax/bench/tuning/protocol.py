@@ -23,7 +23,7 @@ with Performance Profiles", Mathematical Programming 91.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ LIMIT = 4.0
 RESAMPLES = 2000
 
 
-Centre = Callable[[np.ndarray], float]
+Centre = Callable[[np.ndarray], Any]
 
 
 class Interval(NamedTuple):
@@ -90,20 +90,23 @@ def budgets(curves: np.ndarray, loss: float) -> np.ndarray:
     return first / LOOKS
 
 
-def median(values: np.ndarray) -> float:
-    """Return the median; the mean of two middle ones, and infinite if either is."""
+def median(values: np.ndarray) -> Any:
+    """Return the median along the last axis.
+
+    It is the mean of two middle values, and infinite if either is.
+    """
     ordered = _ordered(values)
-    middle = ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1]
-    return float(middle.mean())
+    count = ordered.shape[-1]
+    return ordered[..., (count - 1) // 2 : count // 2 + 1].mean(axis=-1)
 
 
-def lower_median(values: np.ndarray) -> float:
-    """Return the median; the smaller of two middle ones.
+def lower_median(values: np.ndarray) -> Any:
+    """Return the median along the last axis; the smaller of two middle values.
 
     It is for budgets: the mean of a finite and an infinite one would be infinite.
     """
     ordered = _ordered(values)
-    return float(ordered[(len(ordered) - 1) // 2])
+    return ordered[..., (ordered.shape[-1] - 1) // 2]
 
 
 def ratios(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
@@ -117,8 +120,9 @@ def ratios(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 def interval(values: np.ndarray, centre: Centre = median) -> Interval:
     """Return the median of values, one for each seed, with its interval."""
     values = np.asarray(values, float)
-    rows = _generator().integers(len(values), size=(RESAMPLES, len(values)))
-    return _interval(centre(values), [centre(values[row]) for row in rows])
+    return _interval(
+        centre(values), centre(_resampled(values, RESAMPLES, _generator()))
+    )
 
 
 def interval_of_problems(
@@ -132,15 +136,15 @@ def interval_of_problems(
         by_problem: For each problem, the values of its seeds.
         centre: The median to use.
     """
-    generator, drawn = _generator(), []
-    for _ in range(RESAMPLES):
-        problems = generator.integers(len(by_problem), size=len(by_problem))
-        medians = [
-            centre(generator.choice(by_problem[problem], len(by_problem[problem])))
-            for problem in problems
-        ]
-        drawn.append(centre(np.array(medians)))
-    return _interval(centre(np.array([centre(one) for one in by_problem])), drawn)
+    generator, count = _generator(), len(by_problem)
+    drawn = generator.integers(count, size=(RESAMPLES, count))
+    medians = np.empty(drawn.shape)
+    for problem, values in enumerate(by_problem):
+        places = drawn == problem
+        medians[places] = centre(_resampled(values, places.sum(), generator))
+    return _interval(
+        centre(np.array([centre(one) for one in by_problem])), centre(medians)
+    )
 
 
 def pairwise_scores(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
@@ -163,19 +167,27 @@ def sweep_budget(reached: int, runs: int) -> float:
     return (runs + 1) / (reached + 1) if reached else np.inf
 
 
+def _resampled(
+    values: np.ndarray, times: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Draw as many values as there are, with replacement: (times, values)."""
+    rows = generator.integers(len(values), size=(times, len(values)))
+    return np.asarray(values, float)[rows]
+
+
 def _ordered(values: np.ndarray) -> np.ndarray:
-    """Sort numbers; NaN counts as infinite."""
+    """Sort numbers along the last axis; NaN counts as infinite."""
     values = np.asarray(values, float)
-    return np.sort(np.where(np.isnan(values), np.inf, values))
+    return np.sort(np.where(np.isnan(values), np.inf, values), axis=-1)
 
 
-def _interval(value: float, drawn: Sequence[float]) -> Interval:
+def _interval(value: float, drawn: np.ndarray) -> Interval:
     # Quantiles by rank, since an interpolation between infinities is undefined.
-    ordered = np.sort(np.asarray(drawn, float))
+    ordered = np.sort(drawn)
     low, high = (
         float(ordered[round(share * (len(ordered) - 1))]) for share in (0.025, 0.975)
     )
-    return Interval(value, low, high)
+    return Interval(float(value), low, high)
 
 
 def _generator() -> np.random.Generator:

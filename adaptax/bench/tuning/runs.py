@@ -69,7 +69,7 @@ def curve_trial(case: Case, recipe: Recipe, every: int) -> adaptax.Trial:
         del hparams
         examples = (run.data if shared is None else shared.data)[1]
         test = measured(state, examples["test"])
-        return measured(state, examples["validation"]), {"test": test}
+        return test, {"test": test}
 
     return adaptax.Trial(run.init, advance, evaluate, run.data)
 
