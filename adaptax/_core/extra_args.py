@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from adaptax._core.checks import require
 
@@ -59,8 +60,9 @@ def as_metric(name: str, value: Any) -> jax.Array:
         ValueError: If it is not a scalar.
     """
     try:
-        metric = jnp.asarray(value)
-    except (TypeError, ValueError):
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+            metric = jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{name} must be a number, got {value!r}.") from None
     if not jnp.issubdtype(metric.dtype, jnp.number) and metric.dtype != bool:
         raise TypeError(f"{name} must be a number, got dtype {metric.dtype}.")
