@@ -111,6 +111,7 @@ from adaptax.tuning import HalvingResult as HalvingResult
 from adaptax.tuning import Plan as Plan
 from adaptax.tuning import PopulationDiverged as PopulationDiverged
 from adaptax.tuning import PopulationResult as PopulationResult
+from adaptax.tuning import RangeTest as RangeTest
 from adaptax.tuning import SearchResult as SearchResult
 from adaptax.tuning import Shared as Shared
 from adaptax.tuning import StoppingResult as StoppingResult
@@ -122,6 +123,7 @@ from adaptax.tuning import find_learning_rate as find_learning_rate
 from adaptax.tuning import median_stopping as median_stopping
 from adaptax.tuning import nnx_trial as nnx_trial
 from adaptax.tuning import population_based_training as population_based_training
+from adaptax.tuning import range_test as range_test
 from adaptax.tuning import search_schedule as search_schedule
 from adaptax.tuning import successive_halving as successive_halving
 from adaptax.tuning import sweep as sweep

@@ -57,6 +57,15 @@ def test_the_finder_marks_each_suggestion_at_its_rate(seeds):
     assert axes.get_xscale() == "log"
 
 
+def test_the_result_of_a_users_own_loop_is_drawn_as_that_of_the_finder():
+    test = adaptax.range_test(num_steps=20, mode="linear")
+    for _ in test:
+        test.tell(1.0)
+    axes = plots.finder(test.result()).axes[0]
+    assert axes.get_title() == test.result().message
+    assert (axes.get_xlabel(), axes.get_xscale()) == ("learning rate", "linear")
+
+
 @pytest.mark.parametrize("status", ["flat", "diverged at once", "not finite"])
 def test_a_finder_without_a_suggestion_is_drawn_with_the_reason(status):
     axes = plots.finder(found(status)).axes[0]

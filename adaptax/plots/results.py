@@ -33,7 +33,7 @@ def finder(result: FinderResult) -> "Figure":
     drawn until they diverge.
 
     Args:
-        result: A result of `find_learning_rate`.
+        result: A result of `find_learning_rate` or `range_test`.
     """
     require_result(result, FinderResult)
     figure = new_figure(7, 4.2)

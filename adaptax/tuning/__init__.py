@@ -12,6 +12,8 @@ from adaptax.tuning.population import PopulationResult as PopulationResult
 from adaptax.tuning.population import (
     population_based_training as population_based_training,
 )
+from adaptax.tuning.range_test import RangeTest as RangeTest
+from adaptax.tuning.range_test import range_test as range_test
 from adaptax.tuning.rounds import Outcome as Outcome
 from adaptax.tuning.rounds import Round as Round
 from adaptax.tuning.rules import RuleResult as RuleResult

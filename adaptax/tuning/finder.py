@@ -23,7 +23,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from adaptax._core import checks
-from adaptax.tuning.analysis.range_tests import Reading, agreement, read
+from adaptax.tuning.analysis.range_tests import agreement, read
 from adaptax.tuning.playing import play
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Round, once
@@ -41,7 +41,8 @@ from adaptax.tuning.trials.trials import Trial, require_trial
 
 Mode = Literal["exponential", "linear"]
 
-_READING_BYTES = 160  # per step, for the rates and for reading one curve
+LEAST_STEPS = 10
+READING_BYTES = 160  # per step, for the rates and for reading one curve
 
 _MESSAGES = {
     "ok": "The loss fell, and rose again at higher rates: start from {suggestion:.2g}.",
@@ -60,7 +61,7 @@ class FinderResult(ToolResult):
     """The result of a range test.
 
     `learning_rates` is float32 (steps,). `losses` is float32 (seeds, steps), NaN after
-    a loss that is not finite. `smoothed` is (seeds, steps), NaN once the loss has
+    the end of a run that diverged. `smoothed` is (seeds, steps), NaN once the loss has
     diverged. `suggestions` has a rate or `None` for "valley", "slide", "minimum" and
     "steep", and `spread` the lowest and the highest over the seeds. `about` describes
     the run.
@@ -182,18 +183,11 @@ def find_learning_rate(
     ('ok', True)
     """
     require_trial(trial)
-    num_steps = checks.length("num_steps", num_steps, at_least=10)
-    checks.one_of("mode", mode, Mode)
-    require_rates(low, high)
-    if smoothing is not None:
-        checks.averaging_factor("smoothing", smoothing)
-    checks.number("divergence", divergence, above=1)
+    num_steps = checked_steps(low, high, num_steps, mode, smoothing, divergence)
     chosen = as_seeds(seeds)
-    each = (LOSS_BYTES + 8) * len(chosen) + _READING_BYTES
+    each = (LOSS_BYTES + 8) * len(chosen) + READING_BYTES
     require_room(f"{len(chosen)} seeds and num_steps={num_steps}", each * num_steps)
-    if smoothing is None:
-        smoothing = max(0.0, 1 - 20 / num_steps)
-    rates = _rates(low, high, num_steps, mode)
+    rates = rates_between(low, high, num_steps, mode)
     middle = {"[0].step": num_steps // 2}  # the first rate may be lost in rounding
     first = {**constants_beside(name, hparams), name: rates[:1]}
     constants = jax.tree.map(lambda leaf: np.repeat(leaf, len(chosen), axis=0), first)
@@ -221,17 +215,48 @@ def find_learning_rate(
         )
         losses = played.history[0].losses
         about = tool_run.about(seeds=chosen.tolist(), name=name, mode=mode)
-        readings = [read(rates, curve, smoothing, divergence) for curve in losses]
-        return tool_run.finish(_result(rates, losses, readings, about))
+        smoothing = smoothing_of(num_steps, smoothing)
+        return tool_run.finish(result_of(rates, losses, smoothing, divergence, about))
 
 
-def _result(
+def checked_steps(
+    low: float,
+    high: float,
+    num_steps: int,
+    mode: Mode,
+    smoothing: float | None,
+    divergence: float,
+) -> int:
+    """Check what defines a range test, and return the number of steps."""
+    num_steps = checks.length("num_steps", num_steps, at_least=LEAST_STEPS)
+    checks.one_of("mode", mode, Mode)
+    require_rates(low, high)
+    if smoothing is not None:
+        checks.averaging_factor("smoothing", smoothing)
+    checks.number("divergence", divergence, above=1)
+    return num_steps
+
+
+def rates_between(low: float, high: float, num_steps: int, mode: Mode) -> np.ndarray:
+    """Return the rates of a range test, float32 (steps,)."""
+    spaced = np.geomspace if mode == "exponential" else np.linspace
+    return spaced(low, high, num_steps).astype(np.float32)
+
+
+def smoothing_of(num_steps: int, smoothing: float | None) -> float:
+    """Return the smoothing, or its default for a number of steps."""
+    return max(0.0, 1 - 20 / num_steps) if smoothing is None else smoothing
+
+
+def result_of(
     rates: np.ndarray,
     losses: np.ndarray,
-    readings: list[Reading],
+    smoothing: float,
+    divergence: float,
     about: dict[str, Any],
 ) -> FinderResult:
-    """Return the result."""
+    """Read the losses of each seed, (seeds, steps), and return the result."""
+    readings = [read(rates, curve, smoothing, divergence) for curve in losses]
     found = agreement(readings)
     return FinderResult(
         rates,
@@ -242,11 +267,6 @@ def _result(
         found.status,
         about,
     )
-
-
-def _rates(low: float, high: float, num_steps: int, mode: Mode) -> np.ndarray:
-    spaced = np.geomspace if mode == "exponential" else np.linspace
-    return spaced(low, high, num_steps).astype(np.float32)
 
 
 def _range_test(trial: Trial, name: str, rates: np.ndarray) -> Trial:

@@ -104,16 +104,17 @@ MADE |= {"batch_size": {"None"}, "evaluate": {"None"}, "eval_data": ARRAYS}
 MADE |= {"batches": NOTHING, "has_aux": FLAG}
 BOUNDS = {"low": {"-1", "0"}, "high": {"1.5", *HUGE - {"1e400"}}}
 LOG_BOUNDS = {"low": NOTHING, "high": BOUNDS["high"]}
+RANGE = {
+    "low": {"1.5"},
+    "high": LOG_BOUNDS["high"],
+    "num_steps": NOTHING,
+    "mode": NOTHING,
+    "smoothing": {"None", "0"},
+    "divergence": {"1.5", "2**40", "2**63"},
+}
 TAKEN = {
-    "find_learning_rate": {
-        **NAMED_RUN,
-        "low": {"1.5"},
-        "high": LOG_BOUNDS["high"],
-        "seeds": NOTHING,
-        "mode": NOTHING,
-        "smoothing": {"None", "0"},
-        "divergence": {"1.5", "2**40", "2**63"},
-    },
+    "find_learning_rate": {**NAMED_RUN, **RANGE, "seeds": NOTHING},
+    "range_test": RANGE,
     "sweep": SWEPT_RUN,
     "successive_halving": {**SWEPT_RUN, "eta": HUGE, "first_rung": {"None"}},
     "median_stopping": {**SWEPT_RUN, "interval": NOTHING, "grace_steps": HUGE | {"0"}},

@@ -87,9 +87,7 @@ def read(
     length = int(places[-1]) + 1
     if len(losses) - length <= _GAP:  # isolated losses that happen to be the last
         length = len(losses)
-    before = np.searchsorted(places, np.arange(length), side="right") - 1
-    filled = losses[places[np.maximum(before, 0)]]
-    curve = _Curve(np.asarray(filled, float), smoothing, tenth)
+    curve = _Curve(_filled(losses[:length]), smoothing, tenth)
     stop = curve.stop(divergence)
     smoothed[:stop] = curve.smoothed[:stop]
     if not curve.fell(stop):
@@ -106,6 +104,31 @@ def read(
     if rose or steepest < rates[-tenth]:
         suggestions["steep"] = steepest
     return Reading(smoothed, "ok" if rose else "never diverged", suggestions)
+
+
+def is_over(
+    losses: np.ndarray, num_steps: int, smoothing: float, divergence: float
+) -> bool:
+    """Return whether a test has fallen and diverged, so that it can end early.
+
+    The reading is then the same, whatever follows, as long as no smoothed loss is below
+    the lowest so far, and no loss below 0 if none was.
+
+    Args:
+        losses: The losses so far.
+        num_steps: The steps of the whole test.
+        smoothing: See `read`.
+        divergence: See `read`.
+    """
+    places = np.flatnonzero(np.isfinite(losses))
+    length = int(places[-1]) + 1 if len(places) else 0
+    tenth = max(1, num_steps // 10)
+    if length <= 2 * tenth:  # the start is not known yet
+        return False
+    curve = _Curve(_filled(losses[:length]), smoothing, tenth)
+    stop = curve.stop(divergence)
+    # The next loss may change the last median.
+    return stop < length - 1 and curve.fell(stop)
 
 
 class Agreement(NamedTuple):
@@ -135,6 +158,13 @@ def agreement(readings: list[Reading]) -> Agreement:
             suggestions[name] = float(np.exp(np.median(np.log(found))))
             spread[name] = (min(found), max(found))
     return Agreement(max(STATUSES, key=counted.count), suggestions, spread)
+
+
+def _filled(losses: np.ndarray) -> np.ndarray:
+    """Replace each loss that is not finite by the previous one, or the first finite."""
+    places = np.flatnonzero(np.isfinite(losses))
+    before = np.searchsorted(places, np.arange(len(losses)), side="right") - 1
+    return np.asarray(losses[places[np.maximum(before, 0)]], float)
 
 
 class _Curve:
