@@ -33,6 +33,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 import adaptax
 from adaptax import catalog
 from adaptax.bench.shared import digits as digits_data
+from adaptax.bench.shared.arguments import at_least, folder
 from adaptax.bench.shared.networks import pooled_convolution
 from adaptax.bench.shared.records import versions
 from adaptax.bench.shared.training import batch_order, make_evaluate
@@ -419,20 +420,17 @@ def parse(argv):
         "--schedule", default="cosine", help="a name from the catalogue"
     )
     parser.add_argument("--learning-rate", type=float, help="default: the usual one")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=at_least(1), default=10)
+    parser.add_argument("--batch-size", type=at_least(1), default=128)
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--data", type=Path, help="folder of the four MNIST files")
     parser.add_argument("--download", action="store_true", help="download them first")
-    parser.add_argument("--out", type=Path, default=Path("runs/mnist"))
+    parser.add_argument("--out", type=folder, default="runs/mnist")
     parser.add_argument(
         "--resume", action="store_true", help="continue after the last saved epoch"
     )
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
     arguments = parser.parse_args(argv)
-    for name in ("epochs", "batch_size"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1.")
     try:
         optimizer: Any = catalog.find(arguments.optimizer, "optimizer")
         if catalog.find(arguments.schedule, "schedule").over is None:
@@ -450,7 +448,6 @@ def parse(argv):
 def main(argv=None):
     """Train, and write history, results, a figure and checkpoints to --out."""
     arguments, console = parse(argv), Console()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     run = Run(arguments, console)
     if arguments.resume:
         run.resume()

@@ -16,6 +16,7 @@ import optax
 from flax import linen, nnx
 
 import adaptax
+from adaptax.bench.shared.arguments import at_least
 from adaptax.bench.shared.digits import bundled_digits
 
 WIDTHS = (784, 64, 10)
@@ -170,7 +171,7 @@ def largest_difference(one, other):
 def main(argv=None):
     """Train in all three loops from one start, and compare."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=at_least(1), default=400)
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
     arguments = parser.parse_args(argv)
     num_steps = 40 if arguments.smoke else arguments.steps

@@ -12,10 +12,8 @@ test accuracy is at most one percentage point below the accuracy of the well-tun
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +27,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 import adaptax
+from adaptax.bench.shared.arguments import at_least, folder
 from adaptax.bench.shared.digits import bundled_digits
 from adaptax.bench.shared.networks import pooled_convolution
 from adaptax.bench.shared.records import versions
@@ -331,17 +330,16 @@ def smoothed(losses, width=10):
 def parse(argv):
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each case")
+    parser.add_argument("--epochs", type=at_least(1), default=10)
+    parser.add_argument(
+        "--seeds", type=at_least(1), default=1, help="runs of each case"
+    )
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", help="besides the runs without controller"
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/rates"))
+    parser.add_argument("--out", type=folder, default="runs/rates")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
     arguments = parser.parse_args(argv)
-    for name in ("epochs", "seeds"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name} must be at least 1.")
     names = recipes(1)
     for name in arguments.only or ():
         if name not in names:
@@ -352,10 +350,6 @@ def parse(argv):
 def main(argv=None):
     """Run, print a table, and write results and a figure to --out."""
     arguments, console = parse(argv), Console()
-    try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        sys.exit(f"Cannot write to --out: {error}")
     digits = bundled_digits(0)
     if arguments.smoke:
         digits = type(digits)(*(array[:256] for array in digits))

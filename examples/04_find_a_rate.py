@@ -13,7 +13,6 @@ one compiled program.
 import argparse
 import json
 from functools import partial
-from pathlib import Path
 
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -23,6 +22,7 @@ from flax import nnx
 
 import adaptax
 from adaptax import plots
+from adaptax.bench.shared.arguments import at_least, folder
 from adaptax.bench.shared.digits import bundled_digits
 from adaptax.bench.shared.networks import pooled_convolution
 from adaptax.bench.shared.records import versions
@@ -171,14 +171,16 @@ def parse(argv):
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam")
-    parser.add_argument("--finder-steps", type=int, default=100)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rates", type=int, default=9, help="in the grid")
+    parser.add_argument("--finder-steps", type=at_least(1), default=100)
+    parser.add_argument("--seeds", type=at_least(1), default=3)
+    parser.add_argument("--rates", type=at_least(1), default=9, help="in the grid")
     parser.add_argument(
         "--between", type=float, nargs=2, default=(1e-4, 1e-1), metavar="RATE"
     )
-    parser.add_argument("--steps", type=int, default=155, help="31 are an epoch")
-    parser.add_argument("--out", type=Path, default=Path("runs/finder"))
+    parser.add_argument(
+        "--steps", type=at_least(1), default=155, help="31 are an epoch"
+    )
+    parser.add_argument("--out", type=folder, default="runs/finder")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
     arguments = parser.parse_args(argv)
     if arguments.smoke:
@@ -193,7 +195,6 @@ def main(argv=None):
     digits = bundled_digits()
     if arguments.smoke:
         digits = type(digits)(*(array[:64] for array in digits))
-    arguments.out.mkdir(parents=True, exist_ok=True)
     trial = make_trial(digits, arguments.optimizer)
     found = find(trial, arguments)
     print(found.message)

@@ -14,7 +14,6 @@ continue an interrupted sweep.
 import argparse
 import json
 from functools import partial
-from pathlib import Path
 
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -23,6 +22,7 @@ import optax
 from flax import nnx
 
 import adaptax
+from adaptax.bench.shared.arguments import at_least, folder
 from adaptax.bench.shared.digits import bundled_digits
 from adaptax.bench.shared.networks import pooled_convolution
 from adaptax.bench.shared.records import versions
@@ -187,10 +187,10 @@ def plot(swept, halved):
 def parse(argv):
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("--rates", type=int, default=11)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=93, help="31 are an epoch")
-    parser.add_argument("--out", type=Path, default=Path("runs/sweep"))
+    parser.add_argument("--rates", type=at_least(1), default=11)
+    parser.add_argument("--seeds", type=at_least(1), default=3)
+    parser.add_argument("--steps", type=at_least(1), default=93, help="31 are an epoch")
+    parser.add_argument("--out", type=folder, default="runs/sweep")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
     arguments = parser.parse_args(argv)
     if arguments.smoke:

@@ -12,7 +12,6 @@ it from the start, and compared with the best constant rate of a sweep of the sa
 
 import argparse
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,7 @@ import numpy as np
 import optax
 
 import adaptax
+from adaptax.bench.shared.arguments import at_least, folder
 from adaptax.bench.shared.digits import bundled_digits
 from adaptax.bench.shared.records import versions
 from adaptax.spaces import log_grid, log_uniform
@@ -174,11 +174,13 @@ def plot(population, constants):
 def parse(argv):
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("--members", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--seeds", type=int, default=5, help="of the comparison")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/population"))
+    parser.add_argument("--members", type=at_least(1), default=16)
+    parser.add_argument("--steps", type=at_least(1), default=1000)
+    parser.add_argument(
+        "--seeds", type=at_least(1), default=5, help="of the comparison"
+    )
+    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument("--out", type=folder, default="runs/population")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
     arguments = parser.parse_args(argv)
     if arguments.smoke:

@@ -13,7 +13,6 @@ seeds that were not used to choose them.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from sklearn.datasets import load_digits
 
 import adaptax
 from adaptax import plots
+from adaptax.bench.shared.arguments import at_least, folder
 from adaptax.bench.shared.records import versions
 
 BATCH_SIZE = 32
@@ -140,19 +140,14 @@ def report(console, result):
 def parse(argv):
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("--steps", type=int, default=300, help="of each run")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/search"))
+    parser.add_argument("--steps", type=at_least(6), default=300, help="of each run")
+    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument("--out", type=folder, default="runs/search")
     parser.add_argument(
         "--checkpoint", type=Path, help="folder to continue from after an interruption"
     )
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
-    arguments = parser.parse_args(argv)
-    if arguments.steps < 6:
-        parser.error("--steps must be at least 6, one for each knot.")
-    if arguments.seed < 0:
-        parser.error("--seed must be at least 0.")
-    return arguments
+    return parser.parse_args(argv)
 
 
 def main(argv=None):
@@ -160,10 +155,6 @@ def main(argv=None):
     arguments, console = parse(argv), Console()
     if arguments.smoke:
         arguments.steps = min(arguments.steps, 40)
-    try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        sys.exit(f"Cannot write to --out: {error}")
     result: Any = search(arguments)
     report(console, result)
     record = {

@@ -16,7 +16,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +24,7 @@ import numpy as np
 import optax
 
 import adaptax
+from adaptax.bench.shared.arguments import at_least, folder
 from adaptax.bench.shared.digits import bundled_digits
 from adaptax.bench.shared.records import versions
 from adaptax.spaces import log_grid
@@ -185,9 +185,9 @@ def plot(alone, spread, hosts):
 def parse(argv):
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("--rates", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--out", type=Path, default=Path("runs/devices"))
+    parser.add_argument("--rates", type=at_least(1), default=16)
+    parser.add_argument("--steps", type=at_least(1), default=1000)
+    parser.add_argument("--out", type=folder, default="runs/devices")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
     for name in ("--processes", "--process", "--port"):  # for the started processes
         parser.add_argument(name, type=int, default=0, help=argparse.SUPPRESS)
@@ -202,7 +202,6 @@ def main(argv=None):
     arguments = parse(argv)
     if arguments.processes:
         return run_as_part(arguments)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     alone = run_sweep(arguments, mesh=None)
     (spread,) = start_processes(arguments, 1)
     hosts = start_processes(arguments, 2)

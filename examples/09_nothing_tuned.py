@@ -11,7 +11,6 @@ Beside each runs AdamW at its usual 1e-3.
 """
 
 import argparse
-import sys
 import sysconfig
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 import adaptax
+from adaptax.bench.shared.arguments import at_least, folder
 from adaptax.bench.shared.digits import bundled_digits
 
 CONTEXT = 64
@@ -226,17 +226,11 @@ def plot(path, results):
 def main(argv=None):
     """Train all three networks, print the table and draw the figure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=at_least(1), default=1500)
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
-    parser.add_argument("--out", type=Path, default=Path("runs/nothing_tuned"))
+    parser.add_argument("--out", type=folder, default="runs/nothing_tuned")
     arguments = parser.parse_args(argv)
     steps = 30 if arguments.smoke else arguments.steps
-    if steps < 1:
-        parser.error(f"--steps must be at least 1, got {steps}.")
-    try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        sys.exit(f"Cannot write to --out: {error}")
     networks = {
         "convolution": (Classifier, digits(), 32),
         "autoencoder": (Autoencoder, digits(), 32),

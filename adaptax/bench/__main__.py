@@ -3,7 +3,8 @@
 import argparse
 import sys
 from importlib import import_module
-from pathlib import Path
+
+from adaptax.bench.shared.arguments import folder
 
 BENCHMARKS = ("memory", "mnist", "speed", "sweep", "tuning")
 
@@ -26,7 +27,7 @@ def _run(argv: list[str] | None) -> None:
         module = import_module(f"adaptax.bench.{name}.benchmark")
         summary = (module.__doc__ or "").partition("\n")[0]
         command = benchmarks.add_parser(name, help=summary, description=summary)
-        command.add_argument("--out", type=Path, help="folder for the results")
+        command.add_argument("--out", type=folder, help="folder for the results")
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     arguments = parser.parse_args(argv)

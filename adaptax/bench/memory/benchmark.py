@@ -16,6 +16,7 @@ import optax
 
 import adaptax
 from adaptax._core import checks
+from adaptax.bench.shared.arguments import at_least
 from adaptax.bench.shared.digits import Digits, bundled_digits
 from adaptax.bench.shared.networks import digit_network
 from adaptax.bench.shared.records import report
@@ -32,8 +33,12 @@ WAYS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
-    parser.add_argument("--steps", type=int, default=310, help="training steps a run")
-    parser.add_argument("--seeds", type=int, default=10, help="runs of each way")
+    parser.add_argument(
+        "--steps", type=at_least(1), default=310, help="training steps a run"
+    )
+    parser.add_argument(
+        "--seeds", type=at_least(1), default=10, help="runs of each way"
+    )
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--smoke", action="store_true", help="two runs of two steps")
 

@@ -21,6 +21,7 @@ import optax
 from flax import nnx
 
 import adaptax
+from adaptax.bench.shared.arguments import at_least
 from adaptax.bench.shared.interleaved import (
     Process,
     Seconds,
@@ -37,9 +38,13 @@ BASELINE = "PyTorch, channels_last"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
-    parser.add_argument("--rounds", type=int, default=9, help="measurements of each")
-    parser.add_argument("--steps", type=int, default=50, help="steps per measurement")
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument(
+        "--rounds", type=at_least(1), default=9, help="measurements of each"
+    )
+    parser.add_argument(
+        "--steps", type=at_least(1), default=50, help="steps per measurement"
+    )
+    parser.add_argument("--batch-size", type=at_least(1), default=128)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -34,6 +34,7 @@ import optax.contrib
 
 import adaptax
 from adaptax._core import checks
+from adaptax.bench.shared.arguments import at_least
 from adaptax.bench.shared.interleaved import (
     Process,
     Seconds,
@@ -60,7 +61,9 @@ _MOST_LEAVES_TO_FLATTEN = 500  # more take minutes to compile
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
-    parser.add_argument("--rounds", type=int, default=9, help="measurements of each")
+    parser.add_argument(
+        "--rounds", type=at_least(1), default=9, help="measurements of each"
+    )
     parser.add_argument("--trees", nargs="+", choices=TREES, default=list(TREES))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")

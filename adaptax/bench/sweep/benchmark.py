@@ -38,6 +38,7 @@ import numpy as np
 import optax
 
 import adaptax
+from adaptax.bench.shared.arguments import at_least
 from adaptax.bench.shared.interleaved import (
     Process,
     Seconds,
@@ -72,7 +73,9 @@ ARITHMETIC = "arithmetic"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
-    parser.add_argument("--rounds", type=int, default=9, help="measurements of each")
+    parser.add_argument(
+        "--rounds", type=at_least(1), default=9, help="measurements of each"
+    )
     parser.add_argument("--smoke", action="store_true", help="one round of two steps")
     parser.add_argument(
         "--part",

@@ -13,6 +13,7 @@ import jax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 
+from adaptax.bench.shared.arguments import at_least
 from adaptax.bench.shared.records import machine, versions
 from adaptax.bench.tuning import runs
 from adaptax.bench.tuning.cases import CASES, Effort, Stage
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, metavar="CASE")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, metavar="RECIPE")
     parser.add_argument(
-        "--workers", type=_positive, help="processes, by default one for each core"
+        "--workers", type=at_least(1), help="processes, by default one for each core"
     )
     parser.add_argument(
         "--smoke", action="store_true", help="a tenth of the steps, and few runs"
@@ -70,13 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="delete the journal in --out instead of resuming from it",
     )
-
-
-def _positive(text: str) -> int:
-    """Parse a positive integer, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}.")
-    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> None:
