@@ -84,8 +84,12 @@ from adaptax.optimizers import schedule_free_polyak as schedule_free_polyak
 from adaptax.optimizers import schedule_free_radam as schedule_free_radam
 from adaptax.optimizers import schedule_free_sgd as schedule_free_sgd
 from adaptax.optimizers import self_tuning as self_tuning
+from adaptax.reading import cool_down as cool_down
+from adaptax.reading import hold as hold
 from adaptax.reading import learning_rate as learning_rate
+from adaptax.reading import release as release
 from adaptax.reading import set_learning_rate as set_learning_rate
+from adaptax.reading import stretch_run as stretch_run
 from adaptax.reading import telemetry as telemetry
 from adaptax.schedules import compound_decay as compound_decay
 from adaptax.schedules import constant as constant
@@ -141,6 +145,7 @@ from adaptax.wrappers import reject_increase as reject_increase
 from adaptax.wrappers import restore_best as restore_best
 from adaptax.wrappers import schedule_free as schedule_free
 from adaptax.wrappers import spike_guard as spike_guard
+from adaptax.wrappers import steerable as steerable
 from adaptax.wrappers import trac as trac
 from adaptax.wrappers import unpack as unpack
 from adaptax.wrappers import unpack_state as unpack_state

@@ -7,6 +7,7 @@ it to the contract, and the command lines know its name.
 
 import dataclasses
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterable
 from types import ModuleType
@@ -58,13 +59,21 @@ class Entry(Method):
         """Whether the factory takes a `learning_rate`."""
         return "learning_rate" in self.hyperparameters
 
+    @property
+    def wraps_rate(self) -> bool:
+        """Whether it is a wrapper of a rate, and not of a whole optimizer."""
+        takes = inspect.signature(self.factory).parameters
+        return self.family == "wrapper" and "inner" not in takes
+
     def make(self, **arguments: Any) -> optax.GradientTransformation:
         """Make the thing itself from its example values, some of them replaced.
 
         A wrapper is put around momentum of its `learning_rate`, unless an `inner` is
-        given.
+        given; a wrapper of a rate is put into the seat of momentum.
         """
         arguments = {**self.hyperparameters, **arguments}
+        if self.wraps_rate:
+            return optimizers.momentum(self.factory(**arguments))
         if self.family == "wrapper":
             inner = optimizers.momentum(arguments.pop("learning_rate"))
             arguments.setdefault("inner", inner)

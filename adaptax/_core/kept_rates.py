@@ -28,13 +28,31 @@ from adaptax._core.states import (
 )
 
 
+class Steered(NamedTuple):
+    """A state that takes orders, see `steerable`: the paths of all its copies.
+
+    `state` is the one in use, and `cut` the product of the controllers inside of it
+    that only multiply.
+    """
+
+    paths: tuple[tuple[Any, ...], ...]
+    state: Any
+    cut: Any
+
+    def below(self, *keys: Any) -> "Steered":
+        return self._replace(paths=tuple((*keys, *path) for path in self.paths))
+
+    def copied(self, field: str, other: str) -> "Steered":
+        return self._replace(paths=_copied(self.paths, field, other))
+
+
 class KeptRate(NamedTuple):
     """The rates in a chain.
 
     `product` is the product of all rates, and `cut` that of the controllers that only
     multiply. Without a rate that `has_unit`, `product` is but a factor; where a rate is
     `hidden`, it is incomplete. `slots` are the constants that can be set, each with the
-    paths of all its copies.
+    paths of all its copies, and `steered` the states that take orders.
     """
 
     product: Any = 1.0
@@ -42,6 +60,7 @@ class KeptRate(NamedTuple):
     has_unit: bool = False
     hidden: bool = False
     slots: tuple[tuple[tuple[Any, ...], ...], ...] = ()
+    steered: tuple[Steered, ...] = ()
 
     @property
     def is_neutral(self) -> bool:
@@ -54,19 +73,23 @@ class KeptRate(NamedTuple):
             self.has_unit or other.has_unit,
             self.hidden or other.hidden,
             self.slots + other.slots,
+            self.steered + other.steered,
         )
 
     def below(self, *keys: Any) -> "KeptRate":
         slots = (tuple((*keys, *path) for path in slot) for slot in self.slots)
-        return self._replace(slots=tuple(slots))
+        steered = (one.below(*keys) for one in self.steered)
+        return self._replace(slots=tuple(slots), steered=tuple(steered))
 
     def copied(self, field: str, other: str) -> "KeptRate":
-        """Add the copies, in another field, of the constants of a field."""
-        copies = (
-            slot + tuple((other, *path[1:]) for path in slot if path[0] == field)
-            for slot in self.slots
-        )
-        return self._replace(slots=tuple(copies))
+        """Add the copies, in another field, of what can be set in a field."""
+        slots = (_copied(slot, field, other) for slot in self.slots)
+        steered = (one.copied(field, other) for one in self.steered)
+        return self._replace(slots=tuple(slots), steered=tuple(steered))
+
+
+def _copied(paths: tuple[tuple[Any, ...], ...], field: str, other: str) -> Any:
+    return paths + tuple((other, *path[1:]) for path in paths if path[0] == field)
 
 
 def kept_rates(state: Any) -> Any:
@@ -88,6 +111,8 @@ def _combined(node: Any, rates: dict[Any, Any]) -> Any:
         return found
     if isinstance(node, INJECTED):
         return _injected(node, found.get("inner_state"))
+    if asked(node, "takes_orders"):
+        return _steered(node, found)
     rate = _own_rate(node)
     for part in found.values():
         rate = _times(rate, part)
@@ -115,6 +140,18 @@ def _by_label(rates: dict[Any, Any]) -> Any:
         else rate
         for label, rate in rates.items()
     }
+
+
+def _steered(node: Any, found: dict[Any, Any]) -> KeptRate:
+    """Return the rate of a state that takes orders, in the place of those inside."""
+    (inside,) = found.values()
+    own = Steered(((),), node, inside.cut)
+    return inside._replace(
+        product=_number(node.learning_rate),
+        has_unit=True,
+        hidden=False,
+        steered=(own, *inside.steered),
+    )
 
 
 def _is_container(node: Any) -> bool:

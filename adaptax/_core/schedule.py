@@ -18,6 +18,19 @@ from adaptax._core.leaves import (
 from adaptax._core.scaling import scale_updates
 from adaptax._core.words import translating, written
 
+SHIFT = "schedule_shift"
+"""The extra argument by which `steerable` moves the schedules inside: a `Shift`."""
+
+
+class Shift(NamedTuple):
+    """How far a schedule is ahead of its own step: whole steps, and a part in [0, 1).
+
+    The two are apart because a float32 cannot count steps beyond 2²⁴.
+    """
+
+    steps: jax.Array
+    part: jax.Array
+
 
 class ScheduleState(NamedTuple):
     """The state of a schedule.
@@ -112,8 +125,11 @@ def as_schedule(function: Callable[[jax.Array], Any]) -> Schedule:
         state = ScheduleState(step, zero, counters.zero())
         return _applied(_evaluate(function, step), state)
 
-    def advance(state):
-        state = _applied(_evaluate(function, state.step), state)
+    def advance(state, shift=None):
+        rate = _evaluate(function, state.step)
+        if shift is not None:
+            rate = _shifted(lambda step: _evaluate(function, step), state.step, shift)
+        state = _applied(rate, state)
         return state._replace(step=counters.increment(state.step))
 
     return _schedule(init, advance)
@@ -150,7 +166,8 @@ def constant(value: Scalar) -> Schedule:
         state = ConstantState(counters.zero(), zero, counters.zero(), given())
         return _applied(given(), state)
 
-    def advance(state):
+    def advance(state, shift=None):
+        del shift
         rate = jnp.where(given() == state.value, state.learning_rate, given())
         state = _applied(rate, state)
         step = counters.increment(state.step)
@@ -160,15 +177,14 @@ def constant(value: Scalar) -> Schedule:
     return _schedule(init, advance)
 
 
-def _schedule(init: Callable[..., Any], advance: Callable[[Any], Any]) -> Schedule:
+def _schedule(init: Callable[..., Any], advance: Callable[..., Any]) -> Schedule:
     """Make a schedule of its initial state and the transition to the next."""
 
     def update(updates, state=None, params=None, **extra_args):
-        del extra_args
         if state is None:  # optax.inject_hyperparams: the state alone
             return advance(updates)
         require_like(updates, params)
-        state = advance(state)
+        state = advance(state, extra_args.get(SHIFT))
         return scale_updates(updates, state.learning_rate), state
 
     def converted(theirs):
@@ -195,6 +211,17 @@ def _evaluate(function: Callable[[jax.Array], Any], step: jax.Array) -> jax.Arra
         f"got {rate.shape}.",
     )
     return rate.astype(jnp.float32)
+
+
+def _shifted(rate: Callable[[Any], Any], step: jax.Array, shift: Shift) -> jax.Array:
+    """Return the rate at a shifted step, linear between two whole steps.
+
+    A function of the step is only asked for whole ones, so it may index a table.
+    """
+    step = jnp.maximum(step + shift.steps, 0)
+    here, following = rate(step), rate(counters.increment(step))
+    between = (1 - shift.part) * here + shift.part * following
+    return jnp.where(shift.part > 0, between, here)
 
 
 def _applied(rate: jax.Array, state: Any) -> Any:

@@ -65,12 +65,13 @@ def _units(transformation: optax.GradientTransformation) -> list[bool | None]:
     """
     example = {"w": jax.ShapeDtypeStruct((2,), jnp.float32)}
     try:
-        return list(_units_in(jax.eval_shape(transformation.init, example)))
+        return list(units_in(jax.eval_shape(transformation.init, example)))
     except Exception:  # other libraries may raise anything
         return [None]
 
 
-def _units_in(state: Any) -> Iterator[bool | None]:
+def units_in(state: Any) -> Iterator[bool | None]:
+    """Yield, for each state in a state, `has_unit()`; `None` if it is not a rate."""
     has_unit = asked(state, "has_unit")
     if has_unit and "inner_state" in fields_of(state):
         yield None  # a wrapper: what it scales is a whole optimizer
@@ -79,10 +80,10 @@ def _units_in(state: Any) -> Iterator[bool | None]:
     elif isinstance(state, optax.contrib.ReduceLROnPlateauState):
         yield False
     elif isinstance(state, optax.InjectStatefulHyperparamsState):
-        yield from _units_in(state.inner_state)
+        yield from units_in(state.inner_state)
     elif type(state) in (tuple, dict, *_CONTAINERS) and state:
         for part in state.values() if isinstance(state, dict) else state:
-            yield from _units_in(part)
+            yield from units_in(part)
     else:
         yield None
 

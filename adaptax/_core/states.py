@@ -1,7 +1,8 @@
 """The parts of an optimizer's state, at any depth.
 
-States of adaptax may define methods: `has_unit`, `evaluated`, `unpacked`. States of
-other libraries may have fields of these names, so methods are looked up in the class.
+States of adaptax may define methods: `has_unit`, `evaluated`, `unpacked`,
+`takes_orders`. States of other libraries may have fields of these names, so methods are
+looked up in the class.
 Nothing here recurses, so states may be nested as deeply as JAX can flatten them.
 """
 

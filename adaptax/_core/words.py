@@ -168,7 +168,7 @@ def translating(factory: Factory) -> Factory:
         except TypeError:
             explain(factory, arguments, named)
             raise
-        remember(result, factory.__name__, arguments, named)
+        remember(result, factory, arguments, named)
         return result
 
     # Doctest runs the examples of a function only if its globals are its module's.
@@ -187,10 +187,25 @@ def written(made: Any) -> str | None:
     call = getattr(made.init, "made_by", None)
     if call is None:
         return None
-    name, arguments, named = call
+    factory, arguments, named = call
     shown = [_shown(value) for value in arguments]
     shown += [f"{key}={_shown(value)}" for key, value in named.items()]
-    return f"{name}({', '.join(shown)})"
+    return f"{factory.__name__}({', '.join(shown)})"
+
+
+def argument(made: Any, name: str) -> Any:
+    """Return an argument of the call that made a transformation; `None` if not known.
+
+    >>> import adaptax
+    >>> argument(adaptax.cosine(1e-3, 100), "total_steps")
+    100
+    """
+    call = getattr(getattr(made, "init", None), "made_by", None)
+    if call is None:
+        return None
+    factory, arguments, named = call
+    given = inspect.signature(factory).bind(*arguments, **named).arguments
+    return given.get(name)
 
 
 def _remember(made: Any, *call: Any) -> None:

@@ -8,6 +8,7 @@ import optax
 
 from adaptax._core.checks import require
 from adaptax._core.handover import Conversions
+from adaptax._core.kept_rates import as_array, kept_rates
 from adaptax._core.leaves import (
     dtype_of,
     is_complex,
@@ -19,6 +20,7 @@ from adaptax._core.schedule import ConstantState
 from adaptax._core.weight_decay import WeightDecayState
 from adaptax.moving.parts import Part, fields_of
 from adaptax.reading import set_learning_rate
+from adaptax.wrappers.steerable import SteerableState
 
 
 def converted(part: Any, own: Any, conversions: dict[int, Conversions]) -> Any:
@@ -66,6 +68,24 @@ def _fitted(name: str, path: str, new: Any, old: Any) -> Any:
     )
     real = is_complex(new) and not is_complex(old)  # Optax has complex squares
     return (jnp.real(new) if real else new).astype(dtype_of(old))
+
+
+def with_run_at(state: Any, step: jax.Array) -> Any:
+    """Set the step of steerable rates to Optax's count, and their rate to that inside.
+
+    The states inside of them were converted before.
+    """
+
+    def holds(node):
+        return isinstance(node, SteerableState)
+
+    def visit(node):
+        if not holds(node):
+            return node
+        rate = as_array(kept_rates(node.rate).product)
+        return node._replace(step=step.astype(jnp.int32), learning_rate=rate)
+
+    return jax.tree.map(visit, state, is_leaf=holds)
 
 
 def with_decay_at(state: Any, step: jax.Array) -> Any:

@@ -9,7 +9,12 @@ import optax
 from adaptax._core.handover import Conversions, gathered
 from adaptax._core.schedule import ConstantState
 from adaptax._core.states import optimizer_state, without_variables
-from adaptax.moving.conversion import converted, with_decay_at, with_hyperparams
+from adaptax.moving.conversion import (
+    converted,
+    with_decay_at,
+    with_hyperparams,
+    with_run_at,
+)
 from adaptax.moving.parts import (
     DECAY,
     RATE,
@@ -80,6 +85,9 @@ def from_optax(
         state,
         is_leaf=lambda node: id(node) in replaced,
     )
+    count = updates if steps is None else steps
+    if count is not None:
+        state = with_run_at(state, count)
     if decays is not None:
         state = with_decay_at(state, decays)
     for part in theirs:

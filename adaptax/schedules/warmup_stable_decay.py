@@ -16,40 +16,14 @@ Laws and Compute-Optimal Training Beyond Fixed Training Durations", where 1 − 
 best.
 """
 
-import math
-from collections.abc import Callable
-from typing import Literal
-
-import jax
-import jax.numpy as jnp
-
 from adaptax._core import checks
 from adaptax._core.checks import Scalar, require
 from adaptax._core.methods import Method
 from adaptax._core.scalars import known, real
 from adaptax._core.schedule import Schedule, as_schedule
 from adaptax._core.words import translating
-from adaptax.schedules.curves import between, half_cosine
+from adaptax.schedules.curves import FALLS, Fall, between
 from adaptax.schedules.periods import elapsed
-
-Shape = Literal["linear", "cosine", "mirror_cosine", "sqrt", "square", "exponential"]
-
-_LOG_LAST = math.log(0.01)
-
-
-def _sqrt(x):
-    # The root has no finite gradient at 0.
-    return jnp.where(x > 0, 1 - jnp.sqrt(jnp.where(x > 0, x, 1)), 1)
-
-
-_SHAPES: dict[Shape, Callable[[jax.Array], jax.Array]] = {
-    "linear": lambda x: 1 - x,
-    "cosine": lambda x: 1 - half_cosine(x),
-    "mirror_cosine": lambda x: 2 * (1 - x) - (1 - half_cosine(x)),
-    "sqrt": _sqrt,
-    "square": lambda x: 1 - x * x,
-    "exponential": lambda x: 1 - jnp.expm1(x * _LOG_LAST) / jnp.expm1(_LOG_LAST),
-}
 
 
 @translating
@@ -59,7 +33,7 @@ def warmup_stable_decay(
     *,
     warmup_steps: Scalar,
     decay_steps: Scalar,
-    shape: Shape = "linear",
+    shape: Fall = "linear",
     end: Scalar = 0.0,
 ) -> Schedule:
     """Warm up, stay at the peak, then cool down.
@@ -89,7 +63,7 @@ def warmup_stable_decay(
             f"warmup_steps + decay_steps must be <= total_steps, got {warmup_steps} + "
             f"{decay_steps} > {total_steps}.",
         )
-    checks.one_of("shape", shape, Shape)
+    checks.one_of("shape", shape, Fall)
     checks.rate("end", end)
     checks.at_most("end", end, "peak", peak)
 
@@ -97,8 +71,7 @@ def warmup_stable_decay(
         risen = real(peak) * elapsed(step, 0, warmup_steps)
         decay_start = real(total_steps) - real(decay_steps)
         part = elapsed(step, decay_start, total_steps)
-        left = jnp.where(part < 1, _SHAPES[shape](part), 0)
-        return between(end, risen, jnp.clip(left, 0, 1))
+        return between(end, risen, FALLS[shape](part))
 
     return as_schedule(rate)
 

@@ -29,5 +29,7 @@ from adaptax.wrappers.restore_best import restore_best as restore_best
 from adaptax.wrappers.schedule_free import schedule_free as schedule_free
 from adaptax.wrappers.spike_guard import SpikeGuardState as SpikeGuardState
 from adaptax.wrappers.spike_guard import spike_guard as spike_guard
+from adaptax.wrappers.steerable import SteerableState as SteerableState
+from adaptax.wrappers.steerable import steerable as steerable
 from adaptax.wrappers.trac import TracTuner as TracTuner
 from adaptax.wrappers.trac import trac as trac
