@@ -107,7 +107,7 @@ def set_learning_rate(opt_state: _S, value: Scalar | dict[Any, Any]) -> _S:
         raise ValueError(
             "this optimizer state has no constant learning rate to set: a schedule, a "
             "controller or an estimate determines it. Build the optimizer with a "
-            "number."
+            "number; or, to hold or cool down such a rate, with adaptax.steerable."
         )
 
     return _with(opt_state, targets)
@@ -120,6 +120,7 @@ def cool_down(
 
     The next step has the rate of the last one, and all steps after the next `num_steps`
     have the rate `end`, until another order. So training ends after `num_steps` steps.
+    Before the first step, the present rate is the first one: 0 in a warm-up from 0.
 
     Args:
         opt_state: The state of an optimizer whose rate is a `steerable`, or a
@@ -201,8 +202,8 @@ def stretch_run(opt_state: _S, total_steps: Scalar) -> _S:
 
     The rate has no jump: from here on the schedule's clock is slower, or faster, so
     that it has run all of its steps after `total_steps` steps of the optimizer. All
-    schedules inside of the `steerable` follow this clock. A cool-down or a hold stays
-    in force.
+    schedules inside of the `steerable` follow this clock, but those of `phases`, which
+    have clocks of their own. A cool-down or a hold stays in force.
 
     Args:
         opt_state: As in `cool_down`. The `steerable` must know the length of its

@@ -49,5 +49,6 @@ FALLS: Mapping[Fall, Callable[[jax.Array], jax.Array]] = {
 }
 """What is left of the way at a fraction of it: from exactly 1 at 0 to exactly 0 at 1.
 
-A list of them by index is the shape as data: see `steerable`.
+The state of `steerable` has a shape by its index, so append new ones at the end: the
+checkpoints of older versions stay right.
 """

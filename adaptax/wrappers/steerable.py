@@ -165,7 +165,8 @@ def steerable(
     Without an order it is the rate inside. While a cool-down or a hold is in force, the
     rate inside goes on unused: its controllers receive the loss, and its schedules the
     steps. The order overrides all of them, `early_stop` included, but no rate beside
-    this one.
+    this one. An estimate among them still skips the steps that it cannot use, and where
+    it is there, a rate of 0 inside stays 0.
 
     Args:
         learning_rate: Anything that `descend` takes: a number, a function of the step,
