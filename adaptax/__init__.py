@@ -84,12 +84,12 @@ from adaptax.optimizers import schedule_free_polyak as schedule_free_polyak
 from adaptax.optimizers import schedule_free_radam as schedule_free_radam
 from adaptax.optimizers import schedule_free_sgd as schedule_free_sgd
 from adaptax.optimizers import self_tuning as self_tuning
-from adaptax.reading import cool_down as cool_down
-from adaptax.reading import hold as hold
+from adaptax.orders import cool_down as cool_down
+from adaptax.orders import hold as hold
+from adaptax.orders import release as release
+from adaptax.orders import stretch_run as stretch_run
 from adaptax.reading import learning_rate as learning_rate
-from adaptax.reading import release as release
 from adaptax.reading import set_learning_rate as set_learning_rate
-from adaptax.reading import stretch_run as stretch_run
 from adaptax.reading import telemetry as telemetry
 from adaptax.schedules import compound_decay as compound_decay
 from adaptax.schedules import constant as constant

@@ -28,6 +28,7 @@ FOLDERS = {
 
 MODULES = {
     "reading": "Reading and setting learning rates",
+    "orders": "Orders to a run under way",
     "moving": "Moving in",
     "flax": "Flax",
     "spaces": "Spaces",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import optax
 
 _T = TypeVar("_T")
@@ -166,3 +167,23 @@ def folded(
         parent, key = places[place]
         results[parent][key] = combine(nodes[place], results[place])
     return combine(state, results[0])
+
+
+def with_fields(opt_state: _T, targets: dict[tuple[Any, ...], Any]) -> _T:
+    """Return a state with values in some fields, by their paths.
+
+    A field keeps its dtype, its batch and its wrapper.
+    """
+
+    def visit(path, node):
+        path = tuple(map(key_of, path))
+        return _filled(node, targets[path]) if path in targets else node
+
+    changed = jax.tree.map_with_path(visit, opt_state, is_leaf=is_variable)
+    return settled(opt_state, changed)
+
+
+def _filled(field: Any, value: Any) -> Any:
+    return jax.tree.map(
+        lambda old: jnp.full_like(old, jnp.asarray(value).astype(old.dtype)), field
+    )
