@@ -5,19 +5,19 @@
     w̄ ← w̄ + (1 + ν)/(t + ν) · (w − w̄)              where the model is evaluated
 
 Three parts, each public, do what is otherwise tuned. Prodigy's distance d finds the
-size of the steps. The cap G on its growth is a warm-up: without it d leaps, in 30 to
-100 steps, to several times what a network bears, and never shrinks. The average of the
-iterates stands for the decay of the rate, so that no step is the last. With the
-direction "adam" it is, written out,
+size of the steps, from Adam's usual 1e-3 upwards. The cap G on its growth is a warm-up:
+without it d leaps, in 30 to 100 steps, to several times what a network bears, and never
+shrinks. The average of the iterates stands for the decay of the rate, so that no step
+is the last. With the direction "adam" it is, written out,
 
-    iterate_average(prodigy(nesterov=True, b2=0.95, d0=1e-4, d_coef=2.0,
-                            weight_decay=0.02, growth=1.05))
+    iterate_average(prodigy(nesterov=True, b2=0.95, d0=1e-3, weight_decay=0.02,
+                            growth=1.05))
 
 and with another direction, whose steps have the size 1 in each coordinate,
 
     iterate_average(prodigy_distance(optax.chain(with_weight_decay(direction, 0.02),
                                                  descend(1.0)),
-                                     b3=0.95**0.5, d0=1e-4, d_coef=2.0, growth=1.05))
+                                     b3=0.95**0.5, d0=1e-3, growth=1.05))
 
 where "muon" is `scale_by_muon(consistent_rms=0.2)`: orthogonalized matrices scaled by
 0.2 √max(m, n), and Adam for all other leaves. If the length of the run is known, G is
@@ -66,8 +66,8 @@ def self_tuning(
     b2: Scalar = 0.95,
     b3: Scalar | None = None,
     eps: Scalar = 1e-8,
-    d0: Scalar = 1e-4,
-    d_coef: Scalar = 2.0,
+    d0: Scalar = 1e-3,
+    d_coef: Scalar = 1.0,
     weight_decay: WeightDecay = 0.02,
     gamma: Scalar = 8.0,
     mask: Mask = None,
@@ -100,8 +100,9 @@ def self_tuning(
         b3: β₃, the decay of the sums r and s, 0 <= β₃ < 1; √β₂ if `None`. Whether it is
             `None` is structural.
         eps: ε >= 0, relative to d (in "muon" to d₀), added to the divisor.
-        d0: d₀ > 0, the initial d, in the parameters' unit. It should be far below the
-            true distance.
+        d0: d₀ > 0, the initial d, in the parameters' unit, and the least: d never
+            shrinks. Where Adam's usual 1e-3 is too much, as for most models that are
+            trained already, it must be smaller, such as 1e-5.
         d_coef: κ > 0, which scales the estimates.
         weight_decay: λ >= 0, decoupled, per unit of γ, or a function of the step.
         gamma: ν >= 0: the larger, the more the last points weigh in the average.
@@ -119,8 +120,7 @@ def self_tuning(
     >>> written_out = adaptax.iterate_average(
     ...     adaptax.prodigy(
     ...         b2=0.95,
-    ...         d0=1e-4,
-    ...         d_coef=2.0,
+    ...         d0=1e-3,
     ...         weight_decay=0.02,
     ...         growth=1.05,
     ...         nesterov=True,
@@ -133,8 +133,8 @@ def self_tuning(
     ...         updates, state = optimizer.update(w, state, w)
     ...         w = w + updates
     ...     print(adaptax.eval_params(state, w))
-    [ 0.9996353 -1.9996252]
-    [ 0.9996353 -1.9996252]
+    [ 0.99640894 -1.9963088 ]
+    [ 0.99640894 -1.9963088 ]
     """
     if total_steps is not None:
         checks.steps("total_steps", total_steps, at_least=1)

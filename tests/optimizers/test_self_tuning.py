@@ -83,7 +83,7 @@ START = {
     "matrix": jnp.asarray(RANDOM.normal(size=(4, 3)), jnp.float32),
     "bias": jnp.asarray(RANDOM.normal(size=3), jnp.float32),
 }
-SHARED = {"d0": 1e-4, "d_coef": 2.0}
+SHARED = {"d0": 1e-3}
 
 
 def around(inner, growth=1.05):
@@ -109,7 +109,7 @@ PARTS = {
     "muon": (
         lambda: adaptax.self_tuning(direction="muon"),
         lambda: around(
-            adaptax.muon(1.0, b2=0.95, eps=1e-12, weight_decay=0.02, consistent_rms=0.2)
+            adaptax.muon(1.0, b2=0.95, eps=1e-11, weight_decay=0.02, consistent_rms=0.2)
         ),
     ),
     "a direction": (
