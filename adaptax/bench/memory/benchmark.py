@@ -15,7 +15,6 @@ import numpy as np
 import optax
 
 import adaptax
-from adaptax._core import checks
 from adaptax.bench.shared.arguments import at_least
 from adaptax.bench.shared.digits import Digits, bundled_digits
 from adaptax.bench.shared.networks import digit_network
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=at_least(1), default=310, help="training steps a run"
     )
     parser.add_argument(
-        "--seeds", type=at_least(1), default=10, help="runs of each way"
+        "--seeds", type=at_least(2), default=10, help="runs of each way"
     )
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--smoke", action="store_true", help="two runs of two steps")
@@ -45,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train with every format, and report."""
-    checks.length("seeds", arguments.seeds, at_least=2)
     digits, steps, seeds = bundled_digits(0), arguments.steps, arguments.seeds
     if arguments.smoke:
         digits = Digits(*(array[:16] for array in digits))

@@ -33,7 +33,6 @@ import optax
 import optax.contrib
 
 import adaptax
-from adaptax._core import checks
 from adaptax.bench.shared.arguments import at_least
 from adaptax.bench.shared.interleaved import (
     Process,
@@ -71,7 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure every way in every round, and report."""
-    checks.length("rounds", arguments.rounds)
     rounds, trees, methods = arguments.rounds, arguments.trees, arguments.methods
     if arguments.smoke:
         rounds, trees, methods = 1, ["400 x (16,)"], ["adam"]
