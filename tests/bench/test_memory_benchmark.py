@@ -8,9 +8,10 @@ from adaptax.bench.__main__ import main
 from adaptax.bench.memory import benchmark as memory
 
 
-def test_one_seed_has_no_standard_error():
-    with pytest.raises(ValueError, match="seeds must be >= 2, got 1"):
+def test_one_seed_has_no_standard_error(capsys):
+    with pytest.raises(SystemExit):
         main(["memory", "--smoke", "--seeds", "1"])
+    assert "--seeds: must be a whole number >= 2, got '1'" in capsys.readouterr().err
 
 
 def test_every_way_is_trained_and_compared_with_float32(tmp_path):
