@@ -1,6 +1,7 @@
 """Schedules: functions of the step that are rates as well."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -126,10 +127,10 @@ def as_schedule(function: Callable[[jax.Array], Any]) -> Schedule:
         return _applied(_evaluate(function, step), state)
 
     def advance(state, shift=None):
-        rate = _evaluate(function, state.step)
-        if shift is not None:
-            rate = _shifted(lambda step: _evaluate(function, step), state.step, shift)
-        state = _applied(rate, state)
+        rate = partial(_evaluate, function)
+        step = state.step
+        now = rate(step) if shift is None else _shifted(rate, step, shift)
+        state = _applied(now, state)
         return state._replace(step=counters.increment(state.step))
 
     return _schedule(init, advance)
