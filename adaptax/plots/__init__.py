@@ -11,4 +11,5 @@ from adaptax.plots.results import finder as finder
 from adaptax.plots.results import halving as halving
 from adaptax.plots.results import population as population
 from adaptax.plots.results import sweep as sweep
+from adaptax.plots.searches import rule as rule
 from adaptax.plots.searches import search as search

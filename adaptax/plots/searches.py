@@ -1,17 +1,18 @@
-"""Plots of what a search for a schedule found."""
+"""Plots of what a search for a schedule, or a rule, found."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from adaptax.plots.figures import (
+    FAINT,
     MOST_POINTS,
     new_figure,
     require_result,
+    spans_decades,
 )
-from adaptax.tuning import (
-    SearchResult,
-)
+from adaptax.tuning import RuleResult, SearchResult
+from adaptax.tuning.storage.named_arrays import leaf_named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +38,55 @@ def search(result: SearchResult) -> "Figure":
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2)
     return figure
+
+
+def rule(result: RuleResult, name: str = "learning_rate") -> "Figure":
+    """Plot the scores by a hyperparameter, and the losses of the runs of each round.
+
+    A run that continues another one is drawn after it.
+
+    Args:
+        result: A result of `adaptax.tuning.play_rule`.
+        name: The path of the hyperparameter.
+
+    Raises:
+        ValueError: If there is no such hyperparameter.
+    """
+    require_result(result, RuleResult)
+    values = leaf_named(result.hparams, name)
+    scores = np.where(np.isfinite(result.scores), result.scores, np.nan)
+    begun = _beginnings(result)
+    figure = new_figure(9, 3.8)
+    left, right = figure.subplots(1, 2)
+    for number in np.unique(result.rounds):
+        color, runs = f"C{number % 10}", np.flatnonzero(result.rounds == number)
+        left.plot(values[runs], scores[runs], "o", color=color, ms=4)
+        for run in runs:
+            steps = begun[run] + np.arange(1, result.losses.shape[1] + 1)
+            right.plot(steps, result.losses[run], color=color, **FAINT)
+        right.plot([], [], color=color, label=f"round {number}")
+    left.set(xlabel=name.replace("_", " "), ylabel="score")
+    left.set_xscale("log" if values.min() > 0 else "linear")
+    left.set_yscale("log" if spans_decades(scores) else "linear")
+    right.set(xlabel="step", ylabel="loss")
+    right.set_yscale("log" if spans_decades(result.losses) else "linear")
+    right.legend(fontsize="small")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def _beginnings(result: RuleResult) -> np.ndarray:
+    """Return the number of steps before each run, those of the runs it continues."""
+    known = np.isfinite(result.losses)
+    lengths = known.shape[1] - known[:, ::-1].argmax(axis=1)
+    lengths = np.where(known.any(axis=1), lengths, 0)
+    begun = np.zeros(len(lengths), int)
+    for run in np.flatnonzero(result.parents >= 0):
+        parent = result.parents[run]
+        same_round = result.rounds == result.rounds[parent]
+        begun[run] = begun[parent] + lengths[same_round].max()
+    return begun
 
 
 def _draw_schedules(axes: "Axes", result: SearchResult) -> None:

@@ -65,6 +65,7 @@ class BranchResult(ToolResult):
         "hparams/": "stages branches",
     }
     ROWS: ClassVar[str] = "stages branches"
+    PLOT: ClassVar[str] = "branches"
 
     hparams: Any
     explored: np.ndarray

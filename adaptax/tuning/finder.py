@@ -87,6 +87,7 @@ class FinderResult(ToolResult):
         "smoothed": "seeds steps",
     }
     ROWS: ClassVar[str] = "seeds steps"
+    PLOT: ClassVar[str] = "finder"
     RECOMMENDED: ClassVar[str] = "valley"
 
     learning_rates: np.ndarray
@@ -110,6 +111,16 @@ class FinderResult(ToolResult):
             high=self.learning_rates[-1],
             name=self.about["name"],
         )
+
+    def _table(self) -> dict[str, Any]:
+        """Return the suggestions, with their range over the seeds."""
+        ends = [self.spread.get(name) or (None, None) for name in self.suggestions]
+        return {
+            "suggestion": [*self.suggestions],
+            "rate": [*self.suggestions.values()],
+            "lowest": [low for low, _ in ends],
+            "highest": [high for _, high in ends],
+        }
 
     @classmethod
     def from_contents(

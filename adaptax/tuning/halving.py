@@ -48,6 +48,7 @@ class HalvingResult(SweepResult):
         "rungs": "rungs",
         "reached": "members",
     }
+    PLOT = "halving"
 
     rungs: np.ndarray
     reached: np.ndarray

@@ -60,6 +60,7 @@ class PopulationResult(ToolResult):
         "metrics/": "intervals members",
     }
     ROWS: ClassVar[str] = "intervals members"
+    PLOT: ClassVar[str] = "population"
 
     hparams: Any
     losses: np.ndarray

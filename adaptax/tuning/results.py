@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from html import escape
+from importlib import import_module
 from os import PathLike
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import jax
 import numpy as np
@@ -17,6 +19,9 @@ from adaptax.tuning.storage.named_arrays import (
     prefixed,
     unflatten_names,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _WIDTH = 88
 """The width to which a line of a `repr` is cut."""
@@ -78,10 +83,12 @@ class Result:
 class ToolResult(Result):
     """The result of a tool, which can be saved to one file.
 
-    `KIND` names this type of file. `ROWS` has the axes of the rows in a table.
+    `KIND` names this type of file. `ROWS` has the axes of the rows in a table. `PLOT`
+    is the function of `adaptax.plots` that draws it.
     """
 
     KIND: ClassVar[str]
+    PLOT: ClassVar[str]
     ROWS: ClassVar[str]
 
     def contents(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -112,8 +119,39 @@ class ToolResult(Result):
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def table(self, rows: int = 20) -> str:
-        """Return the first rows as a table to print."""
-        return tables.text(self._columns(), rows)
+        """Return a table to print: for a sweep, its members from best to worst.
+
+        Args:
+            rows: The number of rows; a last line counts the others.
+        """
+        return tables.text(self._table(), rows)
+
+    def _repr_html_(self, rows: int = 20) -> str:
+        """Return the headlines and the table for a notebook."""
+        shown = [f"{name}: {_brief(getattr(self, name))}" for name in self.HEADLINES]
+        lines = [f"<p><b>{type(self).__name__}</b></p>"]
+        lines += [f"<p>{escape(line)}</p>" for line in shown]
+        return "\n".join([*lines, tables.html(self._table(), rows)])
+
+    def plot(self, **options: Any) -> "Figure":
+        """Draw the result.
+
+        Args:
+            options: The optional arguments of the function of `adaptax.plots` for this
+                kind of result, such as the `name` of the hyperparameter to draw.
+
+        Returns:
+            A `matplotlib.figure.Figure`, which a notebook shows.
+
+        Raises:
+            ImportError: If matplotlib is missing.
+        """
+        plots = import_module("adaptax.plots")  # which imports the results
+        return getattr(plots, self.PLOT)(self, **options)
+
+    def _table(self) -> dict[str, Any]:
+        """Return the columns of the table by their titles."""
+        return self._columns()
 
     def _columns(self) -> dict[str, np.ndarray]:
         """Return the arrays along the axes of the rows, (rows,) each, by name."""

@@ -53,6 +53,7 @@ class RuleResult(ToolResult):
         "metrics/": "runs",
     }
     ROWS: ClassVar[str] = "runs"
+    PLOT: ClassVar[str] = "rule"
 
     rounds: np.ndarray
     parents: np.ndarray

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from adaptax._core.schedule import Schedule
-from adaptax.tuning.analysis import tables
 from adaptax.tuning.analysis.cosine_baselines import CosineBaseline
 from adaptax.tuning.analysis.found_schedules import log_linear
 from adaptax.tuning.results import Result, ToolResult
@@ -44,6 +43,7 @@ class SearchResult(ToolResult):
         "metrics/": "seeds",
     }
     NESTED: ClassVar[dict[str, type[Result]]] = {"baseline": CosineBaseline}
+    PLOT: ClassVar[str] = "search"
 
     log_rates: np.ndarray
     losses: np.ndarray
@@ -102,8 +102,8 @@ class SearchResult(ToolResult):
             for generation, candidate in np.ndindex(*self.history.shape)
         ]
 
-    def table(self, rows: int = 20) -> str:
-        """Return the generations as a table to print, with the rates of the best."""
+    def _table(self) -> dict[str, Any]:
+        """Return the generations, with the rates of the best."""
         generations = np.arange(len(self.history))
         rates = np.exp(self.candidates[generations, self.history.argmin(axis=1)])
         columns: dict[str, Any] = {
@@ -114,4 +114,4 @@ class SearchResult(ToolResult):
         }
         for step, column in zip(self.knot_steps, rates.T, strict=True):
             columns[f"rate at {step}"] = column
-        return tables.text(columns, rows)
+        return columns

@@ -18,7 +18,6 @@ from jax.sharding import Mesh
 from adaptax import spaces
 from adaptax._core import checks
 from adaptax._core.checks import require
-from adaptax.tuning.analysis import tables
 from adaptax.tuning.analysis.bands import Band, band
 from adaptax.tuning.playing import play
 from adaptax.tuning.results import ToolResult
@@ -51,6 +50,7 @@ class SweepResult(ToolResult):
         "metrics/": "members seeds",
     }
     ROWS: ClassVar[str] = "members seeds"
+    PLOT: ClassVar[str] = "sweep"
 
     hparams: Any
     losses: np.ndarray
@@ -116,8 +116,8 @@ class SweepResult(ToolResult):
             for row, loss in zip(rows, last, strict=True)
         ]
 
-    def table(self, rows: int = 20) -> str:
-        """Return the best members as a table to print, with the spread over seeds."""
+    def _table(self) -> dict[str, Any]:
+        """Return the members, best first, with the spread over seeds."""
         values = flatten_names(self.hparams)
         columns = {name: value[self.ranking] for name, value in values.items()}
         columns["score"] = self.scores.mean(axis=1)[self.ranking]
@@ -126,7 +126,7 @@ class SweepResult(ToolResult):
                 columns["± over seeds"] = self.scores.std(axis=1, ddof=1)[self.ranking]
         for name, metric in self.metrics.items():
             columns[name] = metric.mean(axis=1)[self.ranking]
-        return tables.text(columns, rows)
+        return columns
 
 
 def sweep(

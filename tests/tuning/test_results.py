@@ -105,4 +105,4 @@ def test_a_result_without_rows_has_a_table_without_rows():
         np.ones(3, np.float32), nothing, nothing, {}, {}, "flat", {}
     )
     assert found.to_records() == []
-    assert "loss" in found.table()
+    assert "rate" in found.table()
