@@ -2,7 +2,7 @@
 
 import pytest
 
-from adaptax.bench.tuning.journal import Journal
+from adaptax.bench.shared.journal import Journal
 
 CONDITIONS = {"seeds": 5, "versions": {"jax": "1"}}
 

@@ -9,28 +9,6 @@ from adaptax.bench.tuning.protocol import LOOKS
 INF, NAN = float("inf"), float("nan")
 
 
-@pytest.mark.parametrize(
-    ("values", "median"),
-    [
-        ([3, 1, 2], 2),
-        ([4, 1, 3, 2], 2.5),
-        ([1, INF, INF, 2, 3], 3),
-        ([1, 2, INF, INF], INF),
-        ([1, INF, NAN, INF, 3], INF),
-        ([7], 7),
-    ],
-)
-def test_a_median_has_infinities_and_what_is_not_a_number_last(values, median):
-    assert protocol.median(np.array(values, float)) == median
-
-
-def test_a_lower_median_is_a_value_that_occurs():
-    assert protocol.lower_median(np.array([4, 1, 3, 2.0])) == 2
-    assert protocol.lower_median(np.array([1, 2, INF, INF])) == 2
-    assert protocol.lower_median(np.array([1, INF, INF, NAN])) == INF
-    assert protocol.interval(np.array([1, INF]), protocol.lower_median).value == 1
-
-
 def test_a_smoothed_curve_is_a_mean_of_three_looks_and_infinite_beside_a_gap():
     curve = np.array([[6.0, 3.0, 3.0, 0.0, NAN, 0.0]])
     smooth = protocol.smoothed(curve)
@@ -70,23 +48,6 @@ def test_a_budget_is_the_first_look_at_or_below_the_target():
 def test_ratios_are_paired_and_say_who_diverged():
     ours, theirs = np.array([1.0, INF, 2.0, NAN]), np.array([2.0, 1.0, NAN, INF])
     np.testing.assert_array_equal(protocol.ratios(ours, theirs), [0.5, INF, 0, INF])
-
-
-def test_an_interval_holds_the_median_and_narrows_with_more_seeds():
-    generator = np.random.default_rng(1)
-    few = protocol.interval(generator.normal(1, 0.1, 5))
-    many = protocol.interval(generator.normal(1, 0.1, 500))
-    for found in (few, many):
-        assert found.low <= found.value <= found.high
-    assert many.high - many.low < few.high - few.low
-    assert protocol.interval(np.array([1, 2, INF])).high == INF
-
-
-def test_an_interval_of_problems_is_wider_than_that_of_their_seeds():
-    problems = [np.full(5, value) for value in (0.8, 1.0, 1.3)]
-    found = protocol.interval_of_problems(problems)
-    assert found.value == 1
-    assert (found.low, found.high) == (0.8, 1.3)
 
 
 def test_pairwise_scores_are_integrals_of_profiles():

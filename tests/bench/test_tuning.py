@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from adaptax.bench.__main__ import main
+from adaptax.bench.shared.workers import map_unordered
 from adaptax.bench.tuning import benchmark as tuning
 from adaptax.bench.tuning.cases import CASES, EFFORTS, Effort
 from adaptax.bench.tuning.methods import FACTORS, RECIPES, TUNED
@@ -25,7 +26,6 @@ from adaptax.bench.tuning.runs import (
     measure,
     rounds,
 )
-from adaptax.bench.tuning.workers import map_unordered
 from adaptax.tuning import Outcome
 
 CASE = "quadratic, plain"

@@ -14,13 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 
 from adaptax.bench.shared.arguments import at_least
+from adaptax.bench.shared.journal import Journal
 from adaptax.bench.shared.records import machine, versions
+from adaptax.bench.shared.workers import map_unordered, usable_cores
 from adaptax.bench.tuning import runs
 from adaptax.bench.tuning.cases import CASES, Effort, Stage
-from adaptax.bench.tuning.journal import Journal
 from adaptax.bench.tuning.methods import FACTORS, LONG, OURS, RECIPES, TUNED
 from adaptax.bench.tuning.report import write_report
-from adaptax.bench.tuning.workers import map_unordered, usable_cores
 
 PROTOCOL = 2
 

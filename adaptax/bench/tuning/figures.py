@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from adaptax.bench.shared.intervals import interval
 from adaptax.bench.tuning import protocol
 from adaptax.bench.tuning.methods import OURS
 from adaptax.bench.tuning.protocol import LOOKS
@@ -48,7 +49,7 @@ def _ratios(results: Sequence[CaseResults], colours: Mapping[str, str]) -> Figur
     for index, (name, colour) in enumerate(colours.items()):
         offset = 0.35 - 0.7 * (index + 0.5) / len(colours)
         for height, result in enumerate(reversed(results)):
-            found = protocol.interval(result.ratios[name])
+            found = interval(result.ratios[name])
             ends = np.minimum([found.low, found.value, found.high], _LARGEST)
             axes.plot(ends[[0, 2]], [height + offset] * 2, color=colour, linewidth=1)
             marker = ">" if found.value > _LARGEST else "."

@@ -7,10 +7,8 @@
     ratio      the test loss of a method over that of tuned AdamW with the same seed
 
 Where a single number is needed, it is the median over the seeds; of an even number of
-budgets, the smaller middle one. Intervals are the
-2.5 % and 97.5 % quantiles of a bootstrap over the seeds, and over the problems first
-where the number is one of several problems (Efron 1979). A run that has diverged has an
-infinite loss and an infinite budget.
+budgets, the smaller middle one. A run that has diverged has an infinite loss and an
+infinite budget. Intervals are those of `adaptax.bench.shared.intervals`.
 
 The pairwise score of two methods is the integral of their performance profiles: ρ(τ) is
 the share of problems on which a method takes at most τ times the budget of the faster
@@ -22,27 +20,14 @@ Source: Dahl et al. (2023), "Benchmarking Neural Network Training Algorithms"
 with Performance Profiles", Mathematical Programming 91.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
-
 import numpy as np
+
+from adaptax.bench.shared.intervals import median
 
 LOOKS = 50
 SMOOTHING = 3
 REACHED = 0.8
 LIMIT = 4.0
-RESAMPLES = 2000
-
-
-Centre = Callable[[np.ndarray], Any]
-
-
-class Interval(NamedTuple):
-    """A number with the ends of its bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def smoothed(curves: np.ndarray) -> np.ndarray:
@@ -90,61 +75,12 @@ def budgets(curves: np.ndarray, loss: float) -> np.ndarray:
     return first / LOOKS
 
 
-def median(values: np.ndarray) -> Any:
-    """Return the median along the last axis.
-
-    It is the mean of two middle values, and infinite if either is.
-    """
-    ordered = _ordered(values)
-    count = ordered.shape[-1]
-    return ordered[..., (count - 1) // 2 : count // 2 + 1].mean(axis=-1)
-
-
-def lower_median(values: np.ndarray) -> Any:
-    """Return the median along the last axis; the smaller of two middle values.
-
-    It is for budgets: the mean of a finite and an infinite one would be infinite.
-    """
-    ordered = _ordered(values)
-    return ordered[..., (ordered.shape[-1] - 1) // 2]
-
-
 def ratios(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """Divide losses of the same seeds; infinite where ours is, 0 where only theirs."""
     ours = np.where(np.isfinite(ours), ours, np.inf)
     finite = np.isfinite(theirs)
     quotients = np.where(finite, ours / np.where(finite, theirs, 1.0), 0.0)
     return np.where(np.isfinite(ours), quotients, np.inf)
-
-
-def interval(values: np.ndarray, centre: Centre = median) -> Interval:
-    """Return the median of values, one for each seed, with its interval."""
-    values = np.asarray(values, float)
-    return _interval(
-        centre(values), centre(_resampled(values, RESAMPLES, _generator()))
-    )
-
-
-def interval_of_problems(
-    by_problem: Sequence[np.ndarray], centre: Centre = median
-) -> Interval:
-    """Return the median of the problems' medians, with its interval.
-
-    Problems are drawn first, and then the seeds of each.
-
-    Args:
-        by_problem: For each problem, the values of its seeds.
-        centre: The median to use.
-    """
-    generator, count = _generator(), len(by_problem)
-    drawn = generator.integers(count, size=(RESAMPLES, count))
-    medians = np.empty(drawn.shape)
-    for problem, values in enumerate(by_problem):
-        places = drawn == problem
-        medians[places] = centre(_resampled(values, places.sum(), generator))
-    return _interval(
-        centre(np.array([centre(one) for one in by_problem])), centre(medians)
-    )
 
 
 def pairwise_scores(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
@@ -165,30 +101,3 @@ def sweep_budget(reached: int, runs: int) -> float:
     (runs + 1) / (reached + 1) on average, or infinity if none does.
     """
     return (runs + 1) / (reached + 1) if reached else np.inf
-
-
-def _resampled(
-    values: np.ndarray, times: int, generator: np.random.Generator
-) -> np.ndarray:
-    """Draw as many values as there are, with replacement: (times, values)."""
-    rows = generator.integers(len(values), size=(times, len(values)))
-    return np.asarray(values, float)[rows]
-
-
-def _ordered(values: np.ndarray) -> np.ndarray:
-    """Sort numbers along the last axis; NaN counts as infinite."""
-    values = np.asarray(values, float)
-    return np.sort(np.where(np.isnan(values), np.inf, values), axis=-1)
-
-
-def _interval(value: float, drawn: np.ndarray) -> Interval:
-    # Quantiles by rank, since an interpolation between infinities is undefined.
-    ordered = np.sort(drawn)
-    low, high = (
-        float(ordered[round(share * (len(ordered) - 1))]) for share in (0.025, 0.975)
-    )
-    return Interval(float(value), low, high)
-
-
-def _generator() -> np.random.Generator:
-    return np.random.default_rng(0)

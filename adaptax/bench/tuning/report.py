@@ -11,11 +11,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from adaptax.bench.shared.intervals import (
+    Interval,
+    interval,
+    interval_of_problems,
+    lower_median,
+    median,
+)
 from adaptax.bench.shared.records import markdown
 from adaptax.bench.tuning import protocol
 from adaptax.bench.tuning.cases import CASES, LONG
 from adaptax.bench.tuning.methods import FACTORS, OURS, RECIPES
-from adaptax.bench.tuning.protocol import Interval
 from adaptax.bench.tuning.results import TUNED_ADAMW, CaseResults, evaluate
 
 Row = dict[str, str]
@@ -86,7 +92,7 @@ def _tables(
         tables["At multiples of the inferred rate"] = valley
     tables["Tuned AdamW"] = _tuned_rows(results)
     tables["Loss at the end over tuned AdamW's"] = _all_rows(
-        results, methods, lambda result, name: protocol.median(result.ratios[name])
+        results, methods, lambda result, name: median(result.ratios[name])
     )
     tables["Budget to match"] = _all_rows(
         results, methods, lambda result, name: _budget(result, name).value
@@ -108,19 +114,17 @@ def summarize(results: Sequence[CaseResults]) -> list[dict[str, Any]]:
     for name in names:
         ratios = [result.ratios[name] for result in results]
         budgets = [result.budgets[name] for result in results]
-        of_cases = np.array([protocol.lower_median(values) for values in budgets])
-        tuned = np.array(
-            [protocol.lower_median(r.budgets[TUNED_ADAMW]) for r in results]
-        )
+        of_cases = np.array([lower_median(values) for values in budgets])
+        tuned = np.array([lower_median(r.budgets[TUNED_ADAMW]) for r in results])
         ours, theirs = protocol.pairwise_scores(of_cases, tuned)
-        worst = [protocol.median(values) for values in ratios]
+        worst = [median(values) for values in ratios]
         rows.append(
             {
                 "method": name,
-                "ratio": protocol.interval_of_problems(ratios),
+                "ratio": interval_of_problems(ratios),
                 "worst_ratio": max(worst),
                 "worst_case": results[int(np.argmax(worst))].name,
-                "budget": protocol.interval_of_problems(budgets, protocol.lower_median),
+                "budget": interval_of_problems(budgets, lower_median),
                 "reached": int(np.isfinite(of_cases).sum()),
                 "cases": len(results),
                 "score": ours / theirs if theirs else math.inf,
@@ -132,7 +136,7 @@ def summarize(results: Sequence[CaseResults]) -> list[dict[str, Any]]:
 def case_rows(results: Sequence[CaseResults], method: str) -> list[Row]:
     """Return a row for each case, the largest ratio first, and one for all."""
     shown = [result for result in results if method in result.ratios]
-    ratio = {r.name: protocol.interval(r.ratios[method]) for r in shown}
+    ratio = {r.name: interval(r.ratios[method]) for r in shown}
     rows = [
         {
             "problem": result.name,
@@ -142,10 +146,8 @@ def case_rows(results: Sequence[CaseResults], method: str) -> list[Row]:
         for result in sorted(shown, key=lambda result: -ratio[result.name].value)
     ]
     whole = (
-        protocol.interval_of_problems([r.ratios[method] for r in shown]),
-        protocol.interval_of_problems(
-            [r.budgets[method] for r in shown], protocol.lower_median
-        ),
+        interval_of_problems([r.ratios[method] for r in shown]),
+        interval_of_problems([r.budgets[method] for r in shown], lower_median),
     )
     ends = map(_with_ends, whole)
     last = ["**median**", *(f"**{one}**" for one in ends)]
@@ -181,7 +183,7 @@ def _tuned_rows(results: Sequence[CaseResults]) -> list[Row]:
             "chosen": result.tuned,
             "rate": f"{result.rate:.3g}",
             "target": f"{result.target:.4g}",
-            "test loss": f"{protocol.median(result.tests[TUNED_ADAMW]):.4g}",
+            "test loss": f"{median(result.tests[TUNED_ADAMW]):.4g}",
             "budget, T": _with_ends(_budget(result, TUNED_ADAMW)),
             "with the cost of the sweep, T": _number(result.cost),
         }
@@ -202,7 +204,7 @@ def _all_rows(
 
 
 def _budget(result: CaseResults, method: str) -> Interval:
-    return protocol.interval(result.budgets[method], protocol.lower_median)
+    return interval(result.budgets[method], lower_median)
 
 
 def _case_json(result: CaseResults) -> dict[str, Any]:
@@ -214,7 +216,7 @@ def _case_json(result: CaseResults) -> dict[str, Any]:
         "target": result.target,
         "rates": result.chosen,
         "sweep_budget": result.cost,
-        "ratio": {name: protocol.interval(v) for name, v in result.ratios.items()},
+        "ratio": {name: interval(v) for name, v in result.ratios.items()},
         "budget": {name: _budget(result, name) for name in result.budgets},
     }
 
@@ -232,9 +234,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _with_ends(interval: Interval) -> str:
-    ends = f"{_number(interval.low)}, {_number(interval.high)}"
-    return f"{_number(interval.value)} [{ends}]"
+def _with_ends(found: Interval) -> str:
+    ends = f"{_number(found.low)}, {_number(found.high)}"
+    return f"{_number(found.value)} [{ends}]"
 
 
 def _number(value: float) -> str:

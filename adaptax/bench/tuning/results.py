@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from adaptax.bench.shared.intervals import median
 from adaptax.bench.tuning import protocol
 from adaptax.bench.tuning.cases import CASES, LONG
 from adaptax.bench.tuning.methods import RECIPES, TUNED
@@ -141,7 +142,7 @@ def _choosing(runs: dict[Any, Runs]) -> list[Runs]:
 
 
 def _median_best(runs: Runs) -> float:
-    return protocol.median(protocol.best_losses(runs.curves))
+    return median(protocol.best_losses(runs.curves))
 
 
 def _cost(recipes: dict[str, dict[Any, Runs]], loss: float) -> float:
