@@ -13,7 +13,7 @@ from adaptax.bench.horizons.report import Results, write_report
 from adaptax.bench.horizons.runs import FRACTIONS, HORIZONS, SHAPES
 from adaptax.bench.shared.tasks import TASKS
 
-STEPS, RATES, SEEDS = 20, (1e-2, 1e-1), (3, 4)
+STEPS, RATES, SEEDS = 20, np.array([1e-2, 1e-1]), (3, 4)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,28 @@ def test_a_cool_down_is_the_schedule_that_has_it_from_the_start(
     expected = task.measure(state.params, problem.test, jax.random.key(7))
     found = cooled.test[fraction, shape, horizon, 1, 0]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_a_cosine_ends_at_its_horizon():
+    task, problem = TASKS["quadratic"], TASKS["quadratic"].problem()
+    peaks = np.tile(RATES, (len(HORIZONS), 1))
+    found = runs.cosines(task, STEPS, peaks, SEEDS)
+    steps = int(runs.lengths(STEPS)[0][2])
+    trial = adaptax.trial(
+        task.init,
+        task.loss,
+        lambda hparams: adaptax.adamw(
+            adaptax.cosine(RATES[1], steps, warmup_steps=steps // 20),
+            weight_decay=0.01,
+        ),
+        problem.train,
+        problem.batch_size,
+        has_key=True,
+    )
+    state = trial.init({}, jax.random.key(SEEDS[1]))
+    state, _ = trial.advance({}, state, steps)
+    expected = task.measure(state.params, problem.test, jax.random.key(7))
+    np.testing.assert_allclose(found.test[2, 1, 1], expected, rtol=1e-4)
 
 
 def test_the_kinds_of_cool_downs_differ(cooled):
@@ -118,18 +140,32 @@ def test_an_interrupted_run_goes_on_with_the_next_task(tmp_path, monkeypatch, ca
     capsys.readouterr()
 
 
-def test_a_task_is_measured_by_the_rates_that_it_chose():
-    record = runs.measure(TASKS["quadratic"], runs.SMOKE)
-    rates = np.array(runs.SMOKE.rates)
-    assert set(record["cosine_rates"]) <= set(rates)
-    distinct = np.unique(record["trunk_rates"])
-    again = runs.cooled(
-        TASKS["quadratic"], record["steps"], distinct, (2000, 2001)
-    ).test
-    place = np.searchsorted(distinct, record["trunk_rates"])
-    for fraction, shape in ((0, 0), (1, 5)):
-        np.testing.assert_allclose(
-            record["cooled"][fraction][shape],
-            again[fraction, shape, :, place[fraction, shape]],
-            rtol=1e-4,
-        )
+def test_rates_are_chosen_by_some_seeds_and_judged_on_others(monkeypatch):
+    """Losses are made up: the validation loss is least at a rate of each one's own."""
+    count, asked = len(HORIZONS), []
+    best_peak = np.geomspace(1e-3, 1e-1, count)[:, None]
+    best_trunk = np.geomspace(1e-3, 1e-1, 12).reshape(2, 6, 1, 1)
+
+    def made_up(distance, seeds):
+        asked.append(list(seeds))
+        validation = np.repeat(1 + distance[..., None], len(seeds), axis=-1)
+        return runs.Losses(validation, validation + np.array(seeds))
+
+    def cosines(task, steps, rates, seeds):
+        return made_up(np.log(rates / best_peak) ** 2, seeds)
+
+    def cooled(task, steps, rates, seeds):
+        distance = np.log(np.asarray(rates) / best_trunk) ** 2
+        return made_up(np.repeat(distance, count, axis=2), seeds)
+
+    monkeypatch.setattr(runs, "cosines", cosines)
+    monkeypatch.setattr(runs, "cooled", cooled)
+    effort = runs.Effort(tuple(np.geomspace(1e-4, 1.0, 400)), 2, 3)
+    record = runs.measure(TASKS["quadratic"], effort)
+    np.testing.assert_allclose(record["cosine_rates"], best_peak[:, 0], rtol=0.02)
+    np.testing.assert_allclose(record["trunk_rates"], best_trunk[..., 0, 0], rtol=0.02)
+    assert asked == [[0, 1], [0, 1], [2000, 2001, 2002], [2000, 2001, 2002]]
+    np.testing.assert_allclose(record["chosen"], np.zeros((2, 6)), atol=1e-3)
+    expected = np.broadcast_to([2001, 2002, 2003], (2, 6, count, 3))
+    np.testing.assert_allclose(record["cooled"], expected, atol=1e-2)
+    np.testing.assert_allclose(record["cosines"], expected[0, 0], atol=1e-2)

@@ -95,7 +95,7 @@ class _Programs:
         self._evaluate = jax.jit(jax.vmap(trial.evaluate))
 
     def begun(
-        self, rates: Sequence[float], seeds: Sequence[int], steps: int
+        self, rates: np.ndarray, seeds: Sequence[int], steps: int
     ) -> tuple[Any, Any]:
         """Return the hyperparameters and states of each rate with each seed."""
         each, seed = np.meshgrid(rates, seeds, indexing="ij")
@@ -134,15 +134,13 @@ def share_of_steps(steps: int) -> np.ndarray:
     return (trunk + cooling.sum(axis=1)) / horizons.sum()
 
 
-def cosines(
-    task: Task, steps: int, rates: Sequence[Sequence[float]], seeds: Sequence[int]
-) -> Losses:
+def cosines(task: Task, steps: int, rates: np.ndarray, seeds: Sequence[int]) -> Losses:
     """Train a cosine to each horizon, and return the losses (horizons, rates, seeds).
 
     Args:
         task: The task.
         steps: T.
-        rates: For each horizon, the peaks to try, equally many.
+        rates: The peaks to try, (horizons, rates).
         seeds: Each rate is tried with every seed.
     """
     programs = _Programs(
@@ -159,15 +157,13 @@ def cosines(
     return Losses.stacked(found)
 
 
-def cooled(
-    task: Task, steps: int, rates: Sequence[float], seeds: Sequence[int]
-) -> Losses:
+def cooled(task: Task, steps: int, rates: np.ndarray, seeds: Sequence[int]) -> Losses:
     """Train trunks, and cool them down to each horizon in every way.
 
     Args:
         task: The task.
         steps: T.
-        rates: The rates of the trunks.
+        rates: The rates of the trunks, (rates,).
         seeds: Each rate is tried with every seed.
 
     Returns:
@@ -231,7 +227,9 @@ def measure(task: Task, effort: Effort) -> dict[str, Any]:
     judging = range(JUDGING, JUDGING + effort.judging)
     rates = np.array(effort.rates)
 
-    tried = median(cosines(task, steps, [rates] * len(HORIZONS), choosing).validation)
+    tried = median(
+        cosines(task, steps, np.tile(rates, (len(HORIZONS), 1)), choosing).validation
+    )
     best = rates[tried.argmin(axis=1)]
     ways = median(cooled(task, steps, rates, choosing).validation)
     excess = np.log(ways / tried.min(axis=1)[:, None]).mean(axis=2)
