@@ -27,16 +27,16 @@ from adaptax._core import checks, tool_checks
 from adaptax._core.schedule import Schedule
 from adaptax.tuning.analysis.forecasts import forecasts_of
 from adaptax.tuning.analysis.found_schedules import piecewise_constant
-from adaptax.tuning.playing import Played, play
+from adaptax.tuning.designs import Design
+from adaptax.tuning.playing import play
 from adaptax.tuning.results import ToolResult
-from adaptax.tuning.rounds import Outcome, Round, curves
+from adaptax.tuning.rounds import Outcome, Played, Round, curves
 from adaptax.tuning.running import divergence
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.inner_schedules import check_of_changes
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import stream
-from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.storage.named_arrays import leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -136,6 +136,46 @@ def branch(
         OSError: If the folder cannot be written, or another process is using it.
     """
     require_trial(trial)
+    design = branch_design(
+        space,
+        stages=stages,
+        stage_steps=stage_steps,
+        explore_steps=explore_steps,
+        branches=branches,
+        forecast=forecast,
+        key=key,
+    )
+    hparams = design.arguments["hparams"]
+    options = RunOptions(key, strategy, mesh, checkpoint, progress)
+    with design.begin(trial, options) as tool_run:
+        if done := tool_run.finished(BranchResult):
+            return done
+        varied = differing(jax.tree.map(lambda *rows: np.stack(rows), *hparams))
+        several = len(hparams) > 1
+        inner = tool_run.require_acting(hparams[0], varied, within_run=several)
+        last = (len(hparams) - 1) * design.arguments["stage_steps"]
+        played = play(
+            tool_run,
+            design.rule,
+            horizon=len(hparams) * design.arguments["explore_steps"],
+            together="branches",
+            check=check_of_changes(inner, varied, last),
+            keep_state=True,
+        )
+        return tool_run.finish(design.result(played, tool_run.about(**design.about)))
+
+
+def branch_design(
+    space: dict[str, Any],
+    *,
+    stages: int,
+    stage_steps: int,
+    explore_steps: int | None = None,
+    branches: int = 10,
+    forecast: bool = True,
+    key: Any = 0,
+) -> Design[BranchResult]:
+    """Return what `branch` does, besides training; see there."""
     stages = checks.length("stages", stages)
     stage_steps = checks.length("stage_steps", stage_steps, at_least=2)
     if explore_steps is None:
@@ -156,35 +196,21 @@ def branch(
         spaces.members(space, samples, stream(key, f"stage {stage}"))
         for stage in range(stages)
     ]
-    tool_run = ToolRun(
+    rule = _Branching(hparams, explore_steps, stage_steps, forecast)
+    return Design(
         "branching",
-        trial,
         hparams[0],
-        RunOptions(key, strategy, mesh, checkpoint, progress),
-        total=stages * (stage_steps + (count - 1) * explore_steps),
-        about={
+        rule,
+        {
             "hparams": hparams,
             "stage_steps": stage_steps,
             "explore_steps": explore_steps,
             "forecast": forecast,
         },
+        rule.result,
+        total=stages * (stage_steps + (count - 1) * explore_steps),
+        key=key,
     )
-    with tool_run:
-        if done := tool_run.finished(BranchResult):
-            return done
-        varied = differing(jax.tree.map(lambda *rows: np.stack(rows), *hparams))
-        inner = tool_run.require_acting(hparams[0], varied, within_run=stages > 1)
-        last = (stages - 1) * stage_steps
-        rule = _Branching(hparams, explore_steps, stage_steps, forecast)
-        played = play(
-            tool_run,
-            rule,
-            horizon=stages * explore_steps,
-            together="branches",
-            check=check_of_changes(inner, varied, last),
-            keep_state=True,
-        )
-        return tool_run.finish(rule.result(played, tool_run.about()))
 
 
 class _Branching:

@@ -21,13 +21,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from adaptax._core import checks
-from adaptax._core.checks import require
+from adaptax.tuning.designs import Design
 from adaptax.tuning.playing import play
-from adaptax.tuning.rounds import Outcome, Round, Rule, origins
+from adaptax.tuning.rounds import Outcome, Played, Round, Rule, origins
+from adaptax.tuning.rungs import rungs_to, total_cost
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.planning import Strategy
 from adaptax.tuning.running.run_options import RunOptions
-from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.sweep import Configurations, SweepResult, configurations
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -147,54 +147,111 @@ def successive_halving(
         OSError: If the folder cannot be written, or another process is using it.
     """
     require_trial(trial)
+    design = halving_design(
+        space,
+        num_steps=num_steps,
+        seeds=seeds,
+        samples=samples,
+        eta=eta,
+        first_rung=first_rung,
+        key=key,
+    )
+    options = RunOptions(key, strategy, mesh, checkpoint, progress)
+    horizon = int(design.arguments["rungs"][0])
+    return race(trial, design, options, HalvingResult, horizon)
+
+
+def halving_design(
+    space: dict[str, Any],
+    *,
+    num_steps: int,
+    seeds: int | Sequence[int] = 1,
+    samples: int | None = None,
+    eta: int = 3,
+    first_rung: int | None = None,
+    key: Any = 0,
+) -> Design[HalvingResult]:
+    """Return what `successive_halving` does, besides training; see there."""
     num_steps = checks.length("num_steps", num_steps)
     eta = checks.length("eta", eta, at_least=2)
     found = configurations(space, samples, seeds, num_steps, key)
     count, per_configuration = found.shape
     rungs = rungs_to(num_steps, count, eta, first_rung)
-    tool_run = ToolRun(
+    return race_design(
         "successive halving",
-        trial,
-        found.each,
-        RunOptions(key, strategy, mesh, checkpoint, progress),
+        HalvingResult,
+        found,
+        halving(found, rungs, eta),
+        rungs,
+        {"rungs": rungs, "eta": eta},
         total=per_configuration * total_cost(rungs, count, eta),
-        about={
-            "hparams": found.hparams,
-            "seeds": found.seeds,
-            "rungs": rungs,
-            "eta": eta,
-        },
+        key=key,
     )
-    rule = halving(found, rungs, eta)
-    return race(tool_run, HalvingResult, found, rule, rungs, int(rungs[0]))
 
 
 def race(
-    tool_run: ToolRun,
+    trial: Trial,
+    design: Design[AnyHalving],
+    options: RunOptions,
     kind: type[AnyHalving],
-    runs: Configurations,
-    rule: Rule,
-    rungs: np.ndarray,
     horizon: int,
 ) -> AnyHalving:
     """Train configurations, ending some of them early, and return the result.
 
     Args:
-        tool_run: The run of the tool.
+        trial: The trial to train.
+        design: That of `race_design`.
+        options: The common arguments of all tools.
+        kind: The type of the result.
+        horizon: See `play`.
+    """
+    with design.begin(trial, options) as tool_run:
+        if done := tool_run.finished(kind):
+            return done
+        hparams = design.arguments["hparams"]
+        tool_run.require_acting(hparams, differing(hparams))
+        together = "configurations and seeds"
+        played = play(tool_run, design.rule, horizon=horizon, together=together)
+        return tool_run.finish(design.result(played, tool_run.about(**design.about)))
+
+
+def race_design(
+    tool: str,
+    kind: type[AnyHalving],
+    runs: Configurations,
+    rule: Rule,
+    rungs: np.ndarray,
+    arguments: dict[str, Any],
+    *,
+    total: int,
+    key: Any,
+) -> Design[AnyHalving]:
+    """Return the design of a tool that ends some configurations early.
+
+    Args:
+        tool: The name of the tool.
         kind: The type of the result.
         runs: All configurations.
         rule: The rule that selects those that continue.
         rungs: The steps at which it selects, ascending; the last is the end.
-        horizon: See `play`.
+        arguments: Those that determine the results, besides the configurations.
+        total: See `Design`.
+        key: See `Design`.
     """
-    with tool_run:
-        if done := tool_run.finished(kind):
-            return done
-        tool_run.require_acting(runs.hparams, differing(runs.hparams))
-        together = "configurations and seeds"
-        history = play(tool_run, rule, horizon=horizon, together=together).history
-        about = tool_run.about(seeds=runs.seeds.tolist(), num_steps=int(rungs[-1]))
-        return tool_run.finish(kind.of_history(runs, history, rungs, about))
+
+    def result(played: Played, about: dict[str, Any]) -> AnyHalving:
+        return kind.of_history(runs, played.history, rungs, about)
+
+    return Design(
+        tool,
+        runs.each,
+        rule,
+        {"hparams": runs.hparams, "seeds": runs.seeds, **arguments},
+        result,
+        total=total,
+        key=key,
+        about={"seeds": runs.seeds.tolist(), "num_steps": int(rungs[-1])},
+    )
 
 
 def halving(runs: Configurations, rungs: np.ndarray, eta: int) -> Rule:
@@ -237,32 +294,3 @@ def go_on(
     parents = (kept[:, None] * seeds + np.arange(seeds)).ravel()
     hparams = jax.tree.map(lambda leaf: leaf[parents], last.hparams)
     return Round(steps, parents, hparams, part=part, window=part)
-
-
-def rungs_to(
-    num_steps: int, members: int, eta: int, first_rung: int | None
-) -> np.ndarray:
-    """Return the steps of the rungs, ascending; each is η times the previous one."""
-    if first_rung is None:
-        levels = 0
-        while eta ** (levels + 1) <= members and num_steps // eta ** (levels + 1) >= 1:
-            levels += 1
-    else:
-        first_rung = checks.length("first_rung", first_rung)
-        require(
-            first_rung <= num_steps,
-            f"first_rung must be <= num_steps, got {first_rung} > {num_steps}.",
-        )
-        levels = 0
-        while first_rung * eta ** (levels + 1) <= num_steps:
-            levels += 1
-    return np.array([num_steps // eta**j for j in range(levels, -1, -1)], np.int32)
-
-
-def total_cost(rungs: np.ndarray, members: int, eta: int) -> int:
-    """Return the number of steps of all members if none diverges."""
-    cost, before = 0, 0
-    for rung in rungs.tolist():
-        cost += members * (rung - before)
-        members, before = max(1, members // eta), rung
-    return cost

@@ -2,36 +2,27 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from adaptax.tuning.rounds import (
     Outcome,
+    Played,
     Round,
     Rule,
     best_so_far,
-    curves,
+    concluded,
     named,
     outcome_of,
     scored,
+    since_start,
 )
 from adaptax.tuning.running.execution import Population
 from adaptax.tuning.running.tool_runs import ToolRun, fit_together
 from adaptax.tuning.storage.checkpoints import Checkpoint
 from adaptax.tuning.storage.named_arrays import group, prefixed, to_arrays
-
-
-class Played(NamedTuple):
-    """The outcomes of all rounds.
-
-    `state` is the trial's state of the run with the lowest score, at the end of the
-    last round with a finite score; `None` unless requested.
-    """
-
-    history: list[Outcome]
-    state: Any
 
 
 def play(
@@ -112,12 +103,7 @@ class _Player:
         for first in range(start, runs, size):
             self._train_chunk(now, np.arange(first, first + size))
         self._before += runs * now.steps
-        losses, hparams = self._losses, now.hparams
-        if not now.keep:
-            losses, hparams = losses[:, :0], None
-        self.history.append(
-            Outcome(now.parents, hparams, losses, self._scores, self._metrics)
-        )
+        self.history.append(concluded(now, self._losses, self._scores, self._metrics))
         if self._keep_state and np.isfinite(self._scores).any():
             assert self._population is not None
             self.state = self._population.state(int(np.argmin(self._scores)))
@@ -194,10 +180,7 @@ class _Player:
 
     def _judge(self, now: Round, rows: np.ndarray, real: np.ndarray) -> None:
         assert self._population is not None
-        losses = self._losses[rows]
-        if now.parents is not None:
-            before = curves(self.history)[now.parents]
-            losses = np.concatenate([before, losses], axis=1)
+        losses = since_start(self.history, now, self._losses[rows])
         evaluated, metrics = self._population.judge() if now.evaluate else (None, {})
         scores = scored(losses, now.part, now.window, evaluated)
         self._scores[rows[real]] = scores[real]

@@ -24,16 +24,23 @@ from adaptax._core import checks
 from adaptax._core.checks import require
 from adaptax._core.schedule import Schedule
 from adaptax.tuning.analysis.found_schedules import piecewise_constant
-from adaptax.tuning.playing import Played, play
-from adaptax.tuning.population_rule import Exploit, PopulationRule, require_rules
+from adaptax.tuning.designs import Design
+from adaptax.tuning.playing import play
+from adaptax.tuning.population_rule import (
+    Exploit,
+    PopulationRule,
+    changing,
+    count_members,
+    require_rules,
+)
 from adaptax.tuning.results import ToolResult
+from adaptax.tuning.rounds import Played
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.inner_schedules import check_of_changes
-from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
+from adaptax.tuning.running.planning import Strategy
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import stream
-from adaptax.tuning.running.tool_runs import ToolRun
-from adaptax.tuning.storage.named_arrays import flatten_names, leaf_named
+from adaptax.tuning.storage.named_arrays import leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
 
@@ -181,84 +188,89 @@ def population_based_training(
         OSError: If the folder cannot be written, or another process is using it.
     """
     require_trial(trial)
-    num_steps = checks.length("num_steps", num_steps)
-    interval = checks.length("interval", interval)
-    members = checks.length("members", members)
-    interval = min(interval, num_steps)
-    require_rules(exploit, fraction, factors, resample)
-    samples = members if spaces.is_random(space) else None
-    count = spaces.count_members(space, samples)
-    exchanges = -(-num_steps // interval)
-    each = LOSS_BYTES * num_steps + exchanges * (8 * len(spaces.entries(space)) + 32)
-    require_room(
-        f"{count} members of space (members={members}) with num_steps={num_steps} and "
-        f"interval={interval}",
-        count * each,
+    design = population_design(
+        space,
+        num_steps=num_steps,
+        interval=interval,
+        members=members,
+        exploit=exploit,
+        fraction=fraction,
+        factors=factors,
+        resample=resample,
+        key=key,
     )
-    hparams = spaces.members(space, samples, stream(key, "space"))
-    tool_run = ToolRun(
-        "population based training",
-        trial,
-        hparams,
-        RunOptions(key, strategy, mesh, checkpoint, progress),
-        total=count * num_steps,
-        about={
-            "hparams": hparams,
-            "num_steps": num_steps,
-            "interval": interval,
-            "rules": repr((exploit, fraction, factors, resample)),
-        },
-    )
-    rules = PopulationRule(
-        space, exploit, fraction, factors, resample, stream(key, "rules")
-    )
-    with tool_run:
+    hparams, num_steps = design.hparams, design.arguments["num_steps"]
+    interval = design.arguments["interval"]
+    options = RunOptions(key, strategy, mesh, checkpoint, progress)
+    with design.begin(trial, options) as tool_run:
         if done := tool_run.finished(PopulationResult):
             return done
-        changed = _changed(space, hparams) if num_steps > interval else []
+        changed = changing(space, hparams) if num_steps > interval else []
         fixed = [name for name in differing(hparams) if name not in changed]
         inner = tool_run.require_acting(hparams, changed, within_run=True)
         tool_run.require_acting(hparams, fixed)
         last = (num_steps - 1) // interval * interval
         played = play(
             tool_run,
-            rules.rule(hparams, num_steps, interval),
+            design.rule,
             horizon=num_steps,
             together="members",
             check=check_of_changes(inner, changed, last),
             keep_state=True,
         )
-        about = tool_run.about(num_steps=num_steps)
-        result = _result(played, interval, num_steps, about)
-        _require_survivor(played, result)
-        return tool_run.finish(result)
+        return tool_run.finish(design.result(played, tool_run.about(**design.about)))
 
 
-def _changed(space: dict[str, Any], hparams: Any) -> list[str]:
-    """Return the names of the hyperparameters that can change in copies."""
+def population_design(
+    space: dict[str, Any],
+    *,
+    num_steps: int,
+    interval: int,
+    members: int = 20,
+    exploit: Exploit = "truncation",
+    fraction: float = 0.2,
+    factors: tuple[float, float] = (0.8, 1.2),
+    resample: float = 0.25,
+    key: Any = 0,
+) -> Design[PopulationResult]:
+    """Return what `population_based_training` does, besides training; see there."""
+    num_steps = checks.length("num_steps", num_steps)
+    interval = checks.length("interval", interval)
+    members = checks.length("members", members)
+    interval = min(interval, num_steps)
+    require_rules(exploit, fraction, factors, resample)
+    samples = members if spaces.is_random(space) else None
+    count = count_members(space, members, num_steps, interval)
+    hparams = spaces.members(space, samples, stream(key, "space"))
+    rules = PopulationRule(
+        space, exploit, fraction, factors, resample, stream(key, "rules")
+    )
 
-    def changes(axis, values):
-        points = axis.options if isinstance(axis, spaces.Choice) else axis.values
-        several = points is None or len(np.unique(points)) > 1
-        return several and len(values) > 1
+    def result(played: Played, about: dict[str, Any]) -> PopulationResult:
+        found = _result(played, interval, num_steps, about)
+        if not np.isfinite(played.history[-1].scores).any():
+            step = min(interval * len(played.history), num_steps)
+            raise PopulationDiverged(
+                f"all members have diverged by step {step}. Lower the bounds of the "
+                "space. The error's `result` is that of the earlier intervals.",
+                found,
+            )
+        return found
 
-    entries = zip(flatten_names(hparams).items(), spaces.entries(space), strict=True)
-    return [
-        name
-        for (name, values), entry in entries
-        if spaces.is_axis(entry) and changes(entry, values)
-    ]
-
-
-def _require_survivor(played: Played, result: PopulationResult) -> None:
-    """Raise `PopulationDiverged` if every member has diverged."""
-    if np.isfinite(played.history[-1].scores).any():
-        return
-    step = min(result.interval * len(played.history), result.losses.shape[1])
-    raise PopulationDiverged(
-        f"all members have diverged by step {step}. Lower the bounds of the space. The "
-        "error's `result` is that of the earlier intervals.",
+    return Design(
+        "population based training",
+        hparams,
+        rules.rule(hparams, num_steps, interval),
+        {
+            "hparams": hparams,
+            "num_steps": num_steps,
+            "interval": interval,
+            "rules": repr((exploit, fraction, factors, resample)),
+        },
         result,
+        total=count * num_steps,
+        key=key,
+        about={"num_steps": num_steps},
     )
 
 

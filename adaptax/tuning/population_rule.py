@@ -9,6 +9,8 @@ from adaptax import spaces
 from adaptax._core import checks
 from adaptax._core.checks import require
 from adaptax.tuning.rounds import Round, Rule
+from adaptax.tuning.running.planning import LOSS_BYTES, require_room
+from adaptax.tuning.storage.named_arrays import flatten_names
 
 Exploit = Literal["truncation", "tournament"]
 
@@ -31,6 +33,35 @@ def require_rules(
     )
     for factor in factors:
         checks.number("factors", factor, above=0)
+
+
+def count_members(space: Any, members: int, num_steps: int, interval: int) -> int:
+    """Count the members of a space; refuse more than fit into the host's memory."""
+    count = spaces.count_members(space, members if spaces.is_random(space) else None)
+    exchanges = -(-num_steps // interval)
+    each = LOSS_BYTES * num_steps + exchanges * (8 * len(spaces.entries(space)) + 32)
+    require_room(
+        f"{count} members of space (members={members}) with num_steps={num_steps} and "
+        f"interval={interval}",
+        count * each,
+    )
+    return count
+
+
+def changing(space: dict[str, Any], hparams: Any) -> list[str]:
+    """Return the names of the hyperparameters that can change in copies."""
+
+    def changes(axis, values):
+        points = axis.options if isinstance(axis, spaces.Choice) else axis.values
+        several = points is None or len(np.unique(points)) > 1
+        return several and len(values) > 1
+
+    entries = zip(flatten_names(hparams).items(), spaces.entries(space), strict=True)
+    return [
+        name
+        for (name, values), entry in entries
+        if spaces.is_axis(entry) and changes(entry, values)
+    ]
 
 
 class PopulationRule(NamedTuple):

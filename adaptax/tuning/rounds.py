@@ -63,6 +63,17 @@ class Outcome(NamedTuple):
 Rule = Callable[[Sequence[Outcome]], Round | None]
 
 
+class Played(NamedTuple):
+    """The outcomes of all rounds.
+
+    `state` is the trial's state of the run with the lowest score, at the end of the
+    last round with a finite score; `None` unless requested.
+    """
+
+    history: list[Outcome]
+    state: Any = None
+
+
 def once(only: Round) -> Rule:
     """Return the rule of a single round."""
     return lambda history: None if history else only
@@ -78,6 +89,29 @@ def curves(history: Sequence[Outcome]) -> np.ndarray:
             break
         rows = parents[rows]
     return np.concatenate(parts[::-1], axis=1)
+
+
+def since_start(history: Sequence[Outcome], now: Round, losses: np.ndarray) -> Any:
+    """Return all losses of a round's runs, (runs, steps since they started).
+
+    Args:
+        history: The outcomes of the rounds before.
+        now: The round.
+        losses: Those of the round, (runs, steps).
+    """
+    if now.parents is None:
+        return losses
+    return np.concatenate([curves(history)[now.parents], losses], axis=1)
+
+
+def concluded(
+    now: Round, losses: np.ndarray, scores: np.ndarray, metrics: dict[str, np.ndarray]
+) -> Outcome:
+    """Return the outcome of a round, without what the history does not keep."""
+    hparams = now.hparams
+    if not now.keep:
+        losses, hparams = losses[:, :0], None
+    return Outcome(now.parents, hparams, losses, scores, metrics)
 
 
 def origins(history: Sequence[Outcome]) -> list[np.ndarray]:

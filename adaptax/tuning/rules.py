@@ -7,6 +7,7 @@ trains nothing itself: it returns the runs to start, each from a seed, or to con
 each from a run of the previous round, their hyperparameters and their steps.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -18,6 +19,7 @@ from jax.sharding import Mesh
 
 from adaptax._core import checks, tool_checks
 from adaptax._core.checks import require
+from adaptax.tuning.designs import Design
 from adaptax.tuning.playing import play
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Outcome, Round, Rule
@@ -25,7 +27,6 @@ from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import as_seeds
-from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.trials.trials import Trial, require_trial
 
 
@@ -140,6 +141,33 @@ def play_rule(
     require_trial(trial)
     num_steps = checks.length("num_steps", num_steps)
     keep_state = tool_checks.flag("keep_state", keep_state)
+    design = rule_design(rule, settings=settings)
+    runs = len(design.arguments["seeds"])
+    _require_room(runs, "num_steps", num_steps)
+    given = {"num_steps": num_steps, "keep_state": keep_state}
+    design = dataclasses.replace(
+        design, arguments={**design.arguments, **given}, total=runs * num_steps
+    )
+    options = RunOptions(key, strategy, mesh, checkpoint, progress)
+    with design.begin(trial, options) as tool_run:
+        if done := tool_run.finished(RuleResult):
+            return done
+        tool_run.require_acting(design.hparams, differing(design.hparams))
+        played = play(
+            tool_run,
+            design.rule,
+            horizon=num_steps,
+            keep_state=keep_state,
+            widen=True,
+        )
+        about = tool_run.about(num_steps=num_steps)
+        return tool_run.finish(design.result(played, about))
+
+
+def rule_design(
+    rule: Rule, *, settings: Mapping[str, Any] | None = None
+) -> Design[RuleResult]:
+    """Return what `play_rule` does, besides training; see there."""
     if not callable(rule):
         raise TypeError(f"rule must be a function of the history, got {rule!r}.")
     if not isinstance(settings, Mapping | None):
@@ -148,35 +176,19 @@ def play_rule(
     if first is None or first.seeds is None:
         raise ValueError("rule must return a round for an empty history, got None.")
     named = {f"settings.{name}": value for name, value in (settings or {}).items()}
-    _require_room(len(first.seeds), "num_steps", num_steps)
-    tool_run = ToolRun(
+    return Design(
         "rule",
-        trial,
         first.hparams,
-        RunOptions(key, strategy, mesh, checkpoint, progress),
-        total=len(first.seeds) * num_steps,
-        about={
+        lambda history: _checked(rule(history), history),
+        {
             "hparams": first.hparams,
             "seeds": first.seeds,
             "steps": first.steps,
-            "num_steps": num_steps,
-            "keep_state": keep_state,
             **named,
         },
+        lambda played, about: _laid_out(played.history, about, played.state),
+        total=len(first.seeds) * first.steps,
     )
-    with tool_run:
-        if done := tool_run.finished(RuleResult):
-            return done
-        tool_run.require_acting(first.hparams, differing(first.hparams))
-        played = play(
-            tool_run,
-            lambda history: _checked(rule(history), history),
-            horizon=num_steps,
-            keep_state=keep_state,
-            widen=True,
-        )
-        about = tool_run.about(num_steps=num_steps)
-        return tool_run.finish(_laid_out(played.history, about, played.state))
 
 
 def _checked(now: Any, history: Sequence[Outcome]) -> Round | None:

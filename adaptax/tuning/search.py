@@ -30,15 +30,15 @@ from adaptax.tuning import evolution
 from adaptax.tuning.analysis.cosine_baselines import (
     CosineBaseline,
 )
+from adaptax.tuning.designs import Design
 from adaptax.tuning.evolution import Algorithm
 from adaptax.tuning.playing import play
-from adaptax.tuning.rounds import Outcome
+from adaptax.tuning.rounds import Outcome, Played
 from adaptax.tuning.running.execution import Population
 from adaptax.tuning.running.inner_schedules import InnerSchedules, require_steady
 from adaptax.tuning.running.planning import Strategy
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import stream
-from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.search_result import SearchResult
 from adaptax.tuning.search_rule import ScheduleSearch, SearchSettings
 from adaptax.tuning.trials.scheduled_trials import (
@@ -122,27 +122,15 @@ def search_schedule(
         fresh_seeds=fresh_seeds,
         baseline=baseline,
         name=name,
-    ).checked()
-    settings.require_room()
-    constants = constants_beside(name, hparams)
-    tool_run = ToolRun(
-        "schedule search",
-        following_tables(trial, name),
-        along(constants, np.zeros((1, settings.num_steps), np.float32)),
-        RunOptions(key, strategy, mesh, checkpoint, progress),
-        total=settings.runs * settings.num_steps,
-        about={
-            **settings._asdict(),
-            "hparams": constants,
-            "evosax": evolution.version(),
-        },
     )
-    with tool_run:
+    search, design = _designed(settings, hparams, key)
+    settings, constants = search.settings, design.arguments["hparams"]
+    options = RunOptions(key, strategy, mesh, checkpoint, progress)
+    with design.begin(following_tables(trial, name), options) as tool_run:
         if done := tool_run.finished(SearchResult):
             return done
         first = {**constants, name: np.array([low], np.float32)}
         inner = tool_run.require_acting(first, [name], within_run=True, trial=trial)
-        search = ScheduleSearch(settings, constants, stream(key, "evolution"))
         played = play(
             tool_run,
             search,
@@ -150,8 +138,67 @@ def search_schedule(
             check=partial(_require_steady, settings, constants, inner),
             best=lambda *_: search.best,
         )
-        about = tool_run.about(**settings._asdict())
-        return tool_run.finish(_result(search, played.history, about))
+        return tool_run.finish(design.result(played, tool_run.about(**design.about)))
+
+
+def search_design(
+    *,
+    num_steps: int,
+    knots: int = 6,
+    low: float = 1e-5,
+    high: float = 1.0,
+    name: str = "learning_rate",
+    hparams: dict[str, Any] | None = None,
+    population: int = 16,
+    generations: int = 20,
+    algorithm: Algorithm = "CMA_ES",
+    seeds: int = 1,
+    fresh_seeds: int = 8,
+    baseline: bool = True,
+    key: Any = 0,
+) -> Design[SearchResult]:
+    """Return what `search_schedule` does, besides training; see there."""
+    settings = SearchSettings(
+        num_steps=num_steps,
+        knots=knots,
+        low=low,
+        high=high,
+        population=population,
+        generations=generations,
+        algorithm=algorithm,
+        seeds=seeds,
+        fresh_seeds=fresh_seeds,
+        baseline=baseline,
+        name=name,
+    )
+    return _designed(settings, hparams, key)[1]
+
+
+def _designed(
+    settings: SearchSettings, hparams: dict[str, Any] | None, key: Any
+) -> tuple[ScheduleSearch, Design[SearchResult]]:
+    """Check the arguments, and return the rule and the design."""
+    settings = settings.checked()
+    settings.require_room()
+    name, num_steps = settings.name, settings.num_steps
+    constants = constants_beside(name, hparams)
+    version = evolution.version()
+    search = ScheduleSearch(settings, constants, stream(key, "evolution"))
+
+    def result(played: Played, about: dict[str, Any]) -> SearchResult:
+        return _result(search, played.history, about)
+
+    return search, Design(
+        "schedule search",
+        along(constants, np.zeros((1, num_steps), np.float32)),
+        search,
+        {**settings._asdict(), "hparams": constants, "evosax": version},
+        result,
+        total=settings.runs * num_steps,
+        key=key,
+        about=settings._asdict(),
+        as_given=lambda given: {**given["constants"], name: given["rates"]},
+    )
 
 
 def _require_steady(

@@ -21,11 +21,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from adaptax._core import checks
-from adaptax.tuning.halving import HalvingResult, go_on, race
+from adaptax.tuning.designs import Design
+from adaptax.tuning.halving import HalvingResult, go_on, race, race_design
 from adaptax.tuning.rounds import Outcome, Round, Rule, origins
 from adaptax.tuning.running.planning import Strategy
 from adaptax.tuning.running.run_options import RunOptions
-from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.sweep import Configurations, configurations
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -81,6 +81,30 @@ def median_stopping(
         OSError: If the folder cannot be written, or another process is using it.
     """
     require_trial(trial)
+    design = stopping_design(
+        space,
+        num_steps=num_steps,
+        interval=interval,
+        grace_steps=grace_steps,
+        seeds=seeds,
+        samples=samples,
+        key=key,
+    )
+    options = RunOptions(key, strategy, mesh, checkpoint, progress)
+    return race(trial, design, options, StoppingResult, design.about["num_steps"])
+
+
+def stopping_design(
+    space: dict[str, Any],
+    *,
+    num_steps: int,
+    interval: int,
+    grace_steps: int = 0,
+    seeds: int | Sequence[int] = 1,
+    samples: int | None = None,
+    key: Any = 0,
+) -> Design[StoppingResult]:
+    """Return what `median_stopping` does, besides training; see there."""
     num_steps = checks.length("num_steps", num_steps)
     interval = checks.length("interval", interval)
     checks.at_most("interval", interval, "num_steps", num_steps)
@@ -88,21 +112,16 @@ def median_stopping(
     found = configurations(space, samples, seeds, num_steps, key)
     ends = np.append(np.arange(interval, num_steps, interval), num_steps)
     ends = ends.astype(np.int32)
-    tool_run = ToolRun(
+    return race_design(
         "median stopping",
-        trial,
-        found.each,
-        RunOptions(key, strategy, mesh, checkpoint, progress),
+        StoppingResult,
+        found,
+        above_median(found, ends, grace_steps),
+        ends,
+        {"ends": ends, "grace_steps": grace_steps},
         total=len(found.run_seeds) * num_steps,
-        about={
-            "hparams": found.hparams,
-            "seeds": found.seeds,
-            "ends": ends,
-            "grace_steps": grace_steps,
-        },
+        key=key,
     )
-    rule = above_median(found, ends, grace_steps)
-    return race(tool_run, StoppingResult, found, rule, ends, num_steps)
 
 
 def above_median(runs: Configurations, ends: np.ndarray, grace_steps: int) -> Rule:

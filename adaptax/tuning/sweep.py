@@ -19,14 +19,14 @@ from adaptax import spaces
 from adaptax._core import checks
 from adaptax._core.checks import require
 from adaptax.tuning.analysis.bands import Band, band
+from adaptax.tuning.designs import Design
 from adaptax.tuning.playing import play
 from adaptax.tuning.results import ToolResult
-from adaptax.tuning.rounds import Round, once
+from adaptax.tuning.rounds import Played, Round, once
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import as_seeds, stream
-from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.storage.named_arrays import flatten_names, leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -188,23 +188,34 @@ def sweep(
     ((4, 1, 50), 1.0)
     """
     require_trial(trial)
-    num_steps = checks.length("num_steps", num_steps)
-    found = configurations(space, samples, seeds, num_steps, key)
-    tool_run = ToolRun(
-        "sweep",
-        trial,
-        found.each,
-        RunOptions(key, strategy, mesh, checkpoint, progress),
-        total=len(found.run_seeds) * num_steps,
-        about={"hparams": found.hparams, "seeds": found.seeds, "num_steps": num_steps},
+    design = sweep_design(
+        space, num_steps=num_steps, seeds=seeds, samples=samples, key=key
     )
-    with tool_run:
+    options = RunOptions(key, strategy, mesh, checkpoint, progress)
+    with design.begin(trial, options) as tool_run:
         if done := tool_run.finished(SweepResult):
             return done
-        tool_run.require_acting(found.hparams, differing(found.hparams))
-        runs = Round(num_steps, None, found.each, found.run_seeds)
-        (outcome,) = play(tool_run, once(runs), horizon=num_steps).history
-        result = SweepResult(
+        hparams = design.arguments["hparams"]
+        tool_run.require_acting(hparams, differing(hparams))
+        played = play(tool_run, design.rule, horizon=design.arguments["num_steps"])
+        return tool_run.finish(design.result(played, tool_run.about(**design.about)))
+
+
+def sweep_design(
+    space: dict[str, Any],
+    *,
+    num_steps: int,
+    seeds: int | Sequence[int] = 1,
+    samples: int | None = None,
+    key: Any = 0,
+) -> Design[SweepResult]:
+    """Return what `sweep` does, besides training; see there."""
+    num_steps = checks.length("num_steps", num_steps)
+    found = configurations(space, samples, seeds, num_steps, key)
+
+    def result(played: Played, about: dict[str, Any]) -> SweepResult:
+        (outcome,) = played.history
+        return SweepResult(
             found.hparams,
             outcome.losses.reshape(*found.shape, num_steps),
             outcome.scores.reshape(found.shape),
@@ -212,9 +223,19 @@ def sweep(
                 name: metric.reshape(found.shape)
                 for name, metric in outcome.metrics.items()
             },
-            tool_run.about(seeds=found.seeds.tolist(), num_steps=num_steps),
+            about,
         )
-        return tool_run.finish(result)
+
+    return Design(
+        "sweep",
+        found.each,
+        once(Round(num_steps, None, found.each, found.run_seeds)),
+        {"hparams": found.hparams, "seeds": found.seeds, "num_steps": num_steps},
+        result,
+        total=len(found.run_seeds) * num_steps,
+        key=key,
+        about={"seeds": found.seeds.tolist(), "num_steps": num_steps},
+    )
 
 
 class Configurations(NamedTuple):
