@@ -162,7 +162,8 @@ def _ordered(opt_state: _S, order: Callable[[SteerableState], SteerableState]) -
         fields = {"order": changed.order, "clock": changed.clock}
         for path, leaf in jax.tree.leaves_with_path(fields):
             for place in one.paths:
-                targets[(*place, *map(key_of, path))] = leaf
+                # A copy: a step that donates the state must not find a buffer twice.
+                targets[(*place, *map(key_of, path))] = jnp.array(leaf)
     return with_fields(opt_state, targets)
 
 

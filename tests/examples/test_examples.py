@@ -30,6 +30,7 @@ POPULATION = EXAMPLES / "06_population.py"
 SEARCH = EXAMPLES / "07_search_a_schedule.py"
 DEVICES = EXAMPLES / "08_many_devices.py"
 NOTHING_TUNED = EXAMPLES / "09_nothing_tuned.py"
+LIVE_RUN = EXAMPLES / "10_live_run.py"
 
 
 def environment(hasty=False):
@@ -102,7 +103,7 @@ wait = ocp.CheckpointManager.wait_until_finished
 
 def wait_and_die(manager):
     wait(manager)
-    if manager.latest_step() == 1:
+    if manager.latest_step() == STEP:
         os.kill(os.getpid(), signal.SIGKILL)
 
 ocp.CheckpointManager.wait_until_finished = wait_and_die
@@ -112,9 +113,15 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 # From outside, a kill may come when the run has ended.
 
 
+def run_and_kill(step, script, folder):
+    """Kill an example when it has saved a checkpoint with this number."""
+    code = KILLED.replace("STEP", str(step))
+    return run("-c", code, script, "--smoke", "--out", folder, check=False)
+
+
 def test_a_killed_mnist_run_resumes_to_the_same_parameters(whole_run, tmp_path):
     folder, _ = whole_run
-    killed = run("-c", KILLED, MNIST, "--smoke", "--out", tmp_path, check=False)
+    killed = run_and_kill(1, MNIST, tmp_path)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (tmp_path / "results.json").exists()
     output = run(MNIST, "--smoke", "--out", tmp_path, "--resume").stdout
@@ -269,6 +276,49 @@ def test_one_call_trains_three_networks(tmp_path):
     assert (tmp_path / "nothing_tuned.png").stat().st_size > 0
 
 
+def test_a_live_run_that_is_killed_in_its_cool_down_ends_with_the_same_bits(tmp_path):
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    output = run(LIVE_RUN, "--smoke", "--out", whole).stdout
+    assert "step 10: stretch_run, 60 steps; the run ends at step 60." in output
+    assert "step 35: cool_down, 7 steps; the run ends at step 42." in output
+    killed = run_and_kill(40, LIVE_RUN, folder)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    resumed = run(LIVE_RUN, "--smoke", "--out", folder, "--resume")
+    assert "Resumed at step 40." in resumed.stdout
+    assert results_of(folder) == results_of(whole)
+    rates = results_of(whole)["rates"]
+    assert len(rates) == 42
+    assert rates[34] == rates[35] > rates[36] > rates[-1] > 0
+    assert (folder / "live_run.png").stat().st_size > 10_000
+
+
+def test_a_live_run_carries_out_the_orders_of_a_file(capsys, tmp_path):
+    example = runpy.run_path(str(LIVE_RUN))
+    training = example["Training"](1e-3, 600, 0)
+    run = example["Run"](training.start, end=600, step=100)
+    order_file = tmp_path / "order.json"
+    for text, message in {
+        '{"cool_down": 50}': "the run ends at step 150.",
+        '{"cool_down": 0}': "num_steps must be a whole number >= 1, got 0",
+        '{"stop": 1}': "there is no 'stop', only stretch_run and cool_down",
+        "cool down": "order.json (Expecting value",
+        "[1]": "is not carried out",
+    }.items():
+        order_file.write_text(text)
+        example["carry_out"](example["written_order"](order_file), run)
+        assert message in capsys.readouterr().out
+    order_file.unlink()
+    assert example["written_order"](order_file) is None
+    assert run.given[0] == (100, "cool_down")
+
+
+def test_a_rate_that_is_no_rate_is_refused(tmp_path, capsys):
+    arguments = ("--learning-rate", -1, "--out", tmp_path)
+    code, told = refusal(LIVE_RUN, capsys, *arguments)
+    assert code == 2
+    assert "--learning-rate: peak must be >= 0, got -1.0" in told
+
+
 WRITING = sorted({*EXAMPLES.glob("[0-9]*.py")} - {LOOPS})
 
 
@@ -293,4 +343,5 @@ def test_no_example_is_left_out():
         SEARCH,
         DEVICES,
         NOTHING_TUNED,
+        LIVE_RUN,
     }

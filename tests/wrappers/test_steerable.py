@@ -250,6 +250,22 @@ def test_orders_inside_jit_and_outside_recompile_nothing():
     assert len(traces) == 1
 
 
+@pytest.mark.parametrize(
+    "order",
+    [
+        adaptax.hold,
+        lambda state: adaptax.release(adaptax.hold(state)),
+        lambda state: adaptax.cool_down(state, 3),
+        lambda state: adaptax.stretch_run(adaptax.stretch_run(state, 30), 40),
+    ],
+    ids=["hold", "release", "cool_down", "stretch_run"],
+)
+def test_a_state_with_an_order_can_be_donated(order):
+    state = order(after(3))
+    buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
+    assert len(set(buffers)) == len(buffers)
+
+
 def test_members_of_a_population_take_orders_of_their_own():
     states = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), start())
     ends = jnp.asarray([0.0, 0.25, 0.5])
