@@ -82,12 +82,14 @@ def sweep(result: SweepResult, name: str = "learning_rate") -> "Figure":
         ValueError: If there is no such hyperparameter.
     """
     require_result(result, SweepResult)
-    values, means = leaf_named(result.hparams, name), result.scores.mean(axis=1)
+    values = leaf_named(result.hparams, name)
+    means = result.minimized(result.scores).mean(axis=1)
     figure = new_figure(9, 3.8)
     left, right = figure.subplots(1, 2)
     left.plot(values, result.scores, ".", color="0.6", markersize=4)
     points = np.unique(values)
     best = np.array([means[values == point].min() for point in points])
+    best = result.minimized(best)
     finite = np.isfinite(best)
     left.plot(points[finite], best[finite], color="tab:blue", label="mean over seeds")
     if finite.any() and points[0] > 0:

@@ -112,7 +112,9 @@ def _draw_generations(axes: "Axes", result: SearchResult) -> None:
     history = np.where(np.isfinite(result.history), result.history, np.nan)
     generations, middle = np.arange(len(history)), history.shape[1] // 2
     axes.plot(generations, history, "o", color="0.6", ms=3, alpha=0.6)
-    axes.plot(generations, np.sort(history)[:, middle], color="0.4")
+    ordered = np.sort(result.minimized(result.history))[:, middle]
+    medians = result.minimized(np.where(np.isfinite(ordered), ordered, np.nan))
+    axes.plot(generations, medians, color="0.4")
     diverged = np.flatnonzero(np.isnan(history).any(axis=1))
     top = axes.get_xaxis_transform()
     axes.plot(

@@ -37,6 +37,7 @@ from adaptax.tuning.running.inner_schedules import check_of_changes
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import stream
+from adaptax.tuning.scores import Mode, signed
 from adaptax.tuning.storage.named_arrays import leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -49,7 +50,8 @@ class BranchResult(ToolResult):
 
     `hparams` has leading axes (stages, branches). `explored` has the losses of the
     branches, (stages, branches, explore steps), and `forecasts` (stages, branches)
-    their forecasts, infinite if a branch diverged. `chosen` (stages,) is the branch
+    their forecasts (their evaluations, if these were maximized), infinite if a branch
+    diverged. `chosen` (stages,) is the branch
     that continued, and `losses` (steps,) are those of the whole run. `stage_steps` is
     the length of a stage. `state` is the trial's state at the end, `None` after `load`.
     """
@@ -103,6 +105,7 @@ def branch(
     explore_steps: int | None = None,
     branches: int = 10,
     forecast: bool = True,
+    mode: Mode = "min",
     key: Any = 0,
     strategy: Strategy = "auto",
     mesh: Mesh | None = None,
@@ -121,6 +124,8 @@ def branch(
         branches: The number of branches, if an axis is random.
         forecast: Whether to score a branch by its forecast for the end of the stage, or
             else by the mean loss over the last tenth of its steps. Static.
+        mode: "max" compares the branches by their evaluations after these steps, which
+            are maximized and not forecast; see `sweep`.
         key: See `sweep`, as for the arguments below.
         strategy: See `sweep`.
         mesh: See `sweep`.
@@ -143,6 +148,7 @@ def branch(
         explore_steps=explore_steps,
         branches=branches,
         forecast=forecast,
+        mode=mode,
         key=key,
     )
     hparams = design.arguments["hparams"]
@@ -173,6 +179,7 @@ def branch_design(
     explore_steps: int | None = None,
     branches: int = 10,
     forecast: bool = True,
+    mode: Mode = "min",
     key: Any = 0,
 ) -> Design[BranchResult]:
     """Return what `branch` does, besides training; see there."""
@@ -196,7 +203,7 @@ def branch_design(
         spaces.members(space, samples, stream(key, f"stage {stage}"))
         for stage in range(stages)
     ]
-    rule = _Branching(hparams, explore_steps, stage_steps, forecast)
+    rule = _Branching(hparams, explore_steps, stage_steps, forecast, mode)
     return Design(
         "branching",
         hparams[0],
@@ -209,6 +216,7 @@ def branch_design(
         },
         rule.result,
         total=stages * (stage_steps + (count - 1) * explore_steps),
+        mode=mode,
         key=key,
     )
 
@@ -217,10 +225,16 @@ class _Branching:
     """The rule: the branches of a stage, then the best of them to the stage's end."""
 
     def __init__(
-        self, hparams: list[Any], explore_steps: int, stage_steps: int, forecast: bool
+        self,
+        hparams: list[Any],
+        explore_steps: int,
+        stage_steps: int,
+        forecast: bool,
+        mode: Mode = "min",
     ):
         """Store the hyperparameters of each stage's branches, and the arguments."""
-        self.hparams, self.forecast = hparams, forecast
+        self.hparams, self.mode = hparams, mode
+        self.forecast = forecast and mode == "min"
         self.explore_steps, self.stage_steps = explore_steps, stage_steps
         self._forecasts: list[np.ndarray] = []
 
@@ -258,7 +272,8 @@ class _Branching:
         new = np.zeros(len(jax.tree.leaves(hparams)[0]), np.int32)
         seeds, parents = (None, new) if history else (new.astype(np.uint32), None)
         steps = self.explore_steps
-        return Round(steps, parents, hparams, seeds, part=steps, evaluate=False)
+        judge = self.mode == "max"
+        return Round(steps, parents, hparams, seeds, part=steps, evaluate=judge)
 
     def forecasts(self, history: Sequence[Outcome]) -> list[np.ndarray]:
         """Return the forecasts of the branches, (branches,) for each stage."""
@@ -279,7 +294,7 @@ class _Branching:
         """Return the result."""
         history = played.history
         branches, trained = history[::2], history[1::2]
-        forecasts = np.stack(self.forecasts(history))
+        forecasts = signed(np.stack(self.forecasts(history)), self.mode)
         chosen = np.stack([one.parents for one in trained])[:, 0].astype(np.int32)
         return BranchResult(
             jax.tree.map(lambda *rows: np.stack(rows), *self.hparams),

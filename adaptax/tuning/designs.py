@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from adaptax._core import checks
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Played, Rule
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.tool_runs import ToolRun
+from adaptax.tuning.scores import Mode
 from adaptax.tuning.trials.trials import Trial
 
 AnyResult = TypeVar("AnyResult", bound=ToolResult, covariant=True)
@@ -27,7 +29,8 @@ class Design(Generic[AnyResult]):
     `hparams` are those of the first runs, with a leading axis. `arguments` determine
     the results, together with `key`: numbers, text and arrays by name. `about` are the
     facts for the result's `about`. `total` is the number of steps of all runs if none
-    ends early. `result(played, about)` makes the result. `as_given(hparams)` returns
+    ends early. `mode` is whether scores are maximized, see `scores`. `result(played,
+    about)` makes the result. `as_given(hparams)` returns
     the hyperparameters of a run as a training loop takes them.
     """
 
@@ -37,9 +40,14 @@ class Design(Generic[AnyResult]):
     arguments: dict[str, Any]
     result: Callable[[Played, dict[str, Any]], AnyResult]
     total: int
+    mode: Mode = "min"
     key: Any = 0
     about: dict[str, Any] = field(default_factory=dict)
     as_given: Callable[[Any], Any] = lambda hparams: hparams
+
+    def __post_init__(self):
+        """Check the mode."""
+        checks.one_of("mode", self.mode, Mode)
 
     def begin(self, trial: Trial, options: RunOptions) -> ToolRun:
         """Return the run of the tool for a trial."""
@@ -50,4 +58,5 @@ class Design(Generic[AnyResult]):
             options,
             total=self.total,
             about=self.arguments,
+            mode=self.mode,
         )

@@ -28,6 +28,7 @@ from adaptax.tuning.rungs import rungs_to, total_cost
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.planning import Strategy
 from adaptax.tuning.running.run_options import RunOptions
+from adaptax.tuning.scores import Mode
 from adaptax.tuning.sweep import Configurations, SweepResult, configurations
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -59,7 +60,7 @@ class HalvingResult(SweepResult):
 
         Members that diverged, on any rung, are last.
         """
-        means = self.scores.mean(axis=1)
+        means = self.minimized(self.scores).mean(axis=1)
         return np.lexsort((means, -self.reached, ~np.isfinite(means)))
 
     @classmethod
@@ -112,6 +113,7 @@ def successive_halving(
     samples: int | None = None,
     eta: int = 3,
     first_rung: int | None = None,
+    mode: Mode = "min",
     key: Any = 0,
     strategy: Strategy = "auto",
     mesh: Mesh | None = None,
@@ -133,6 +135,7 @@ def successive_halving(
         eta: η >= 2: one in η configurations continues.
         first_rung: Steps r of the first rung; by default such that fewer than η
             configurations reach the last rung.
+        mode: See `sweep`.
         key: See `sweep`.
         strategy: See `sweep`.
         mesh: See `sweep`.
@@ -154,6 +157,7 @@ def successive_halving(
         samples=samples,
         eta=eta,
         first_rung=first_rung,
+        mode=mode,
         key=key,
     )
     options = RunOptions(key, strategy, mesh, checkpoint, progress)
@@ -169,6 +173,7 @@ def halving_design(
     samples: int | None = None,
     eta: int = 3,
     first_rung: int | None = None,
+    mode: Mode = "min",
     key: Any = 0,
 ) -> Design[HalvingResult]:
     """Return what `successive_halving` does, besides training; see there."""
@@ -185,6 +190,7 @@ def halving_design(
         rungs,
         {"rungs": rungs, "eta": eta},
         total=per_configuration * total_cost(rungs, count, eta),
+        mode=mode,
         key=key,
     )
 
@@ -224,6 +230,7 @@ def race_design(
     arguments: dict[str, Any],
     *,
     total: int,
+    mode: Mode,
     key: Any,
 ) -> Design[AnyHalving]:
     """Return the design of a tool that ends some configurations early.
@@ -236,6 +243,7 @@ def race_design(
         rungs: The steps at which it selects, ascending; the last is the end.
         arguments: Those that determine the results, besides the configurations.
         total: See `Design`.
+        mode: See `Design`.
         key: See `Design`.
     """
 
@@ -249,6 +257,7 @@ def race_design(
         {"hparams": runs.hparams, "seeds": runs.seeds, **arguments},
         result,
         total=total,
+        mode=mode,
         key=key,
         about={"seeds": runs.seeds.tolist(), "num_steps": int(rungs[-1])},
     )

@@ -21,6 +21,7 @@ from adaptax.tuning.rounds import (
 )
 from adaptax.tuning.running.execution import Population
 from adaptax.tuning.running.tool_runs import ToolRun, fit_together
+from adaptax.tuning.scores import signed
 from adaptax.tuning.storage.checkpoints import Checkpoint
 from adaptax.tuning.storage.named_arrays import group, prefixed, to_arrays
 
@@ -58,7 +59,9 @@ def play(
     player = _Player(tool_run, horizon, together, check, best, keep_state, widen)
     while (now := rule(player.history)) is not None:
         player.train(now)
-    return Played(player.history, player.state)
+    mode = tool_run.mode
+    history = [one._replace(scores=signed(one.scores, mode)) for one in player.history]
+    return Played(history, player.state)
 
 
 class _Player:
@@ -182,6 +185,8 @@ class _Player:
         assert self._population is not None
         losses = since_start(self.history, now, self._losses[rows])
         evaluated, metrics = self._population.judge() if now.evaluate else (None, {})
+        if evaluated is not None:
+            evaluated = signed(evaluated, self._tool_run.mode)
         scores = scored(losses, now.part, now.window, evaluated)
         self._scores[rows[real]] = scores[real]
         for name, values in metrics.items():

@@ -40,6 +40,7 @@ from adaptax.tuning.running.inner_schedules import check_of_changes
 from adaptax.tuning.running.planning import Strategy
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import stream
+from adaptax.tuning.scores import Mode
 from adaptax.tuning.storage.named_arrays import leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -49,7 +50,8 @@ class PopulationResult(ToolResult):
     """The result of population based training.
 
     `hparams` has leading axes (intervals, members). `scores` (intervals, members) are
-    those at the end of each interval, lower is better, infinite if a member diverged.
+    those at the end of each interval, lower is better unless they were maximized,
+    infinite if a member diverged (see `adaptax.tuning.scores`).
     `parents` (intervals, members) is the member of the previous interval that a member
     was copied from, itself if it was not. `losses` is (members, steps), and `metrics`
     has arrays like `scores`. `interval` is in steps. `state` is the trial's state of
@@ -80,8 +82,8 @@ class PopulationResult(ToolResult):
 
     @property
     def best_member(self) -> int:
-        """The member with the lowest score at the end; the first of equal ones."""
-        return int(np.argmin(self.scores[-1]))
+        """The member with the best score at the end; the first of equal ones."""
+        return int(np.argmin(self.minimized(self.scores[-1])))
 
     def ancestry(self, member: int | None = None) -> np.ndarray:
         """Return the ancestors of a member: the member that it was in each interval.
@@ -145,6 +147,7 @@ def population_based_training(
     fraction: float = 0.2,
     factors: tuple[float, float] = (0.8, 1.2),
     resample: float = 0.25,
+    mode: Mode = "min",
     key: Any = 0,
     strategy: Strategy = "auto",
     mesh: Mesh | None = None,
@@ -173,6 +176,7 @@ def population_based_training(
         factors: The two factors to perturb by, of which one is drawn.
         resample: The probability in [0, 1] that a hyperparameter of a copy is drawn
             anew instead of perturbed.
+        mode: See `sweep`.
         key: See `sweep`, as for the arguments below.
         strategy: See `sweep`.
         mesh: See `sweep`.
@@ -197,6 +201,7 @@ def population_based_training(
         fraction=fraction,
         factors=factors,
         resample=resample,
+        mode=mode,
         key=key,
     )
     hparams, num_steps = design.hparams, design.arguments["num_steps"]
@@ -231,6 +236,7 @@ def population_design(
     fraction: float = 0.2,
     factors: tuple[float, float] = (0.8, 1.2),
     resample: float = 0.25,
+    mode: Mode = "min",
     key: Any = 0,
 ) -> Design[PopulationResult]:
     """Return what `population_based_training` does, besides training; see there."""
@@ -269,6 +275,7 @@ def population_design(
         },
         result,
         total=count * num_steps,
+        mode=mode,
         key=key,
         about={"num_steps": num_steps},
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from adaptax._core.checks import require
 from adaptax.tuning.analysis import tables
+from adaptax.tuning.scores import signed
 from adaptax.tuning.storage import result_files
 from adaptax.tuning.storage.named_arrays import (
     flatten_names,
@@ -148,6 +149,10 @@ class ToolResult(Result):
         """
         plots = import_module("adaptax.plots")  # which imports the results
         return getattr(plots, self.PLOT)(self, **options)
+
+    def minimized(self, scores: np.ndarray) -> np.ndarray:
+        """Return scores such that lower is better: negated if they were maximized."""
+        return signed(scores, vars(self)["about"].get("mode"))
 
     def _table(self) -> dict[str, Any]:
         """Return the columns of the table by their titles."""

@@ -29,7 +29,8 @@ class Round(NamedTuple):
     `hparams` has a leading axis of runs. So have `seeds`, for new runs, or `parents`,
     the runs of the previous round to continue.
 
-    A run's score is its evaluation, if the trial has one and `evaluate` is set, or else
+    A run's score, lower is better, is its evaluation (negated with `mode="max"`), if
+    the trial has one and `evaluate` is set, or else
     the mean of its good losses in its last `window` steps, by default a tenth of
     `part`. It is infinite if the run has diverged, judged by its last `part` steps, by
     default all of them.
@@ -64,10 +65,10 @@ Rule = Callable[[Sequence[Outcome]], Round | None]
 
 
 class Played(NamedTuple):
-    """The outcomes of all rounds.
+    """The outcomes of all rounds, with scores that a result shows; see `scores`.
 
-    `state` is the trial's state of the run with the lowest score, at the end of the
-    last round with a finite score; `None` unless requested.
+    `state` is the trial's state of the run with the best score, at the end of the last
+    round with a finite score; `None` unless requested.
     """
 
     history: list[Outcome]

@@ -27,6 +27,7 @@ from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import as_seeds
+from adaptax.tuning.scores import Mode
 from adaptax.tuning.trials.trials import Trial, require_trial
 
 
@@ -38,7 +39,8 @@ class RuleResult(ToolResult):
     continued, counted through all rounds; -1 for a new run. `hparams` has a leading
     axis of runs. `losses` is float32 (runs, steps of the longest round), NaN after the
     end of a shorter round, or after a run diverged. `scores` is (runs,), lower is
-    better, infinite if a run diverged. `metrics` has arrays like `scores`, NaN in
+    better unless they were maximized, infinite if a run diverged (see
+    `adaptax.tuning.scores`). `metrics` has arrays like `scores`, NaN in
     rounds without metrics. `state` is the trial's state of the best run, if requested.
     `about` describes how it was run.
     """
@@ -67,7 +69,7 @@ class RuleResult(ToolResult):
 
     @property
     def best(self) -> Any:
-        """The hyperparameters of the lowest score in the last round with a finite one.
+        """The hyperparameters of the best score in the last round with a finite one.
 
         `None` if every run diverged.
         """
@@ -75,7 +77,7 @@ class RuleResult(ToolResult):
         if not len(runs):
             return None
         runs = runs[self.rounds[runs] == self.rounds[runs].max()]
-        index = runs[np.argmin(self.scores[runs])]
+        index = runs[np.argmin(self.minimized(self.scores[runs]))]
         return jax.tree.map(lambda leaf: leaf[index].item(), self.hparams)
 
 
@@ -86,6 +88,7 @@ def play_rule(
     num_steps: int,
     settings: Mapping[str, Any] | None = None,
     keep_state: bool = False,
+    mode: Mode = "min",
     key: Any = 0,
     strategy: Strategy = "auto",
     mesh: Mesh | None = None,
@@ -103,6 +106,8 @@ def play_rule(
             A checkpoint with other settings is refused; of the rule itself, it only
             contains the first round.
         keep_state: Whether to return the state of the best run.
+        mode: See `sweep`. In the history that the rule receives, a lower score is
+            always better: with "max", it is the negated evaluation.
         key: See `sweep`, as for the arguments below.
         strategy: See `sweep`.
         mesh: See `sweep`.
@@ -141,7 +146,7 @@ def play_rule(
     require_trial(trial)
     num_steps = checks.length("num_steps", num_steps)
     keep_state = tool_checks.flag("keep_state", keep_state)
-    design = rule_design(rule, settings=settings)
+    design = rule_design(rule, settings=settings, mode=mode)
     runs = len(design.arguments["seeds"])
     _require_room(runs, "num_steps", num_steps)
     given = {"num_steps": num_steps, "keep_state": keep_state}
@@ -165,7 +170,7 @@ def play_rule(
 
 
 def rule_design(
-    rule: Rule, *, settings: Mapping[str, Any] | None = None
+    rule: Rule, *, settings: Mapping[str, Any] | None = None, mode: Mode = "min"
 ) -> Design[RuleResult]:
     """Return what `play_rule` does, besides training; see there."""
     if not callable(rule):
@@ -188,6 +193,7 @@ def rule_design(
         },
         lambda played, about: _laid_out(played.history, about, played.state),
         total=len(first.seeds) * first.steps,
+        mode=mode,
     )
 
 

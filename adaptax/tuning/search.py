@@ -39,6 +39,7 @@ from adaptax.tuning.running.inner_schedules import InnerSchedules, require_stead
 from adaptax.tuning.running.planning import Strategy
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import stream
+from adaptax.tuning.scores import Mode, signed
 from adaptax.tuning.search_result import SearchResult
 from adaptax.tuning.search_rule import ScheduleSearch, SearchSettings
 from adaptax.tuning.trials.scheduled_trials import (
@@ -64,6 +65,7 @@ def search_schedule(
     seeds: int = 1,
     fresh_seeds: int = 8,
     baseline: bool = True,
+    mode: Mode = "min",
     key: Any = 0,
     strategy: Strategy = "auto",
     mesh: Mesh | None = None,
@@ -95,6 +97,7 @@ def search_schedule(
         fresh_seeds: The number of seeds to choose among the finalists, and of other
             seeds to score the winner, >= 2.
         baseline: Whether to search for the best cosine with a warm-up.
+        mode: See `sweep`.
         key: See `sweep`, as for the arguments below.
         strategy: See `sweep`.
         mesh: See `sweep`.
@@ -123,7 +126,7 @@ def search_schedule(
         baseline=baseline,
         name=name,
     )
-    search, design = _designed(settings, hparams, key)
+    search, design = _designed(settings, hparams, mode, key)
     settings, constants = search.settings, design.arguments["hparams"]
     options = RunOptions(key, strategy, mesh, checkpoint, progress)
     with design.begin(following_tables(trial, name), options) as tool_run:
@@ -155,6 +158,7 @@ def search_design(
     seeds: int = 1,
     fresh_seeds: int = 8,
     baseline: bool = True,
+    mode: Mode = "min",
     key: Any = 0,
 ) -> Design[SearchResult]:
     """Return what `search_schedule` does, besides training; see there."""
@@ -171,11 +175,11 @@ def search_design(
         baseline=baseline,
         name=name,
     )
-    return _designed(settings, hparams, key)[1]
+    return _designed(settings, hparams, mode, key)[1]
 
 
 def _designed(
-    settings: SearchSettings, hparams: dict[str, Any] | None, key: Any
+    settings: SearchSettings, hparams: dict[str, Any] | None, mode: Mode, key: Any
 ) -> tuple[ScheduleSearch, Design[SearchResult]]:
     """Check the arguments, and return the rule and the design."""
     settings = settings.checked()
@@ -186,7 +190,7 @@ def _designed(
     search = ScheduleSearch(settings, constants, stream(key, "evolution"))
 
     def result(played: Played, about: dict[str, Any]) -> SearchResult:
-        return _result(search, played.history, about)
+        return _result(search, played.history, mode, about)
 
     return search, Design(
         "schedule search",
@@ -195,6 +199,7 @@ def _designed(
         {**settings._asdict(), "hparams": constants, "evosax": version},
         result,
         total=settings.runs * num_steps,
+        mode=mode,
         key=key,
         about=settings._asdict(),
         as_given=lambda given: {**given["constants"], name: given["rates"]},
@@ -217,10 +222,10 @@ def _require_steady(
 
 
 def _result(
-    rule: ScheduleSearch, history: list[Outcome], about: dict[str, Any]
+    rule: ScheduleSearch, history: list[Outcome], mode: Mode, about: dict[str, Any]
 ) -> SearchResult:
     """Return the result."""
-    verdict, chosen = history[-1], rule.best_two(history)
+    verdict, chosen = history[-1], rule.chosen
     seeds = rule.settings.fresh_seeds
 
     def of(place):
@@ -231,13 +236,13 @@ def _result(
     finalists, baseline = rule.finalist_rates(), None
     if rule.settings.baseline:
         grid, _ = rule.settings.cosines
-        best = rule.best_cosines(history)[chosen[1] - len(finalists)]
+        best = rule.finalist_cosines[chosen[1] - len(finalists)]
         peak, share = grid[best].tolist()
         baseline = CosineBaseline(peak, share, *of(1))
     return SearchResult(
         finalists[chosen[0]],
         *of(0),
-        rule.history,
+        signed(rule.history, mode),
         rule.candidates,
         baseline,
         about,

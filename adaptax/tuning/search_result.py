@@ -25,8 +25,9 @@ class SearchResult(ToolResult):
     """The result of a search for a schedule.
 
     `log_rates` (knots,) are the natural logarithms of the winner's rates. `losses`
-    (fresh seeds, steps), `scores` (fresh seeds,), infinite if a run diverged, and
-    `metrics`, like `scores`, are those of runs that were not used to choose it.
+    (fresh seeds, steps), `scores` (fresh seeds,), lower is better unless they were
+    maximized, infinite if a run diverged (see `adaptax.tuning.scores`), and `metrics`,
+    like `scores`, are those of runs that were not used to choose it.
     `candidates` (generations, population, knots) are the log-rates that were tried, and
     `history` (generations, population) their mean scores over the seeds of their
     generation. `baseline` is the best cosine, or `None`. `about` describes the search.
@@ -72,7 +73,7 @@ class SearchResult(ToolResult):
 
     @property
     def gain(self) -> Gain | None:
-        """The score of the baseline minus the winner's, seed by seed.
+        """How much better the winner's score is than the baseline's, seed by seed.
 
         If it is above 0, the winner is better; less than two standard errors may be
         chance. `None` without a baseline.
@@ -80,7 +81,8 @@ class SearchResult(ToolResult):
         if self.baseline is None:
             return None
         with np.errstate(invalid="ignore"):
-            differences = self.baseline.scores - self.scores
+            differences = self.minimized(self.baseline.scores)
+            differences = differences - self.minimized(self.scores)
             error = differences.std(ddof=1) / math.sqrt(len(differences))
         return Gain(float(differences.mean()), float(error))
 
@@ -105,11 +107,13 @@ class SearchResult(ToolResult):
     def _table(self) -> dict[str, Any]:
         """Return the generations, with the rates of the best."""
         generations = np.arange(len(self.history))
-        rates = np.exp(self.candidates[generations, self.history.argmin(axis=1)])
+        order = np.argsort(self.minimized(self.history), axis=1, kind="stable")
+        scores = np.take_along_axis(self.history, order, axis=1)
+        rates = np.exp(self.candidates[generations, order[:, 0]])
         columns: dict[str, Any] = {
             "generation": generations,
-            "best": self.history.min(axis=1),
-            "median": np.sort(self.history)[:, self.history.shape[1] // 2],
+            "best": scores[:, 0],
+            "median": scores[:, scores.shape[1] // 2],
             "diverged": np.isinf(self.history).sum(axis=1),
         }
         for step, column in zip(self.knot_steps, rates.T, strict=True):

@@ -119,7 +119,9 @@ class SearchSettings(NamedTuple):
 class ScheduleSearch:
     """The rule: the generations, the cosines, the choice, and the final scores.
 
-    `best` is a text with the best score of the generations so far.
+    `best` is a text with the best score of the generations so far. At the end,
+    `chosen` has the indices of the best finalist and of the best cosine, and
+    `finalist_cosines` those of the cosines that were finalists.
     """
 
     def __init__(self, settings: SearchSettings, constants: Any, key: jax.Array):
@@ -160,7 +162,8 @@ class ScheduleSearch:
         if stage == 1:
             return self._round(self._choices(history), settings.fresh(0), keep=False)
         if stage == 2:
-            rates = self._choices(history)[self.best_two(history)]
+            self.chosen = self._best_two(history)
+            rates = self._choices(history)[self.chosen]
             return self._round(rates, settings.fresh(1))
         return None
 
@@ -199,10 +202,10 @@ class ScheduleSearch:
         finalists = _drawn(self.finalist_rates(), self.settings.num_steps)
         if not self.settings.baseline:
             return finalists
-        best = self.best_cosines(history)
-        return np.concatenate([finalists, self._cosine_rates[best]])
+        self.finalist_cosines = self._best_cosines(history)
+        return np.concatenate([finalists, self._cosine_rates[self.finalist_cosines]])
 
-    def best_two(self, history: Sequence[Outcome]) -> list[int]:
+    def _best_two(self, history: Sequence[Outcome]) -> list[int]:
         """Return the indices of the best finalist and the best cosine."""
         settings = self.settings
         place = settings.generations + settings.baseline
@@ -231,7 +234,7 @@ class ScheduleSearch:
         """The rates of all cosines at every step, (cosines, steps)."""
         return drawn_cosines(self.settings.cosines[0], self.settings.num_steps)
 
-    def best_cosines(self, history: Sequence[Outcome]) -> np.ndarray:
+    def _best_cosines(self, history: Sequence[Outcome]) -> np.ndarray:
         """Return the indices of the cosines with the lowest mean scores, best first."""
         scores = _means(history[self.settings.generations], len(self._cosine_rates))
         return np.argsort(scores, kind="stable")[: self.settings.finalists]

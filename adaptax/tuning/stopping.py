@@ -26,6 +26,7 @@ from adaptax.tuning.halving import HalvingResult, go_on, race, race_design
 from adaptax.tuning.rounds import Outcome, Round, Rule, origins
 from adaptax.tuning.running.planning import Strategy
 from adaptax.tuning.running.run_options import RunOptions
+from adaptax.tuning.scores import Mode
 from adaptax.tuning.sweep import Configurations, configurations
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -46,6 +47,7 @@ def median_stopping(
     grace_steps: int = 0,
     seeds: int | Sequence[int] = 1,
     samples: int | None = None,
+    mode: Mode = "min",
     key: Any = 0,
     strategy: Strategy = "auto",
     mesh: Mesh | None = None,
@@ -67,6 +69,7 @@ def median_stopping(
             end earlier.
         seeds: See `sweep`; all seeds of a configuration continue, or none.
         samples: See `sweep`.
+        mode: See `sweep`.
         key: See `sweep`.
         strategy: See `sweep`.
         mesh: See `sweep`.
@@ -88,6 +91,7 @@ def median_stopping(
         grace_steps=grace_steps,
         seeds=seeds,
         samples=samples,
+        mode=mode,
         key=key,
     )
     options = RunOptions(key, strategy, mesh, checkpoint, progress)
@@ -102,6 +106,7 @@ def stopping_design(
     grace_steps: int = 0,
     seeds: int | Sequence[int] = 1,
     samples: int | None = None,
+    mode: Mode = "min",
     key: Any = 0,
 ) -> Design[StoppingResult]:
     """Return what `median_stopping` does, besides training; see there."""
@@ -120,6 +125,7 @@ def stopping_design(
         ends,
         {"ends": ends, "grace_steps": grace_steps},
         total=len(found.run_seeds) * num_steps,
+        mode=mode,
         key=key,
     )
 

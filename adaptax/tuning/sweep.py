@@ -27,6 +27,7 @@ from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import as_seeds, stream
+from adaptax.tuning.scores import Mode
 from adaptax.tuning.storage.named_arrays import flatten_names, leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -37,7 +38,8 @@ class SweepResult(ToolResult):
 
     `hparams` has a leading axis of members (configurations). `losses` is float32
     (members, seeds, steps), NaN after a run diverged. `scores` is (members, seeds),
-    lower is better, infinite if a run diverged. `metrics` has arrays like `scores`.
+    lower is better unless they were maximized, infinite if a run diverged (see
+    `adaptax.tuning.scores`). `metrics` has arrays like `scores`.
     `about` describes the run: plan, seconds, member-steps, compilations.
     """
 
@@ -61,7 +63,7 @@ class SweepResult(ToolResult):
     @property
     def ranking(self) -> np.ndarray:
         """The members from best to worst, by mean score; ties by index."""
-        return np.argsort(self.scores.mean(axis=1), kind="stable")
+        return np.argsort(self.minimized(self.scores).mean(axis=1), kind="stable")
 
     @property
     def best(self) -> Any:
@@ -103,7 +105,7 @@ class SweepResult(ToolResult):
             bool(rates[0] > 0),
             f"name must be of a hyperparameter > 0, but {name} has {rates[0]}.",
         )
-        means = self.scores.mean(axis=1)
+        means = self.minimized(self.scores).mean(axis=1)
         best = [float(means[values == rate].min()) for rate in rates]
         return band(rates.tolist(), best, within)
 
@@ -136,6 +138,7 @@ def sweep(
     num_steps: int,
     seeds: int | Sequence[int] = 1,
     samples: int | None = None,
+    mode: Mode = "min",
     key: Any = 0,
     strategy: Strategy = "auto",
     mesh: Mesh | None = None,
@@ -152,6 +155,8 @@ def sweep(
         seeds: The number of seeds, from 0, or a list of seeds. A seed determines the
             initial parameters of a trial and, unless they are shared, the batches.
         samples: The number of draws of the random axes, if there are any.
+        mode: "max" for a score to maximize, such as an accuracy that the trial's
+            `evaluate` returns. Static.
         key: A JAX key, or an integer seed for one. All randomness comes from it.
         strategy: How to run the members: "auto" measures the alternatives for a few
             steps and uses the fastest; "vmap" vectorizes over all members; "map" runs
@@ -189,7 +194,7 @@ def sweep(
     """
     require_trial(trial)
     design = sweep_design(
-        space, num_steps=num_steps, seeds=seeds, samples=samples, key=key
+        space, num_steps=num_steps, seeds=seeds, samples=samples, mode=mode, key=key
     )
     options = RunOptions(key, strategy, mesh, checkpoint, progress)
     with design.begin(trial, options) as tool_run:
@@ -207,6 +212,7 @@ def sweep_design(
     num_steps: int,
     seeds: int | Sequence[int] = 1,
     samples: int | None = None,
+    mode: Mode = "min",
     key: Any = 0,
 ) -> Design[SweepResult]:
     """Return what `sweep` does, besides training; see there."""
@@ -233,6 +239,7 @@ def sweep_design(
         {"hparams": found.hparams, "seeds": found.seeds, "num_steps": num_steps},
         result,
         total=len(found.run_seeds) * num_steps,
+        mode=mode,
         key=key,
         about={"seeds": found.seeds.tolist(), "num_steps": num_steps},
     )

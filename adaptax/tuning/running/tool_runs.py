@@ -28,6 +28,7 @@ from adaptax.tuning.running.progress import Progress
 from adaptax.tuning.running.rescue import Rescue
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.termination import EXIT_CODE, Termination
+from adaptax.tuning.scores import Mode, require_mode
 from adaptax.tuning.storage import digests
 from adaptax.tuning.storage.checkpoints import Checkpoint, Checkpoints
 from adaptax.tuning.storage.named_arrays import (
@@ -59,6 +60,7 @@ class ToolRun:
         *,
         total: int,
         about: dict[str, Any],
+        mode: Mode = "min",
     ):
         """Look for a checkpoint, without compiling anything.
 
@@ -69,7 +71,14 @@ class ToolRun:
             options: The common arguments of all tools.
             total: The steps of all members together.
             about: The arguments that determine the results: arrays, numbers and text.
+            mode: Whether evaluations are minimized or maximized.
+
+        Raises:
+            ValueError: If there is no evaluation to maximize.
         """
+        require_mode(mode, trial)
+        about = {"mode": mode, **about}
+        self.mode: Mode = mode
         key, strategy, mesh, checkpoint, progress = options.checked()
         self.programs = Programs(trial, key, mesh)
         self._strategy: Strategy = strategy
@@ -265,6 +274,7 @@ class ToolRun:
         """Return the field `about` of a result."""
         trained = [c for c in self.programs.compilations if c.program is TRAIN]
         return {
+            "mode": self.mode,
             **facts,
             "plan": str(self.planned.plan),
             "tried": {str(plan): time for plan, time in self.planned.tried.items()},

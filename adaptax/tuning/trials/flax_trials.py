@@ -118,7 +118,7 @@ def nnx_trial(
         batches=batches,
         has_state=True,
         has_aux=has_aux,
-    )
+    )._replace(evaluates_loss=judged and evaluate is None)
 
 
 def _split(nnx: Any, model: Any) -> tuple[Any, Any, Any]:

@@ -70,7 +70,7 @@ def scheduled(trial: Trial, hparams_at: Callable[[Any, jax.Array], Any]) -> Tria
         return evaluate(last, state.state, **_given(shared))
 
     evaluate = trial.evaluate and partial(judge, trial.evaluate)
-    return Trial(init, advance, evaluate, trial.data)
+    return trial._replace(init=init, advance=advance, evaluate=evaluate)
 
 
 def following_tables(trial: Trial, name: str) -> Trial:

@@ -31,12 +31,14 @@ class Trial(NamedTuple):
     `init(hparams, key)` returns the state before the first step. `advance(hparams,
     state, num_steps)` trains for a static number of steps, and returns the state and
     the loss of each step, of shape (num_steps,); a steps and then b steps must be the
-    same as a + b. `evaluate(hparams, state)` returns the score, a scalar to minimize,
-    or a pair of it and a dict of other scalars; without it, the score is the mean loss
+    same as a + b. `evaluate(hparams, state)` returns the score, a scalar to minimize
+    (or to maximize, with a tool's mode="max"), or a pair of it and a dict of other
+    scalars; without it, the score is the mean loss
     of the last tenth of the steps.
 
     `hparams` is any pytree of scalars, usually a dict. They are traced, so they cannot
-    determine the shape of an array.
+    determine the shape of an array. `evaluates_loss` is whether `evaluate` returns a
+    loss, which no tool may maximize.
 
     With `data`, a pytree of arrays, the three functions must take an additional keyword
     argument `shared`, a `Shared`. It should have a default, so that the trial can be
@@ -47,6 +49,7 @@ class Trial(NamedTuple):
     advance: Callable[..., tuple[Any, jax.Array]]
     evaluate: Callable[..., Any] | None = None
     data: Any = None
+    evaluates_loss: bool = False
 
 
 def trial(
@@ -79,8 +82,9 @@ def trial(
         data: A pytree of arrays with a common leading axis of examples.
         batch_size: Examples per step, drawn in shuffled epochs; `None` for all.
         evaluate: `evaluate(params, eval_data)`, or `evaluate(params, model_state,
-            eval_data)`, returns the score, to be minimized, or `(score, metrics)` with
-            a dict of scalars. Its parameters are those of `eval_params`.
+            eval_data)`, returns the score, to be minimized unless a tool has
+            `mode="max"`, or `(score, metrics)` with a dict of scalars. Its parameters
+            are those of `eval_params`.
         eval_data: A pytree of arrays, for `evaluate`. Without `evaluate`, the score is
             the loss on them as a single batch.
         batches: "separate": each run draws its batches by its own key, the same for the
@@ -158,7 +162,13 @@ def trial(
         has_aux,
     )
     judged = evaluate is not None or eval_data is not None
-    return Trial(run.init, run.advance, run.judge if judged else None, run.data)
+    return Trial(
+        run.init,
+        run.advance,
+        run.judge if judged else None,
+        run.data,
+        evaluates_loss=judged and evaluate is None,
+    )
 
 
 def require_trial(trial: Any) -> None:
