@@ -48,7 +48,8 @@ def eval_params(opt_state: Any, params: optax.Params) -> optax.Params:
         `params`. Without such a wrapper, and before the first step, `params`
         themselves. For an NNX model, a new model of the same kind, which may be put
         into eval mode while the other goes on training; variables that are not
-        averaged, such as batch statistics, are as in the model. Leaves of `params` that
+        averaged, such as batch statistics, are as in the model (see
+        `adaptax.flax.refresh_statistics`). Leaves of `params` that
         the optimizer does not train stay as they are. Under `optax.partition` or
         `optax.masked` each group fills in its own leaves, and under
         `optax.contrib.split_real_and_imaginary` the halves of complex leaves are

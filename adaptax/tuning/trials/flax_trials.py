@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from adaptax._core import tool_checks
+from adaptax._core import batch_statistics, tool_checks
 from adaptax._core.checks import require
 from adaptax.tuning.trials.arguments import Batches, require_arguments, require_callable
 from adaptax.tuning.trials.trials import Trial, trial
@@ -82,14 +82,16 @@ def nnx_trial(
     )
     has_aux = tool_checks.flag("has_aux", has_aux)
 
-    for_training, for_judging = _fixed_parts(nnx, make_model)
+    for_training, for_judging, for_refreshing, layers = _fixed_parts(nnx, make_model)
 
     def init_params(key):
         _, *variables = _split(nnx, make_model(nnx.Rngs(key)))
         return jax.tree.map(lambda leaf: _typed(leaf, jnp.asarray(leaf)), variables)
 
     def measure(params, others, batch):
-        model = nnx.merge(for_training, params, others)
+        refreshing = batch_statistics.present()
+        fixed = for_training if refreshing is None else for_refreshing
+        model = nnx.merge(fixed, params, others)
         found = loss(model, batch)
         value, aux = found if has_aux else (found, ())
         nnx.pop(model, nnx.Intermediate)
@@ -99,7 +101,12 @@ def nnx_trial(
             "loss must not add variables to the model or remove them; only those of "
             "the type nnx.Intermediate are dropped after a step.",
         )
-        others = jax.tree.map(_typed, changed, others)
+        changed = jax.tree.map(_typed, changed, others)
+        if refreshing is not None:
+            count = refreshing.count
+            changed = batch_statistics.averaged(others, changed, count, layers)
+            refreshing.layers.extend(layers)
+        others = changed
         return value, ((others, aux) if has_aux else others)
 
     def judge(params, others, held_out):
@@ -127,8 +134,11 @@ def _split(nnx: Any, model: Any) -> tuple[Any, Any, Any]:
     return fixed, nnx.to_pure_dict(params), nnx.to_pure_dict(others)
 
 
-def _fixed_parts(nnx: Any, make_model: Callable[..., Any]) -> tuple[Any, Any]:
-    """Return the fixed part of a model in train mode, and in eval mode."""
+def _fixed_parts(nnx: Any, make_model: Callable[..., Any]) -> tuple[Any, ...]:
+    """Return the fixed parts of a model: in train mode, in eval mode, and to refresh.
+
+    The last of four is the paths of the layers whose statistics are refreshed.
+    """
     model = nnx.eval_shape(lambda: make_model(nnx.Rngs(jax.random.key(0))))
     if not isinstance(model, nnx.Module):
         raise TypeError(
@@ -138,7 +148,10 @@ def _fixed_parts(nnx: Any, make_model: Callable[..., Any]) -> tuple[Any, Any]:
     for_training, *_ = _split(nnx, model)
     model.eval()
     for_judging, *_ = _split(nnx, model)
-    return for_training, for_judging
+    model.train()
+    layers = batch_statistics.without_momentum(nnx, model)
+    for_refreshing, *_ = _split(nnx, model)
+    return for_training, for_judging, for_refreshing, layers.keys()
 
 
 def _typed(leaf: Any, like: jax.Array) -> jax.Array:

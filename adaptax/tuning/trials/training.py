@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from adaptax._core import batch_statistics
 from adaptax._core.checks import require
 from adaptax._core.eval_params import eval_params
 from adaptax._core.leaves import steepest
@@ -19,6 +20,9 @@ from adaptax.tuning.trials.arguments import (
 )
 from adaptax.tuning.trials.model_parts import arrays_of, fixed_of, joined, trained_of
 from adaptax.tuning.trials.shuffling import batch_indices
+
+_REFRESHING = 20
+"""The largest number of batches for the statistics of averaged parameters."""
 
 
 class Shared(NamedTuple):
@@ -110,11 +114,36 @@ class Training:
         del hparams
         held_out = self.data[1] if shared is None else shared.data[1]
         params = eval_params(state.opt_state, state.params)
+        model_state = state.model_state
+        if self.has_state and params is not state.params:
+            arrays = self.data[0] if shared is None else shared.data[0]
+            model_state = self._refreshed(params, state, arrays)
         if self.evaluate is None:
-            return self._measure(params, state.model_state, held_out, None)[0]
+            return self._measure(params, model_state, held_out, None)[0]
         params = joined(params, self._fixed)
-        arguments = (params, state.model_state) if self.has_state else (params,)
+        arguments = (params, model_state) if self.has_state else (params,)
         return self.evaluate(*arguments, held_out)
+
+    def _refreshed(self, params, state, arrays):
+        """Return the model's state with batch statistics of averaged parameters."""
+        batches = _REFRESHING
+        if self.batch_size is not None:
+            batches = min(batches, -(-num_examples(arrays) // self.batch_size))
+        elif not self.has_key:
+            batches = 1  # of the same examples
+        layers = []
+
+        def on_batch(model_state, count):
+            batch = self._batch(state, count, arrays)
+            key = jax.random.fold_in(jax.random.fold_in(state.key, 2), count)
+            with batch_statistics.averaging(count) as now:
+                _, (changed, _) = self._measure(params, model_state, batch, key)
+            layers.extend(now.layers)
+            return changed, None
+
+        counts = jnp.arange(batches, dtype=jnp.int32)
+        refreshed, _ = jax.lax.scan(on_batch, state.model_state, counts)
+        return refreshed if layers else state.model_state
 
     def _model(self, key):
         """Return the arrays of a new model, and its state."""

@@ -84,7 +84,9 @@ def trial(
         evaluate: `evaluate(params, eval_data)`, or `evaluate(params, model_state,
             eval_data)`, returns the score, to be minimized unless a tool has
             `mode="max"`, or `(score, metrics)` with a dict of scalars. Its parameters
-            are those of `eval_params`.
+            are those of `eval_params`. If these are averages, the statistics of Flax's
+            batch normalizations in the model state are those of up to 20 batches of the
+            training data at the averages; see `adaptax.flax.refresh_statistics`.
         eval_data: A pytree of arrays, for `evaluate`. Without `evaluate`, the score is
             the loss on them as a single batch.
         batches: "separate": each run draws its batches by its own key, the same for the
