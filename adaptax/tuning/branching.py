@@ -38,6 +38,7 @@ from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import stream
 from adaptax.tuning.scores import Mode, signed
+from adaptax.tuning.standings import by_loss
 from adaptax.tuning.storage.named_arrays import leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -166,6 +167,7 @@ def branch(
             horizon=len(hparams) * design.arguments["explore_steps"],
             together="branches",
             check=check_of_changes(inner, varied, last),
+            best=by_loss,
             keep_state=True,
         )
         return tool_run.finish(design.result(played, tool_run.about(**design.about)))

@@ -222,7 +222,9 @@ def find_learning_rate(
             check=lambda members: require_steady(
                 members, inner, name, num_steps - 1, place=".state", others=middle
             ),
-            best=lambda losses, _: f"loss {np.nanmin(losses, initial=np.inf):.4g}",
+            best=lambda losses, _: (
+                f"training loss {np.nanmin(losses, initial=np.inf):.4g}"
+            ),
         )
         losses = played.history[0].losses
         about = tool_run.about(seeds=chosen.tolist(), name=name, mode=mode)

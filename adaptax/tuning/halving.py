@@ -217,7 +217,13 @@ def race(
         hparams = design.arguments["hparams"]
         tool_run.require_acting(hparams, differing(hparams))
         together = "configurations and seeds"
-        played = play(tool_run, design.rule, horizon=horizon, together=together)
+        played = play(
+            tool_run,
+            design.rule,
+            horizon=horizon,
+            together=together,
+            seeds=len(design.arguments["seeds"]),
+        )
         return tool_run.finish(design.result(played, tool_run.about(**design.about)))
 
 

@@ -12,16 +12,17 @@ from adaptax.tuning.rounds import (
     Played,
     Round,
     Rule,
-    best_so_far,
     concluded,
     named,
     outcome_of,
     scored,
     since_start,
 )
+from adaptax.tuning.running import divergence
 from adaptax.tuning.running.execution import Population
 from adaptax.tuning.running.tool_runs import ToolRun, fit_together
 from adaptax.tuning.scores import signed
+from adaptax.tuning.standings import by_loss, by_score
 from adaptax.tuning.storage.checkpoints import Checkpoint
 from adaptax.tuning.storage.named_arrays import group, prefixed, to_arrays
 
@@ -33,7 +34,8 @@ def play(
     horizon: int,
     together: str = "",
     check: Callable[[Population], None] | None = None,
-    best: Callable[[np.ndarray, Any], str] = best_so_far,
+    best: Callable[[np.ndarray, Any], str] | None = None,
+    seeds: int = 1,
     keep_state: bool = False,
     widen: bool = False,
 ) -> Played:
@@ -47,7 +49,8 @@ def play(
             by default, new runs of a round are trained in chunks.
         check: A function that is called with new members before their first step.
         best: `best(losses, hparams)` returns a text with the best so far, from the
-            newest losses.
+            newest losses; by default the best score, see `standings`.
+        seeds: The number of adjacent runs whose mean score ranks a configuration.
         keep_state: Whether to return the state of the best run.
         widen: Whether a round with more runs than the first is trained at once if it
             fits, so that it can be continued; otherwise it is trained in chunks, by the
@@ -56,7 +59,7 @@ def play(
     Raises:
         ValueError: If the runs do not fit into memory.
     """
-    player = _Player(tool_run, horizon, together, check, best, keep_state, widen)
+    player = _Player(tool_run, horizon, together, check, best, seeds, keep_state, widen)
     while (now := rule(player.history)) is not None:
         player.train(now)
     mode = tool_run.mode
@@ -73,11 +76,12 @@ class _Player:
         horizon: int,
         together: str,
         check: Callable[[Population], None] | None,
-        best: Callable[[np.ndarray, Any], str],
+        best: Callable[[np.ndarray, Any], str] | None,
+        seeds: int,
         keep_state: bool,
         widen: bool,
     ):
-        self._widen = widen
+        self._widen, self._seeds = widen, seeds
         self._tool_run, self._horizon, self._together = tool_run, horizon, together
         self._check, self._best, self._keep_state = check, best, keep_state
         self.history: list[Outcome] = []
@@ -129,9 +133,9 @@ class _Player:
             taken = population.step - begun
             columns = slice(taken - losses.shape[1], taken)
             self._losses[rows[real], columns] = losses[real]
-            best = self._best(self._losses[:, columns], now.hparams)
-            self._tool_run.report(alive * losses.shape[1], best)
             start = int(places[0])
+            best = self._best_so_far(now, start, columns)
+            self._tool_run.report(alive * losses.shape[1], best)
             self._tool_run.save(
                 self._before + start * now.steps + alive * taken,
                 partial(self._arrays, population),
@@ -143,6 +147,8 @@ class _Player:
                 },
             )
         self._judge(now, rows, real)
+        done = self._best_so_far(now, int(places[-1]) + 1, slice(0, now.steps))
+        self._tool_run.report(0, done)
 
     def _members(self, now: Round, rows: np.ndarray, real: np.ndarray) -> Population:
         """Return the members of a chunk before its first step, or before `_restore`."""
@@ -192,6 +198,31 @@ class _Player:
         for name, values in metrics.items():
             empty = np.full(len(self._scores), np.nan, np.float32)
             self._metrics.setdefault(name, empty)[rows[real]] = values[real]
+
+    def _best_so_far(self, now: Round, start: int, newest: slice) -> str:
+        """Return a text with the best so far, when the runs before `start` are done."""
+        losses, tool_run = self._losses[:, newest], self._tool_run
+        if self._best is not None:
+            return self._best(losses, now.hparams)
+        evaluated = now.evaluate and tool_run.programs.trial.evaluate is not None
+        scores, hparams = self._scores, now.hparams
+        if not evaluated:
+            part = now.steps if now.part is None else now.part
+            window = -(-part // 10) if now.window is None else now.window
+            last = -(-newest.stop * window // part)
+            recent = self._losses[:, newest.stop - last : newest.stop]
+            means = divergence.mean_of_good(recent, np.isfinite(recent), last)
+            scores = np.where(np.arange(len(scores)) < start, scores, means)
+        elif not np.isfinite(scores).any() and self.history:
+            scores, hparams = self.history[-1].scores, self.history[-1].hparams
+        text = by_score(
+            scores,
+            hparams,
+            evaluated=evaluated,
+            mode=tool_run.mode,
+            seeds=self._seeds,
+        )
+        return text or by_loss(losses, now.hparams)
 
     def _arrays(self, population: Population) -> dict[str, np.ndarray]:
         """Return the arrays of a checkpoint."""

@@ -124,15 +124,6 @@ def origins(history: Sequence[Outcome]) -> list[np.ndarray]:
     return found
 
 
-def best_so_far(losses: np.ndarray, hparams: Any) -> str:
-    """Return a text with the lowest mean loss, (runs, steps), and its run."""
-    means = divergence.mean_of_good(losses, np.isfinite(losses), losses.shape[1])
-    run = int(means.argmin())
-    named = flatten_names(hparams).items()
-    at = ", ".join(f"{name} {value[run]:.3g}" for name, value in named)
-    return f"loss {means[run]:.4g} at {at}"
-
-
 def scored(
     losses: np.ndarray,
     part: int | None = None,

@@ -42,6 +42,7 @@ from adaptax.tuning.running.seeds import stream
 from adaptax.tuning.scores import Mode, signed
 from adaptax.tuning.search_result import SearchResult
 from adaptax.tuning.search_rule import ScheduleSearch, SearchSettings
+from adaptax.tuning.standings import in_words
 from adaptax.tuning.trials.scheduled_trials import (
     along,
     constants_beside,
@@ -139,7 +140,7 @@ def search_schedule(
             search,
             horizon=settings.num_steps,
             check=partial(_require_steady, settings, constants, inner),
-            best=lambda *_: search.best,
+            best=partial(_best_so_far, search, trial.evaluate is not None, mode),
         )
         return tool_run.finish(design.result(played, tool_run.about(**design.about)))
 
@@ -204,6 +205,14 @@ def _designed(
         about=settings._asdict(),
         as_given=lambda given: {**given["constants"], name: given["rates"]},
     )
+
+
+def _best_so_far(
+    search: ScheduleSearch, evaluated: bool, mode: Mode, *newest: Any
+) -> str:
+    del newest
+    some = np.isfinite(search.best)
+    return in_words(search.best, evaluated, mode) if some else ""
 
 
 def _require_steady(

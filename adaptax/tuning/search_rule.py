@@ -119,7 +119,7 @@ class SearchSettings(NamedTuple):
 class ScheduleSearch:
     """The rule: the generations, the cosines, the choice, and the final scores.
 
-    `best` is a text with the best score of the generations so far. At the end,
+    `best` is the best score of the generations so far. At the end,
     `chosen` has the indices of the best finalist and of the best cosine, and
     `finalist_cosines` those of the cosines that were finalists.
     """
@@ -139,7 +139,7 @@ class ScheduleSearch:
         first = np.linspace(*settings.log_bounds, settings.population)
         self.candidates[0] = first[:, None]
         self.means = np.zeros((settings.generations, settings.knots), np.float32)
-        self.best = ""
+        self.best = np.float32(np.inf)
         self._scored = 0  # generations
         self._evolution: Evolution | None = None
 
@@ -192,7 +192,7 @@ class ScheduleSearch:
             self._evolution.tell(scores)
             self.means[generation] = self._evolution.mean
         self._scored = generation + 1
-        self.best = f"score {self.history.min():.4g}"
+        self.best = self.history.min()
         if self._scored < settings.generations:
             asked = self._evolution.ask()
             self.candidates[self._scored] = mirrored(asked, *settings.log_bounds)

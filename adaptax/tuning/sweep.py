@@ -166,7 +166,7 @@ def sweep(
         checkpoint: A folder for checkpoints. Called again with the same arguments after
             an interruption, the sweep resumes, and its result is the same to the last
             bit.
-        progress: Whether to show members done, the best so far and the time left.
+        progress: Whether to show steps done, the best score so far and the time left.
 
     Raises:
         ValueError: If an argument is out of range, a varied hyperparameter has no
@@ -202,7 +202,12 @@ def sweep(
             return done
         hparams = design.arguments["hparams"]
         tool_run.require_acting(hparams, differing(hparams))
-        played = play(tool_run, design.rule, horizon=design.arguments["num_steps"])
+        played = play(
+            tool_run,
+            design.rule,
+            horizon=design.arguments["num_steps"],
+            seeds=len(design.arguments["seeds"]),
+        )
         return tool_run.finish(design.result(played, tool_run.about(**design.about)))
 
 

@@ -44,30 +44,30 @@ def better_half(history):
 
 
 def swept(trial, **options):
-    return adaptax.sweep(trial, GRID, num_steps=20, **QUIET, **options)
+    return adaptax.sweep(trial, GRID, num_steps=20, **(QUIET | options))
 
 
 def halved(trial, **options):
     return adaptax.successive_halving(
-        trial, GRID, num_steps=40, eta=2, first_rung=20, **QUIET, **options
+        trial, GRID, num_steps=40, eta=2, first_rung=20, **(QUIET | options)
     )
 
 
 def stopped(trial, **options):
     return adaptax.median_stopping(
-        trial, GRID, num_steps=40, interval=20, **QUIET, **options
+        trial, GRID, num_steps=40, interval=20, **(QUIET | options)
     )
 
 
 def populated(trial, **options):
     return adaptax.population_based_training(
-        trial, GRID, num_steps=40, interval=20, fraction=0.5, **QUIET, **options
+        trial, GRID, num_steps=40, interval=20, fraction=0.5, **(QUIET | options)
     )
 
 
 def branched(trial, **options):
     return adaptax.branch(
-        trial, GRID, stages=2, stage_steps=40, explore_steps=20, **QUIET, **options
+        trial, GRID, stages=2, stage_steps=40, explore_steps=20, **(QUIET | options)
     )
 
 
@@ -83,13 +83,12 @@ def searched(trial, **options):
         generations=2,
         fresh_seeds=2,
         algorithm="SimpleES",
-        **QUIET,
-        **options,
+        **(QUIET | options),
     )
 
 
 def played(trial, **options):
-    return play_rule(trial, better_half, num_steps=60, **QUIET, **options)
+    return play_rule(trial, better_half, num_steps=60, **(QUIET | options))
 
 
 TOOLS = [swept, halved, stopped, populated, branched, searched, played]

@@ -29,8 +29,9 @@ def test_the_loss_on_held_out_data_is_not_maximized_either():
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.__name__)
-def test_the_highest_score_wins_though_its_loss_is_the_highest(tool, tmp_path):
-    found = tool(ACCURACIES, mode="max")
+def test_the_highest_score_wins_though_its_loss_is_the_highest(tool, tmp_path, capsys):
+    found = tool(ACCURACIES, mode="max", progress=True)
+    last = capsys.readouterr().err.splitlines()[-1]
     check = {
         tuning.SweepResult: of_a_sweep,
         tuning.HalvingResult: of_a_race,
@@ -40,9 +41,14 @@ def test_the_highest_score_wins_though_its_loss_is_the_highest(tool, tmp_path):
         tuning.SearchResult: of_a_search,
         tuning.RuleResult: of_a_rule,
     }[type(found)]
-    check(found)
+    best = check(found)
+    assert f", best {best}" in last  # the progress names what the result ranks by
     found.save(tmp_path / "found.json")
-    check(type(found).load(tmp_path / "found.json"))
+    assert check(type(found).load(tmp_path / "found.json")) == best
+
+
+def in_words(score):
+    return f"score {score:.4g} (evaluation)"
 
 
 def shown(scores, accuracies):
@@ -58,6 +64,10 @@ def of_a_sweep(found):
     assert found.table().split()[3:5] == ["0.01", f"{found.scores[2, 0]:.4g}"]
     assert found.table().splitlines()[-1].split()[:2] == ["3.5", "-inf"]
     assert found.good_region(within=0.01).best == pytest.approx(0.01)
+    left = plots.sweep(found).axes[0]
+    (mean,) = [line for line in left.lines if line.get_label() == "mean over seeds"]
+    np.testing.assert_allclose(mean.get_ydata(), np.sort(found.scores[1:, 0])[::-1])
+    return in_words(found.scores[2].mean()) + " at learning_rate 0.01"
 
 
 def of_a_race(found):
@@ -65,6 +75,7 @@ def of_a_race(found):
     assert found.best == {"learning_rate": RATES[2]}
     assert found.ranking[-1] == 0
     assert found.reached[0] == 1
+    return in_words(found.scores[2].mean()) + " at learning_rate 0.01"
 
 
 def of_a_population(found):
@@ -72,6 +83,7 @@ def of_a_population(found):
     assert found.scores[-1].max() == found.scores[-1, found.best_member]
     assert found.parents[1, 0] in (2, 3)  # the diverged one and
     assert found.parents[1, 1] in (2, 3)  # the least accurate one copy the others
+    return in_words(found.scores[-1].max())
 
 
 def of_branches(found):
@@ -79,6 +91,7 @@ def of_branches(found):
     assert (found.forecasts.argmax(axis=1) == found.chosen).all()
     assert (found.forecasts[:, 0] == -np.inf).all()
     assert (found.forecasts[:, 1:] > 0).all()
+    return "training loss"
 
 
 def of_a_search(found):
@@ -90,16 +103,19 @@ def of_a_search(found):
     assert found.gain.difference == pytest.approx(
         found.score - found.baseline.score, abs=1e-6
     )
+    return in_words(found.history.max())
 
 
 def of_a_rule(found):
     shown(found.scores, found.metrics["accuracy"])
     assert found.best == {"learning_rate": RATES[2]}
     assert found.parents.tolist() == [-1, -1, -1, -1, 2, 3, 4]
+    return in_words(found.scores[-1])
 
 
-def test_a_plot_of_maximized_scores_shows_them_as_they_are():
-    found = swept(ACCURACIES, mode="max")
-    left = plots.sweep(found).axes[0]
-    (mean,) = [line for line in left.lines if line.get_label() == "mean over seeds"]
-    np.testing.assert_allclose(mean.get_ydata(), np.sort(found.scores[1:, 0])[::-1])
+def test_the_progress_names_the_mean_loss_that_ranks_a_configuration(capsys):
+    found = swept(LOSSES, seeds=2, progress=True)
+    last = capsys.readouterr().err.splitlines()[-1]
+    best = found.scores.mean(axis=1).min()
+    assert f"best score {best:.4g} (mean loss) at learning_rate 0.5" in last
+    assert f"{best:.4g}" in found.table().splitlines()[1]
