@@ -31,7 +31,7 @@ _COLLECTION = "batch_stats"  # of Linen
 class Averaging(NamedTuple):
     """The number of batches averaged so far, and the layers that were seen."""
 
-    count: jax.Array
+    batches: jax.Array
     layers: list[Any]
 
 
@@ -110,7 +110,7 @@ def _averages(linen: Any, now: Averaging) -> Callable[..., Any]:
             new = module.get_variable(_COLLECTION, name)
             if new is not old:  # in train mode
                 now.layers.append(module)
-                average = with_batch(old, new, now.count)
+                average = with_batch(old, new, now.batches)
                 module.put_variable(_COLLECTION, name, average)
         return outputs
 

@@ -1,17 +1,17 @@
 """Tools that find, sweep, evolve and search learning rates in one compiled program."""
 
 from adaptax.tuning.analysis.cosine_baselines import CosineBaseline as CosineBaseline
-from adaptax.tuning.branching import BranchResult as BranchResult
+from adaptax.tuning.branch_result import BranchResult as BranchResult
 from adaptax.tuning.branching import branch as branch
 from adaptax.tuning.finder import FinderResult as FinderResult
 from adaptax.tuning.finder import find_learning_rate as find_learning_rate
-from adaptax.tuning.halving import HalvingResult as HalvingResult
 from adaptax.tuning.halving import successive_halving as successive_halving
-from adaptax.tuning.population import PopulationDiverged as PopulationDiverged
-from adaptax.tuning.population import PopulationResult as PopulationResult
+from adaptax.tuning.halving_result import HalvingResult as HalvingResult
 from adaptax.tuning.population import (
     population_based_training as population_based_training,
 )
+from adaptax.tuning.population_result import PopulationDiverged as PopulationDiverged
+from adaptax.tuning.population_result import PopulationResult as PopulationResult
 from adaptax.tuning.range_test import RangeTest as RangeTest
 from adaptax.tuning.range_test import range_test as range_test
 from adaptax.tuning.rounds import Outcome as Outcome

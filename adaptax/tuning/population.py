@@ -11,9 +11,8 @@ Source: Jaderberg et al. (2017), "Population Based Training of Neural Networks" 
 members reach the end of an interval together, as in synchronous variants.
 """
 
-from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,11 +20,9 @@ from jax.sharding import Mesh
 
 from adaptax import spaces
 from adaptax._core import checks
-from adaptax._core.checks import require
-from adaptax._core.schedule import Schedule
-from adaptax.tuning.analysis.found_schedules import piecewise_constant
 from adaptax.tuning.designs import Design
 from adaptax.tuning.playing import play
+from adaptax.tuning.population_result import PopulationDiverged, PopulationResult
 from adaptax.tuning.population_rule import (
     Exploit,
     PopulationRule,
@@ -33,7 +30,6 @@ from adaptax.tuning.population_rule import (
     count_members,
     require_rules,
 )
-from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Played
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.inner_schedules import check_of_changes
@@ -41,99 +37,7 @@ from adaptax.tuning.running.planning import Strategy
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import stream
 from adaptax.tuning.scores import Mode
-from adaptax.tuning.storage.named_arrays import leaf_named
 from adaptax.tuning.trials.trials import Trial, require_trial
-
-
-@dataclass(frozen=True, repr=False)
-class PopulationResult(ToolResult):
-    """The result of population based training.
-
-    `hparams` has leading axes (intervals, members). `scores` (intervals, members) are
-    those at the end of each interval, lower is better unless they were maximized,
-    infinite if a member diverged (see `adaptax.tuning.scores`).
-    `parents` (intervals, members) is the member of the previous interval that a member
-    was copied from, itself if it was not. `losses` is (members, steps), and `metrics`
-    has arrays like `scores`. `interval` is in steps. `state` is the trial's state of
-    the best member at the end, `None` after `load`.
-    """
-
-    HEADLINES: ClassVar[tuple[str, ...]] = ("best_member",)
-    KIND: ClassVar[str] = "adaptax population"
-    AXES: ClassVar[dict[str, str]] = {
-        "losses": "members steps",
-        "scores": "intervals members",
-        "parents": "intervals members",
-        "interval": "",
-        "hparams/": "intervals members",
-        "metrics/": "intervals members",
-    }
-    ROWS: ClassVar[str] = "intervals members"
-    PLOT: ClassVar[str] = "population"
-
-    hparams: Any
-    losses: np.ndarray
-    scores: np.ndarray
-    parents: np.ndarray
-    metrics: dict[str, np.ndarray]
-    interval: int
-    about: dict[str, Any]
-    state: Any = None
-
-    @property
-    def best_member(self) -> int:
-        """The member with the best score at the end; the first of equal ones."""
-        return int(np.argmin(self.minimized(self.scores[-1])))
-
-    def ancestry(self, member: int | None = None) -> np.ndarray:
-        """Return the ancestors of a member: the member that it was in each interval.
-
-        Args:
-            member: A member of the last interval; `None` for the best.
-        """
-        members = self.scores.shape[1]
-        if member is None:
-            member = self.best_member
-        member = checks.length("member", member, at_least=0)
-        require(member < members, f"member must be < {members}, got {member}.")
-        path = [member]
-        for parents in self.parents[:0:-1]:
-            path.append(int(parents[path[-1]]))
-        return np.array(path[::-1])
-
-    def lived(self, member: int | None = None) -> Any:
-        """Return the hyperparameters of a run, with a leading axis of intervals."""
-        rows = np.arange(len(self.parents)), self.ancestry(member)
-        return jax.tree.map(lambda leaf: leaf[rows], self.hparams)
-
-    def schedule(
-        self, name: str = "learning_rate", member: int | None = None
-    ) -> Schedule:
-        """Return a hyperparameter of a run as a schedule, constant in each interval.
-
-        Args:
-            name: The path of the hyperparameter.
-            member: See `ancestry`.
-
-        Returns:
-            A schedule, which is constant after the last interval.
-        """
-        return piecewise_constant(leaf_named(self.lived(member), name), self.interval)
-
-    def curve(self, member: int | None = None) -> np.ndarray:
-        """Return the losses of a run and its ancestors, of shape (steps,)."""
-        path = np.repeat(self.ancestry(member), self.interval)
-        steps = self.losses.shape[1]
-        return self.losses[path[:steps], np.arange(steps)]
-
-
-class PopulationDiverged(RuntimeError):
-    """Every member has diverged; `result` is that of the earlier intervals."""
-
-    def __init__(self, message: str, result: PopulationResult):
-        """Store the result."""
-        super().__init__(message)
-        self.result = result
 
 
 def population_based_training(

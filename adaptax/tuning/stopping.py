@@ -22,7 +22,8 @@ from jax.sharding import Mesh
 
 from adaptax._core import checks
 from adaptax.tuning.designs import Design
-from adaptax.tuning.halving import HalvingResult, go_on, race, race_design
+from adaptax.tuning.halving import go_on, race, race_design
+from adaptax.tuning.halving_result import HalvingResult
 from adaptax.tuning.rounds import Outcome, Round, Rule, origins
 from adaptax.tuning.running.planning import Strategy
 from adaptax.tuning.running.run_options import RunOptions

@@ -103,7 +103,7 @@ def nnx_trial(
         )
         changed = jax.tree.map(_typed, changed, others)
         if refreshing is not None:
-            count = refreshing.count
+            count = refreshing.batches
             changed = batch_statistics.averaged(others, changed, count, layers)
             refreshing.layers.extend(layers)
         others = changed
