@@ -6,7 +6,7 @@ from importlib import import_module
 
 from adaptax.bench.shared.arguments import folder
 
-BENCHMARKS = ("horizons", "memory", "mnist", "speed", "sweep", "tuning")
+BENCHMARKS = ("horizons", "memory", "mnist", "speed", "step", "sweep", "tuning")
 
 
 def main(argv: list[str] | None = None) -> None:

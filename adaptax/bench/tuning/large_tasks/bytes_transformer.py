@@ -6,7 +6,7 @@ layer, and its 4,000 steps need an accelerator.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,14 @@ def _loss(shape: Shape, params, batch, key):
     return cross_entropy(dense(output, features), labels)
 
 
-def _task(name: str, shape: Shape, steps: int, batch_size: int, half) -> Task:
+def bytes_task(
+    name: str,
+    shape: Shape,
+    steps: int,
+    batch_size: int,
+    half: Literal["design", "frozen"] | None = None,
+) -> Task:
+    """Return the task of predicting the next byte; see `Task` for the arguments."""
     return Task(
         name,
         steps,
@@ -81,17 +88,16 @@ def _task(name: str, shape: Shape, steps: int, batch_size: int, half) -> Task:
     )
 
 
-BYTES_TRANSFORMER = _task(
+BYTES_TRANSFORMER = bytes_task(
     "bytes_transformer",
     Shape(context=32, width=64, depth=2, heads=4),
     steps=1500,
     batch_size=8,
     half="design",
 )
-BYTES_BIG = _task(
+BYTES_BIG = bytes_task(
     "bytes_big",
     Shape(context=256, width=512, depth=6, heads=8, dtype=jnp.bfloat16),
     steps=4000,
     batch_size=32,
-    half=None,
 )
