@@ -77,6 +77,7 @@ def pages() -> dict[str, str]:
         (name for name in public() if name.startswith("adaptax.tuning.")),
         key=lambda name: (not name.startswith("adaptax.tuning.trials"), name),
     )
+    tools.append("adaptax.tuning.studies")
     return {
         **{name: _folder(name, title) for name, title in FOLDERS.items()},
         **{name: _module(name, title) for name, title in MODULES.items()},
@@ -184,8 +185,8 @@ def _section(home: str) -> list[str]:
     """Return the lines about one module: its text, its public names, its states."""
     factories = [entry.factory for entry in catalog.ENTRIES]
     directions = [entry.direction for entry in catalog.ENTRIES if entry.direction]
-    names = public().get(home, {})
     module = importlib.import_module(home)
+    names = public().get(home) or _own(module)
     states = {path: own for path, own in _own(module).items() if _is_state(own)}
 
     def place(pair):

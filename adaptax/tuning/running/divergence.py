@@ -90,7 +90,31 @@ def judged(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(good), np.concatenate(bad)
 
 
+def ended(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """End runs that have diverged, as training does.
+
+    Args:
+        losses: float32 (runs, steps), from the first step on.
+
+    Returns:
+        The losses, which are NaN after a run has diverged, and whether it has, (runs,).
+    """
+    steps = np.arange(losses.shape[1])
+    fine, *_ = _watched(losses)
+    bad = steps - np.maximum.accumulate(np.where(fine, steps, -1), axis=1)
+    over = np.maximum.accumulate(bad, axis=1) >= PATIENCE
+    after = np.pad(over[:, :-1], ((0, 0), (1, 0)))
+    return np.where(after, np.float32(np.nan), losses), over[:, -1]
+
+
 def _judged(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    fine, start, low = _watched(losses)
+    since = np.where(fine.any(axis=1), fine[:, ::-1].argmax(axis=1), losses.shape[1])
+    return ~is_bad(losses, start[:, -1:], low[:, -1:], np), since
+
+
+def _watched(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return, for each step, whether the loss was good then, the start and the low."""
     finite = np.isfinite(losses)
     newest = np.maximum.accumulate(np.where(finite, np.arange(losses.shape[1]), -1), 1)
     filled = np.take_along_axis(losses, np.maximum(newest, 0), axis=1)
@@ -101,9 +125,7 @@ def _judged(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     begins = finite & (losses != 0)
     first = np.take_along_axis(losses, begins.argmax(axis=1)[:, None], axis=1)
     start = np.where(np.logical_or.accumulate(begins, axis=1), first, np.float32(0))
-    fine = ~is_bad(losses, start, low, np)
-    since = np.where(fine.any(axis=1), fine[:, ::-1].argmax(axis=1), losses.shape[1])
-    return ~is_bad(losses, start[:, -1:], low[:, -1:], np), since
+    return ~is_bad(losses, start, low, np), start, low
 
 
 def patience(steps: int) -> int:

@@ -31,6 +31,7 @@ _SETTINGS = (
     "jax_threefry_partitionable",
 )
 _PACKAGES = ("adaptax", "jax", "jaxlib", "numpy", "optax")
+_DECIDING = ("adaptax", "jax", "numpy")
 
 
 def of_run(programs: Programs, hparams: Any, facts: dict[str, Any]) -> dict[str, Any]:
@@ -55,6 +56,20 @@ def of_run(programs: Programs, hparams: Any, facts: dict[str, Any]) -> dict[str,
             **{name: str(getattr(jax.config, name)) for name in _SETTINGS},
         },
         "versions": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def of_arguments(facts: dict[str, Any], key: Any) -> dict[str, Any]:
+    """Describe what determines the decisions of a tool, without a trial.
+
+    Args:
+        facts: See `of_run`.
+        key: The key of all randomness.
+    """
+    return {
+        **{name: _fact(value) for name, value in facts.items()},
+        "key": described(key),
+        "versions": {name: _version(name) for name in _DECIDING},
     }
 
 
