@@ -129,6 +129,7 @@ from adaptax.tuning import nnx_trial as nnx_trial
 from adaptax.tuning import population_based_training as population_based_training
 from adaptax.tuning import range_test as range_test
 from adaptax.tuning import search_schedule as search_schedule
+from adaptax.tuning import stream as stream
 from adaptax.tuning import successive_halving as successive_halving
 from adaptax.tuning import sweep as sweep
 from adaptax.tuning import trial as trial

@@ -30,6 +30,7 @@ from adaptax.tuning.sweep import SweepResult as SweepResult
 from adaptax.tuning.sweep import sweep as sweep
 from adaptax.tuning.trainer import Trainer as Trainer
 from adaptax.tuning.trials.flax_trials import nnx_trial as nnx_trial
+from adaptax.tuning.trials.streams import stream as stream
 from adaptax.tuning.trials.training import Shared as Shared
 from adaptax.tuning.trials.training import TrialState as TrialState
 from adaptax.tuning.trials.trials import Trial as Trial

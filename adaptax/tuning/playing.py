@@ -1,6 +1,7 @@
 """Playing a rule: train, score, report, save and resume its rounds."""
 
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,8 @@ from adaptax.tuning.rounds import (
 )
 from adaptax.tuning.running import divergence
 from adaptax.tuning.running.execution import Population
-from adaptax.tuning.running.tool_runs import ToolRun, fit_together
+from adaptax.tuning.running.planning import fit_together
+from adaptax.tuning.running.tool_runs import ToolRun
 from adaptax.tuning.scores import signed
 from adaptax.tuning.standings import by_loss, by_score
 from adaptax.tuning.storage.checkpoints import Checkpoint
@@ -129,23 +131,24 @@ class _Player:
         if self._resumed is not None:
             begun = self._restore(population, self._resumed)
             self._resumed = None
-        for losses in population.run(begun + now.steps - population.step):
-            taken = population.step - begun
-            columns = slice(taken - losses.shape[1], taken)
-            self._losses[rows[real], columns] = losses[real]
-            start = int(places[0])
-            best = self._best_so_far(now, start, columns)
-            self._tool_run.report(alive * losses.shape[1], best)
-            self._tool_run.save(
-                self._before + start * now.steps + alive * taken,
-                partial(self._arrays, population),
-                {
-                    "before": self._before,
-                    "start": start,
-                    "taken": taken,
-                    "step": population.step,
-                },
-            )
+        start = int(places[0])
+        with closing(population.run(begun + now.steps - population.step)) as calls:
+            for losses in calls:
+                taken = population.step - begun
+                columns = slice(taken - losses.shape[1], taken)
+                self._losses[rows[real], columns] = losses[real]
+                best = self._best_so_far(now, start, columns)
+                self._tool_run.report(alive * losses.shape[1], best)
+                self._tool_run.save(
+                    self._before + start * now.steps + alive * taken,
+                    partial(self._arrays, population),
+                    {
+                        "before": self._before,
+                        "start": start,
+                        "taken": taken,
+                        "step": population.step,
+                    },
+                )
         self._judge(now, rows, real)
         done = self._best_so_far(now, int(places[-1]) + 1, slice(0, now.steps))
         self._tool_run.report(0, done)

@@ -20,6 +20,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from adaptax._core.checks import require
 from adaptax.tuning.running.inner_schedules import InnerSchedules, inner_schedules
+from adaptax.tuning.running.loading import at_step
 from adaptax.tuning.running.programs import types_of
 from adaptax.tuning.running.tracing import traced
 from adaptax.tuning.storage.named_arrays import flatten_names
@@ -40,6 +41,7 @@ def require_acting(
     key: jax.Array,
     *,
     within_run: bool = False,
+    data: Any = None,
 ) -> InnerSchedules:
     """Check that each of the varied hyperparameters has an effect.
 
@@ -49,6 +51,7 @@ def require_acting(
         varied: The names of the varied ones.
         key: A key of the type that `init` will receive.
         within_run: Whether they vary from step to step, and not only between members.
+        data: The trial's data, with chunks in place of streams; by default its own.
 
     Returns:
         The schedules inside the trial that its steps follow.
@@ -57,7 +60,7 @@ def require_acting(
         ValueError: If one has no effect.
         KeyError: If the trial reads one that is missing.
     """
-    programs = _Traced(trial, hparams, key)
+    programs = _Traced(trial, hparams, key, trial.data if data is None else data)
     names = list(flatten_names(hparams))
     for name in varied:
         place = names.index(name)
@@ -82,16 +85,16 @@ def require_acting(
 class _Traced:
     """The traced programs of a trial, and the dependences in them."""
 
-    def __init__(self, trial: Trial, hparams: Any, key: jax.Array):
+    def __init__(self, trial: Trial, hparams: Any, key: jax.Array, data: Any):
         scalars = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((), leaf.dtype), hparams
         )
         self._count = len(jax.tree.leaves(scalars))
-        data = types_of(trial.data)
+        step, data = jnp.int32(0), jax.eval_shape(at_step, types_of(data), 0)
 
         def program(function, *arguments):
             def given(hparams, arguments, data):
-                extra = {} if data is None else {"shared": Shared(data, jnp.int32(0))}
+                extra = {} if data is None else {"shared": Shared(data, step)}
                 return function(hparams, *arguments, **extra)
 
             def make(hparams):

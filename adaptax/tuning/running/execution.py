@@ -10,8 +10,10 @@ effect on the others.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from typing import Any
 
 import jax
@@ -56,6 +58,7 @@ class Population:
         self.programs = programs
         self.members, self.step = len(seeds), 0
         self.alive = np.ones(self.members, bool)
+        self._chunk: Any = None  # of a stream
         self._wanted = plan
         self._lay_out()
         self.hparams = hparams
@@ -74,7 +77,7 @@ class Population:
         self._hparams = jax.tree.map(np.asarray, hparams)
         self._worker_hparams = self._workers(self._hparams)
 
-    def run(self, num_steps: int) -> Iterator[np.ndarray]:
+    def run(self, num_steps: int) -> Generator[np.ndarray, None, None]:
         """Train the members that are alive, in calls of about half a second.
 
         Yields:
@@ -83,18 +86,36 @@ class Population:
         """
         alone = jax.process_count() == 1  # several must agree on the pace
         pace = 1 if alone else _STEPS_PER_CALL
-        while num_steps > 0:
-            steps = min(num_steps, pace, BUFFER)
-            start = time.perf_counter()
-            losses = self.advance(steps)
-            taken = time.perf_counter() - start
-            if alone:
-                pace = max(1, min(8 * steps, int(_SECONDS_PER_CALL * steps / taken)))
-            num_steps -= steps
-            yield losses
+        with closing(self._fed(num_steps)) as lengths:
+            for length in lengths:
+                while length > 0:
+                    steps = min(length, pace, BUFFER)
+                    start = time.perf_counter()
+                    losses = self.advance(steps)
+                    taken = time.perf_counter() - start
+                    if alone:
+                        longer = int(_SECONDS_PER_CALL * steps / taken)
+                        pace = max(1, min(8 * steps, longer))
+                    length -= steps
+                    yield losses
+
+    def _fed(self, num_steps: int) -> Generator[int, None, None]:
+        """Yield numbers of steps for which there is data: with a stream, of a chunk."""
+        programs, reader = self.programs, self.programs.reader
+        if reader is None:
+            yield num_steps
+            return
+        stop, place = self.step + num_steps, partial(programs.placed, spread=False)
+        with closing(reader.chunks(self.step, stop, place)) as chunks:
+            for self._chunk, steps in chunks:
+                yield steps
+                self._chunk = None  # before there is another
 
     def advance(self, steps: int) -> np.ndarray:
-        """Train the members that are alive for at most `BUFFER` steps; see `run`."""
+        """Train the members that are alive for at most `BUFFER` steps; see `run`.
+
+        With a stream, each of these steps has the first batch, as a rehearsal.
+        """
         arguments = self._to_train(steps)
         self._states = []  # donated
         results = self._at_once(TRAIN, arguments)
@@ -119,7 +140,23 @@ class Population:
         """
         if self.programs.trial.evaluate is None:
             return None, {}
-        fixed = (self.programs.data, np.int32(self.step))
+        programs = self.programs
+        reader = programs.readers.get("eval_data")
+        if reader is None:
+            return self._judged(programs.data)
+        total, count = None, 0
+        place = partial(programs.placed, spread=False)
+        with closing(reader.chunks(0, None, place)) as chunks:
+            for chunk, _ in chunks:
+                found = self._judged(programs.data_with("eval_data", chunk))
+                found = jax.tree.map(lambda leaf: leaf.astype(float), found)
+                total = found if total is None else jax.tree.map(np.add, total, found)
+                count += 1
+        return jax.tree.map(lambda leaf: (leaf / count).astype(np.float32), total)
+
+    def _judged(self, data: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return the scores and metrics on some data."""
+        fixed = (data, np.int32(self.step))
         workers = zip(self._worker_hparams, self._states, strict=True)
         results = self._at_once(JUDGE, [(*worker, *fixed) for worker in workers])
         joined = jax.tree.map(lambda *parts: self._joined(parts), *results)
@@ -221,7 +258,11 @@ class Population:
 
     def _to_train(self, steps: int) -> list[Any]:
         """Return the arguments of the training program for each worker."""
-        fixed = (self.programs.data, np.int32(self.step), np.int32(steps))
+        programs, reader = self.programs, self.programs.reader
+        if reader is not None and self._chunk is None:
+            self._chunk = programs.placed(reader.only_first(reader.rows), spread=False)
+        data = programs.data_with("data", self._chunk)
+        fixed = (data, np.int32(self.step), np.int32(steps))
         alive = self._split(self._spread(self.alive) & (self._residents >= 0))
         workers = zip(self._worker_hparams, self._states, alive, strict=True)
         return [(*worker, *fixed) for worker in workers]

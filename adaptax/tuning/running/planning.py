@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from adaptax._core import checks, memory
 from adaptax._core.checks import require
 from adaptax.tuning.running.execution import Population
+from adaptax.tuning.running.loading import at_step
 from adaptax.tuning.running.plans import Plan
 from adaptax.tuning.running.programs import BEGIN, BUFFER, Programs, types_of
 from adaptax.tuning.running.tracing import traced
@@ -167,14 +168,15 @@ def first_state(programs: Programs, hparams: Any, seeds: Any) -> Any:
             needed.
     """
     hparams, seeds = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], (hparams, seeds))
-    data = types_of(programs.trial.data)
+    data = types_of(programs.host_data)
     begin = programs.function(BEGIN, 1)
 
     def state_shapes(hparams):
         return jax.eval_shape(begin, hparams, seeds, programs.key_data, data)
 
     def replay(hparams, data):
-        extra = {} if data is None else {"shared": Shared(data, jnp.int32(0))}
+        step = jnp.int32(0)
+        extra = {} if data is None else {"shared": Shared(at_step(data, step), step)}
         return programs.trial.init(hparams, jax.random.key(0), **extra)
 
     return traced(state_shapes, hparams, replay, (data,))
@@ -191,6 +193,19 @@ def require_room(what: str, needed: int) -> None:
         ValueError: If they do not fit.
     """
     memory.require_room(what, needed, _agreed(memory.host_bytes()))
+
+
+def fit_together(what: str, members: int, fitting: int) -> None:
+    """Check that members which must be in memory together fit.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
+    require(
+        members <= fitting,
+        f"{members} {what} do not fit into memory together, about {fitting} would. "
+        "Use fewer, or distribute them over more devices with mesh=.",
+    )
 
 
 def free_bytes() -> float:

@@ -22,6 +22,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from adaptax.tuning.running import divergence
+from adaptax.tuning.running.loading import Reader, at_step, filled, readers_of
 from adaptax.tuning.trials.training import Shared
 from adaptax.tuning.trials.trials import Trial
 
@@ -62,7 +63,7 @@ class Compilation(NamedTuple):
 class Programs:
     """The programs of a trial, each compiled once for each shape of its arguments.
 
-    `compilations` lists them.
+    `compilations` lists them. `readers` has what reads the streams in the trial's data.
     """
 
     def __init__(self, trial: Trial, key: jax.Array, mesh: Mesh | None = None):
@@ -79,13 +80,34 @@ class Programs:
         self.mesh = mesh and Mesh(mesh.devices, mesh.axis_names)
         self.key_type = jax.random.key_impl(key)
         self.key_data = np.asarray(jax.random.key_data(key))
+        self.readers = readers_of(trial.data, BUFFER)
         self.compilations: list[Compilation] = []
         self._compiled: dict[Any, Any] = {}
 
+    @property
+    def reader(self) -> Reader | None:
+        """What reads the batches to train on, if they are a stream."""
+        return self.readers.get("data")
+
+    @cached_property
+    def host_data(self) -> Any:
+        """The trial's data, with a chunk of the first batch in place of a stream."""
+        chunks = {name: reader.only_first() for name, reader in self.readers.items()}
+        return filled(self.trial.data, self.trial.data, chunks)
+
     @cached_property
     def data(self) -> Any:
-        """The trial's data, on the devices of the members."""
-        return self.placed(self.trial.data, spread=False)
+        """The same, on the devices of the members."""
+        return self.placed(self.host_data, spread=False)
+
+    def data_with(self, name: str, chunk: Any) -> Any:
+        """Return `data` with another chunk of a stream, which is on the devices."""
+        return filled(self.trial.data, self.data, {name: chunk})
+
+    def close(self) -> None:
+        """End the threads that read streams."""
+        for reader in self.readers.values():
+            reader.close()
 
     def get(self, program: Program, width: int, *arguments: Any) -> Any:
         """Return a program, compiled for arguments of these shapes."""
@@ -264,7 +286,7 @@ def _with_shared(function, data, step):
     """Bind the shared argument of a trial's function, if the trial has data."""
     if data is None:
         return function
-    return partial(function, shared=Shared(data, step))
+    return partial(function, shared=Shared(at_step(data, step), step))
 
 
 def types_of(tree: Any) -> Any:

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adaptax._core.checks import require
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.running.acting import require_acting
 from adaptax.tuning.running.inner_schedules import InnerSchedules
@@ -86,20 +85,31 @@ class ToolRun:
         self.checkpoints: Checkpoints | None = None
         self.resumed: Checkpoint | None = None
         self._rescue: Rescue | None = None
-        several = jax.process_count() > 1
-        if several or checkpoint is not None:
-            run = self._described(hparams, {"tool": tool, **about})
-            if several:
-                saves = checkpoint is not None
-                devices = mesh and [device.id for device in mesh.devices.flat]
-                how = {"strategy": str(strategy), "mesh": devices, "saves": saves}
-                require_alike({**run, **how})
-            if checkpoint is not None:
-                self._open(checkpoint, run)
+        try:
+            self._find(checkpoint, {"tool": tool, **about}, hparams)
+        except BaseException:
+            self.programs.close()
+            raise
         self._progress = Progress(progress, tool, total)
         self._termination = Termination(enabled=checkpoint is not None)
         self.hparams, self._total, self._done = hparams, total, 0
         self._step = 0 if self.resumed is None else self.resumed.step
+
+    def _find(
+        self, checkpoint: str | PathLike[str] | None, facts: Any, hparams: Any
+    ) -> None:
+        """Look for a checkpoint of this run, with which all processes must agree."""
+        several, saves = jax.process_count() > 1, checkpoint is not None
+        if not (several or saves):
+            return
+        run = self._described(hparams, facts)
+        if several:
+            mesh = self.programs.mesh
+            devices = mesh and [device.id for device in mesh.devices.flat]
+            how = {"strategy": str(self._strategy), "mesh": devices, "saves": saves}
+            require_alike({**run, **how})
+        if checkpoint is not None:
+            self._open(checkpoint, run)
 
     def _described(self, hparams: Any, facts: dict[str, Any]) -> dict[str, Any]:
         """Describe the run; if that fails in one process, all raise."""
@@ -116,6 +126,8 @@ class ToolRun:
         except BaseException:
             checkpoints.close()
             raise
+        if (reader := self.programs.reader) is not None:
+            reader.keep_marks(self.resumed and self.resumed.notes.get("stream"))
         if jax.process_count() > 1:
             self._rescue = Rescue(checkpoints)
 
@@ -138,6 +150,7 @@ class ToolRun:
             if self.checkpoints is not None:
                 self.checkpoints.close()
         finally:
+            self.programs.close()
             self._termination.__exit__(*reason)
 
     def plan(self, hparams: Any, seeds: Any, num_steps: int) -> Planned:
@@ -183,7 +196,14 @@ class ToolRun:
         data = jnp.asarray(programs.key_data)
         key = jax.random.wrap_key_data(data, impl=programs.key_type)
         trial = trial or programs.trial
-        return require_acting(trial, hparams, varied, key, within_run=within_run)
+        return require_acting(
+            trial,
+            hparams,
+            varied,
+            key,
+            within_run=within_run,
+            data=programs.host_data,
+        )
 
     def report(self, steps: int, best: str = "") -> None:
         """Report that the members together have taken this many more steps."""
@@ -211,6 +231,8 @@ class ToolRun:
             return
         (width, workers), chunk, _, fitting = self.planned
         kept = {"plan": [width, workers], "chunk": chunk, "fitting": fitting}
+        if (reader := self.programs.reader) is not None:
+            kept["stream"] = reader.mark
         arrays, notes = make(), {**kept, **notes}
         if self._rescue is not None:
             self._rescue.keep(step, arrays, notes)
@@ -284,16 +306,3 @@ class ToolRun:
             "member_steps": self._done,
             "resumed": self.resumed is not None,
         }
-
-
-def fit_together(what: str, members: int, fitting: int) -> None:
-    """Check that members which must be in memory together fit.
-
-    Raises:
-        ValueError: If they do not fit.
-    """
-    require(
-        members <= fitting,
-        f"{members} {what} do not fit into memory together, about {fitting} would. "
-        "Use fewer, or distribute them over more devices with mesh=.",
-    )

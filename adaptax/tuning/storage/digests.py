@@ -3,7 +3,8 @@
     programs         the lowered init, advance and evaluate of one member, with the
                      arrays that they close over
     state            the names, dtypes and shapes of the arrays in a member's state
-    data             each array of the trial's data: dtype, shape and bytes
+    data             each array of the trial's data: dtype, shape and bytes; for a
+                     stream those of its first batch
     configuration    the settings of JAX that affect results
     versions         the versions of the packages that affect results
 
@@ -50,7 +51,7 @@ def of_run(programs: Programs, hparams: Any, facts: dict[str, Any]) -> dict[str,
         "key": f"{programs.key_type} {described(programs.key_data)}",
         "programs": lowered,
         "state": _leaves(states, _typed),
-        "data": _leaves(programs.trial.data, described),
+        "data": _leaves(programs.host_data, described),
         "configuration": {
             "platform": jax.default_backend(),
             **{name: str(getattr(jax.config, name)) for name in _SETTINGS},
@@ -102,7 +103,7 @@ def _sha256(array: np.ndarray) -> str:
 def _lowered(programs: Programs, hparams: Any) -> tuple[Any, dict[str, str]]:
     """Lower the programs of one member; return its state's types, and their digests."""
     one = jax.tree.map(lambda leaf: np.asarray(leaf)[:1], hparams)
-    data = types_of(programs.trial.data)
+    data = types_of(programs.host_data)
     seeds, step = np.zeros(1, np.uint32), np.int32(0)
     states = first_state(programs, one, seeds)
     needed = {

@@ -1,6 +1,6 @@
 """Checks of the arguments of `trial` and `nnx_trial`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import jax
@@ -9,6 +9,7 @@ import optax
 
 from adaptax._core import checks
 from adaptax._core.checks import require
+from adaptax.tuning.trials.streams import Stream
 
 Batches = Literal["separate", "shared"]
 
@@ -31,9 +32,9 @@ def require_arguments(
     """Check the common arguments of `trial` and `nnx_trial`; return the batch size."""
     require_callable("loss", loss)
     require_callable("optimizer", optimizer)
-    require_arrays("data", data)
-    require_arrays("eval_data", eval_data)
-    size = num_examples(data)
+    for name, given in (("data", data), ("eval_data", eval_data)):
+        if not isinstance(given, Stream):
+            require_arrays(name, given)
     if evaluate is not None:
         require_callable("evaluate", evaluate)
         require(
@@ -42,6 +43,14 @@ def require_arguments(
             "function that needs none.",
         )
     checks.one_of("batches", batches, Batches)
+    if isinstance(data, Stream):
+        require(
+            batch_size is None,
+            f"batch_size must be None with a stream, got {batch_size!r}: each step has "
+            "one of its batches as a whole.",
+        )
+        return None
+    size = num_examples(data)
     if batch_size is None:
         return None
     batch_size = checks.length("batch_size", batch_size)
@@ -70,7 +79,23 @@ def require_arrays(name: str, tree: Any) -> None:
             raise TypeError(
                 f"{name}{jax.tree_util.keystr(path)} must be an array of numbers, got "
                 f"{getattr(leaf, 'dtype', type(leaf).__name__)}."
+                + _about_streams(name, leaf)
             ) from error
+
+
+def _about_streams(name: str, leaf: Any) -> str:
+    """Return a remedy for what may be batches to read one after another."""
+    if isinstance(leaf, Stream):
+        return f" A stream must be the whole of {name}."
+    if isinstance(leaf, str | bytes) or not (callable(leaf) or _iterable(leaf)):
+        return ""
+    return (
+        f" For batches that are read one after another, write {name}=adaptax.stream(…)."
+    )
+
+
+def _iterable(leaf: Any) -> bool:
+    return isinstance(leaf, Iterable) and not hasattr(leaf, "dtype")
 
 
 def num_examples(data: Any) -> int:

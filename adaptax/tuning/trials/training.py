@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.core import Tracer
 
 from adaptax._core import batch_statistics
 from adaptax._core.checks import require
@@ -20,6 +22,7 @@ from adaptax.tuning.trials.arguments import (
 )
 from adaptax.tuning.trials.model_parts import arrays_of, fixed_of, joined, trained_of
 from adaptax.tuning.trials.shuffling import batch_indices
+from adaptax.tuning.trials.streams import Stream
 
 _REFRESHING = 20
 """The largest number of batches for the statistics of averaged parameters."""
@@ -28,8 +31,9 @@ _REFRESHING = 20
 class Shared(NamedTuple):
     """The values shared by all members of a population.
 
-    `data` is the trial's data, stored once for all members. `step` is the number of
-    steps so far, an int32 scalar that is not batched under `vmap`.
+    `data` is the trial's data, stored once for all members; a stream is replaced by its
+    batch of the step. `step` is the number of steps so far, an int32 scalar that is not
+    batched under `vmap`.
     """
 
     data: Any
@@ -75,7 +79,7 @@ class Training:
 
     def init(self, hparams: Any, key: jax.Array, shared: Shared | None = None) -> Any:
         """Return the state before the first step."""
-        shared = shared or Shared(self.data, jnp.int32(0))
+        shared = shared or Shared(self._data_at(0), jnp.int32(0))
         params, model_state = self._model(jax.random.fold_in(key, 0))
         trained = trained_of(params)
         some = bool(jax.tree.leaves(trained))
@@ -101,18 +105,31 @@ class Training:
         self, hparams: Any, state: Any, num_steps: int, shared: Shared | None = None
     ) -> tuple[Any, jax.Array]:
         """Train, and return the state and the loss of each step."""
+        offsets = jnp.arange(num_steps, dtype=jnp.int32)
+        if shared is None and self._is_stream:
+            return self._follow(hparams, state, offsets)
+        require(
+            num_steps == 1 or not self._is_stream,
+            f"num_steps must be 1 with the batch of a stream, got {num_steps}.",
+        )
         shared = shared or Shared(self.data, state.step)
 
         def on_step(state, offset):
             now = shared._replace(step=shared.step + offset)
             return self._take_step(hparams, state, now)
 
-        return jax.lax.scan(on_step, state, jnp.arange(num_steps, dtype=jnp.int32))
+        return jax.lax.scan(on_step, state, offsets)
 
     def judge(self, hparams: Any, state: Any, shared: Shared | None = None) -> Any:
         """Return the score, or the score and metrics."""
         del hparams
         held_out = self.data[1] if shared is None else shared.data[1]
+        if not isinstance(held_out, Stream):
+            return self._judge_on(state, held_out)
+        found = [self._judge_on(state, batch) for batch in held_out.pass_through()]
+        return jax.tree.map(lambda *scores: sum(scores) / len(scores), *found)
+
+    def _judge_on(self, state, held_out):
         params = eval_params(state.opt_state, state.params)
         model_state = state.model_state
         if self.has_state and params is not state.params:
@@ -159,6 +176,34 @@ class Training:
         if not self._fixed_parts:
             jax.eval_shape(self._model, jax.random.key(0))
         return self._fixed_parts[0]
+
+    @property
+    def _is_stream(self) -> bool:
+        return isinstance(self.data[0], Stream)
+
+    def _data_at(self, step):
+        """Return the data with the batch of a step, of a trial that is run by hand."""
+        train, held_out = self.data
+        return (train.read(step, 1)[0] if self._is_stream else train), held_out
+
+    def _follow(self, hparams, state, offsets):
+        """Train on the batches of a stream, which are read now."""
+        require(
+            not isinstance(state.step, Tracer),
+            "the batches of a stream cannot be read inside of jit or vmap. Call "
+            "advance outside, or for one step with its batch: "
+            "shared=adaptax.Shared((batch, eval_data), step).",
+        )
+        start = int(state.step)
+        batches = self.data[0].read(start, len(offsets))
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+
+        def on_step(state, at):
+            offset, batch = at
+            now = Shared((batch, self.data[1]), jnp.int32(start) + offset)
+            return self._take_step(hparams, state, now)
+
+        return jax.lax.scan(on_step, state, (offsets, stacked))
 
     def _batch(self, state, step, arrays):
         if self.batch_size is None:

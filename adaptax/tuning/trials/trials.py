@@ -22,6 +22,7 @@ from adaptax.tuning.trials.arguments import (
     require_arguments,
     require_callable,
 )
+from adaptax.tuning.trials.streams import Stream
 from adaptax.tuning.trials.training import Training
 
 
@@ -42,7 +43,8 @@ class Trial(NamedTuple):
 
     With `data`, a pytree of arrays, the three functions must take an additional keyword
     argument `shared`, a `Shared`. It should have a default, so that the trial can be
-    run by hand.
+    run by hand. `data` may be, or contain, one `adaptax.stream(...)`: in `shared.data`
+    the batch of the step has its place, and `num_steps` is 1.
     """
 
     init: Callable[..., Any]
@@ -79,8 +81,10 @@ def trial(
             model_state)`. With `has_key`, a key for the step is the last argument.
         optimizer: `optimizer(hparams)` returns the optimizer, any of adaptax or Optax.
             Its update receives `value`, `grad`, `value_fn` and `grad_fn`.
-        data: A pytree of arrays with a common leading axis of examples.
-        batch_size: Examples per step, drawn in shuffled epochs; `None` for all.
+        data: A pytree of arrays with a common leading axis of examples; or
+            `adaptax.stream(...)`, batches that are read while the members train.
+        batch_size: Examples per step, drawn in shuffled epochs; `None` for all, and
+            with a stream.
         evaluate: `evaluate(params, eval_data)`, or `evaluate(params, model_state,
             eval_data)`, returns the score, to be minimized unless a tool has
             `mode="max"`, or `(score, metrics)` with a dict of scalars. Its parameters
@@ -88,10 +92,11 @@ def trial(
             batch normalizations in the model state are those of up to 20 batches of the
             training data at the averages; see `adaptax.flax.refresh_statistics`.
         eval_data: A pytree of arrays, for `evaluate`. Without `evaluate`, the score is
-            the loss on them as a single batch.
+            the loss on them as a single batch. With a stream, it is the mean over the
+            batches, and so is each metric.
         batches: "separate": each run draws its batches by its own key, the same for the
             same seed; "shared": all runs have the same batches, which is much faster
-            under `vmap`. Static, like the arguments below.
+            under `vmap`. A stream is always shared. Static, like the arguments below.
         has_state: Whether there is a model state.
         has_key: Whether the loss is random, as with dropout.
         has_aux: Whether the loss returns a dict of scalars as well: `(loss, aux)`, or
@@ -151,6 +156,8 @@ def trial(
             "a random loss cannot be the score: pass evaluate, a function that returns "
             "the score without a key.",
         )
+    if isinstance(eval_data, Stream):
+        eval_data = eval_data.named("eval_data")
     run = Training(
         init_params,
         loss,
