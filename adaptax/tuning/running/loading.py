@@ -10,7 +10,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Generator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import cached_property
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -106,12 +106,12 @@ class Reader:
         self._resumed: tuple[int, Any] | None = None
         self._thread: _Thread | None = None
         self._cursor: Cursor | None = None
-        self._opened = self._varies = self._warned = False
+        self._varies = self._warned = False
 
     @cached_property
     def first(self) -> Any:
         """The batch of step 0, on the host."""
-        return self._submit(self._read_first).result()
+        return _result(self._submit(self._read_first))
 
     @property
     def rows(self) -> int:
@@ -154,7 +154,7 @@ class Reader:
         try:
             pending = ask(start)
             while True:
-                stacked, count, self.mark = pending.result()
+                stacked, count, self.mark = _result(pending)
                 del pending  # or a third chunk would stay in memory
                 self._warn()
                 if count == 0:
@@ -285,6 +285,13 @@ def _serve(work: SimpleQueue[Any]) -> None:
         except BaseException as error:  # it is raised in the caller
             future.set_exception(error)
         del task, future, function, arguments  # while waiting for the next
+
+
+def _result(future: Future[Any]) -> Any:
+    """Wait in turns: a Ctrl-C just before a wait would be noticed only after it."""
+    while not future.done():
+        wait([future], timeout=1)
+    return future.result()
 
 
 def _same(batch: Any, other: Any) -> bool:
