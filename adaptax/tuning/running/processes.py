@@ -44,6 +44,16 @@ def require_alike(facts: dict[str, Any]) -> None:
         )
 
 
+@contextmanager
+def failing_alike() -> Iterator[None]:
+    """Let all raise that are about to call `require_alike`, if one of them fails."""
+    try:
+        yield
+    except Exception as error:
+        require_alike({"failed": repr(error)})
+        raise
+
+
 def from_first(text: str) -> str:
     """Return the first process's text in all processes, cut to 1000 bytes."""
     if jax.process_count() == 1:

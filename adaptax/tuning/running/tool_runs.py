@@ -21,7 +21,7 @@ from adaptax.tuning.running.planning import (
     usable_workers,
 )
 from adaptax.tuning.running.plans import Plan
-from adaptax.tuning.running.processes import from_each, require_alike
+from adaptax.tuning.running.processes import failing_alike, from_each, require_alike
 from adaptax.tuning.running.programs import TRAIN, Programs
 from adaptax.tuning.running.progress import Progress
 from adaptax.tuning.running.rescue import Rescue
@@ -81,10 +81,9 @@ class ToolRun:
         key, strategy, mesh, checkpoint, progress = options.checked()
         self.programs = Programs(trial, key, mesh)
         self._strategy: Strategy = strategy
-        self.started = time.perf_counter()
+        self.started, self._rescue = time.perf_counter(), None
         self.checkpoints: Checkpoints | None = None
         self.resumed: Checkpoint | None = None
-        self._rescue: Rescue | None = None
         try:
             self._find(checkpoint, {"tool": tool, **about}, hparams)
         except BaseException:
@@ -98,11 +97,12 @@ class ToolRun:
     def _find(
         self, checkpoint: str | PathLike[str] | None, facts: Any, hparams: Any
     ) -> None:
-        """Look for a checkpoint of this run, with which all processes must agree."""
+        """Look for a checkpoint of this run, which all processes must have alike."""
         several, saves = jax.process_count() > 1, checkpoint is not None
         if not (several or saves):
             return
-        run = self._described(hparams, facts)
+        with failing_alike():
+            run = digests.of_run(self.programs, hparams, facts)
         if several:
             mesh = self.programs.mesh
             devices = mesh and [device.id for device in mesh.devices.flat]
@@ -110,14 +110,6 @@ class ToolRun:
             require_alike({**run, **how})
         if checkpoint is not None:
             self._open(checkpoint, run)
-
-    def _described(self, hparams: Any, facts: dict[str, Any]) -> dict[str, Any]:
-        """Describe the run; if that fails in one process, all raise."""
-        try:
-            return digests.of_run(self.programs, hparams, facts)
-        except Exception as error:
-            require_alike({"failed": repr(error)})
-            raise
 
     def _open(self, folder: str | PathLike[str], run: dict[str, Any]) -> None:
         self.checkpoints = checkpoints = Checkpoints(folder, run)

@@ -125,15 +125,17 @@ class Training:
         del hparams
         held_out = self.data[1] if shared is None else shared.data[1]
         if not isinstance(held_out, Stream):
-            return self._judge_on(state, held_out)
-        found = [self._judge_on(state, batch) for batch in held_out.pass_through()]
+            return self._judge_on(state, held_out, shared)
+        found = [
+            self._judge_on(state, batch, shared) for batch in held_out.pass_through()
+        ]
         return jax.tree.map(lambda *scores: sum(scores) / len(scores), *found)
 
-    def _judge_on(self, state, held_out):
+    def _judge_on(self, state, held_out, shared):
         params = eval_params(state.opt_state, state.params)
         model_state = state.model_state
         if self.has_state and params is not state.params:
-            arrays = self.data[0] if shared is None else shared.data[0]
+            arrays = (shared or Shared(self._data_at(0), state.step)).data[0]
             model_state = self._refreshed(params, state, arrays)
         if self.evaluate is None:
             return self._measure(params, model_state, held_out, None)[0]
