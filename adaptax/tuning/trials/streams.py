@@ -9,6 +9,7 @@ another round or after others, makes the tool open the stream again at its first
 """
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -223,16 +224,25 @@ class Cursor:
 
     def _go_to(self, step: int, state: Any) -> bool:
         """Go to a state of the iterable; return whether it has one."""
-        source = self._stream.source
-        if _has(source, "state_dict", "load_state_dict"):
-            source.load_state_dict(state)
-            self._iterator = iter(source)
-        else:
-            self._iterator = iter(source)
-            if not _has(self._iterator, "get_state", "set_state"):
+        source, iterator = self._stream.source, None
+        try:
+            if _has(source, "state_dict", "load_state_dict"):
+                source.load_state_dict(state)
+                iterator = iter(source)
+            elif _has(iterator := iter(source), "get_state", "set_state"):
+                iterator.set_state(state)
+            else:
                 return False
-            self._iterator.set_state(state)
-        self.step, self._passes = step, 1
+        except Exception as error:
+            warnings.warn(
+                f"{self._stream.name}: the stream did not accept its state in the "
+                f"checkpoint, so the batches before step {step} are read again: "
+                f"{error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return False
+        self._iterator, self.step, self._passes = iterator, step, 1
         return True
 
     def _begin(self, start: int = 0) -> None:
