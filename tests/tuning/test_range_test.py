@@ -324,7 +324,7 @@ def test_too_few_losses_have_no_result(losses):
     ("options", "error", "message"),
     [
         ({"low": 1.0, "high": 1.0}, ValueError, "low must be < high"),
-        ({"low": float("nan")}, ValueError, "low"),
+        ({"low": float("nan")}, ValueError, "low must be > 0, got nan"),
         ({"low": 0.0}, ValueError, "low must be > 0"),
         ({"high": float("inf")}, ValueError, "high"),
         ({"num_steps": 9}, ValueError, "num_steps must be >= 10"),

@@ -106,8 +106,8 @@ def require_rates(low: float, high: float) -> None:
         TypeError: If one is not a number.
     """
     for name, bound in (("low", low), ("high", high)):
-        checks.rate(name, bound)
         checks.number(name, bound, above=0)
+        checks.rate(name, bound)
     require(low < high, f"low must be < high, got {low} >= {high}.")
 
 
