@@ -24,8 +24,12 @@ def cooled():
 def test_the_shares_of_steps_are_those_of_the_lengths():
     horizons, cooling = runs.lengths(400)
     assert horizons.tolist() == [200, 300, 400, 600, 800]
-    assert cooling.tolist() == [[20, 30, 40, 60, 80], [40, 60, 80, 120, 160]]
-    trunks_and_branches = [720 + 230, 640 + 460]
+    assert cooling.tolist() == [
+        [20, 30, 40, 60, 80],
+        [40, 60, 80, 120, 160],
+        [80, 120, 160, 240, 320],
+    ]
+    trunks_and_branches = [720 + 230, 640 + 460, 480 + 920]
     np.testing.assert_allclose(
         runs.share_of_steps(400), np.array(trunks_and_branches) / 2300
     )
@@ -83,7 +87,7 @@ def test_a_cosine_ends_at_its_horizon():
 
 
 def test_the_kinds_of_cool_downs_differ(cooled):
-    assert cooled.test.shape == (2, 6, len(HORIZONS), len(RATES), len(SEEDS))
+    assert cooled.test.shape == (3, 6, len(HORIZONS), len(RATES), len(SEEDS))
     assert np.isfinite(cooled.test).all()
     of_longest = cooled.test[:, :, -1, 1, 0]
     assert len(np.unique(of_longest.round(6))) > 6
@@ -96,7 +100,7 @@ def _record(name, cosines, cooled):
         "steps": 400,
         "cosine_rates": [1e-2] * len(HORIZONS),
         "trunk_rates": np.full(ways, 1e-4).tolist(),
-        "chosen": (0.01 * np.arange(12)[::-1].reshape(ways)).tolist(),
+        "chosen": (0.01 * np.arange(18)[::-1].reshape(ways)).tolist(),
         "cosines": np.full((len(HORIZONS), 3), cosines).tolist(),
         "cooled": np.full((*ways, len(HORIZONS), 3), cooled).tolist(),
     }
@@ -144,7 +148,7 @@ def test_rates_are_chosen_by_some_seeds_and_judged_on_others(monkeypatch):
     """Losses are made up: the validation loss is least at a rate of each one's own."""
     count, asked = len(HORIZONS), []
     best_peak = np.geomspace(1e-3, 1e-1, count)[:, None]
-    best_trunk = np.geomspace(1e-3, 1e-1, 12).reshape(2, 6, 1, 1)
+    best_trunk = np.geomspace(1e-3, 1e-1, 18).reshape(3, 6, 1, 1)
 
     def made_up(distance, seeds):
         asked.append(list(seeds))
@@ -164,8 +168,8 @@ def test_rates_are_chosen_by_some_seeds_and_judged_on_others(monkeypatch):
     record = runs.measure(TASKS["quadratic"], effort)
     np.testing.assert_allclose(record["cosine_rates"], best_peak[:, 0], rtol=0.02)
     np.testing.assert_allclose(record["trunk_rates"], best_trunk[..., 0, 0], rtol=0.02)
-    assert asked == [[0, 1], [0, 1], [2000, 2001, 2002], [2000, 2001, 2002]]
-    np.testing.assert_allclose(record["chosen"], np.zeros((2, 6)), atol=1e-3)
-    expected = np.broadcast_to([2001, 2002, 2003], (2, 6, count, 3))
+    assert asked == [[0, 1], [0, 1], [3000, 3001, 3002], [3000, 3001, 3002]]
+    np.testing.assert_allclose(record["chosen"], np.zeros((3, 6)), atol=1e-3)
+    expected = np.broadcast_to([3001, 3002, 3003], (3, 6, count, 3))
     np.testing.assert_allclose(record["cooled"], expected, atol=1e-2)
     np.testing.assert_allclose(record["cosines"], expected[0, 0], atol=1e-2)

@@ -20,7 +20,7 @@ from adaptax.bench.shared.records import machine, versions
 from adaptax.bench.shared.tasks import TASKS
 from adaptax.bench.shared.workers import map_unordered, usable_cores
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 _SMOKE_TASKS = ("logistic", "quadratic")
 

@@ -24,12 +24,12 @@ from adaptax.schedules.curves import Fall
 HORIZONS = (0.5, 0.75, 1.0, 1.5, 2.0)
 """The ends of the runs, in T, the length of the task's run."""
 
-FRACTIONS = (0.1, 0.2)
+FRACTIONS = (0.1, 0.2, 0.4)
 """The cool-down's share c of the steps of a run."""
 
 SHAPES: tuple[Fall, ...] = get_args(Fall)
 
-CHOOSING, JUDGING = 0, 2000
+CHOOSING, JUDGING = 0, 3000
 """The first seeds of the runs that choose, and of those that judge."""
 
 _MEASURING_KEY = 7
