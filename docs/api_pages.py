@@ -77,7 +77,7 @@ def pages() -> dict[str, str]:
         (name for name in public() if name.startswith("adaptax.tuning.")),
         key=lambda name: (not name.startswith("adaptax.tuning.trials"), name),
     )
-    tools.append("adaptax.tuning.studies")
+    tools += ["adaptax.tuning.studies", "adaptax.tuning.ray"]
     return {
         **{name: _folder(name, title) for name, title in FOLDERS.items()},
         **{name: _module(name, title) for name, title in MODULES.items()},

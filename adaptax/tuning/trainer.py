@@ -102,11 +102,14 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is compiled, so that a trainer can be sent to a worker."""
-        return {"trial": self._trial, "key": np.asarray(jax.random.key_data(self._key))}
+        data = np.asarray(jax.random.key_data(self._key))
+        kind = str(jax.random.key_impl(self._key))
+        return {"trial": self._trial, "key": data, "kind": kind}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         """Undo `__getstate__`."""
-        self.__init__(kept["trial"], key=kept["key"])
+        key = jax.random.wrap_key_data(kept["key"], impl=kept["kind"])
+        self.__init__(kept["trial"], key=key)
 
     def _of(self, job: Job) -> tuple[Programs, Any]:
         """Return the programs for a job, and its hyperparameters as these take them."""
