@@ -5,8 +5,9 @@ A run that takes orders
 A run was planned for 600 steps of a cosine. After 200 somebody wants it to go on for
 longer, and after 700 the machine is needed for something else. Nothing is started anew:
 the run is stretched to 1,200 steps, and later cooled down within 150. It reads its
-digits from a stream. If it is killed, in the cool-down as well, ``--resume`` continues
-it with the same batches and rates, to the same parameters.
+digits from a stream, from which the finder chose its rate. If it is killed, in the
+cool-down as well, ``--resume`` continues it with the same batches and rates, to the
+same parameters.
 
 You can give an order of your own while it runs, by writing a file::
 
@@ -61,8 +62,9 @@ class Network(nnx.Module):
 # %%
 # A stream
 # --------
-# ``batches(start)`` goes on for ever, from any step. It could as well read files or a
-# queue, as long as a resumed run can ask for the batch of a step.
+# ``batches(start)`` goes on for ever, from any step: a resumed run asks for the batch
+# at which it stopped. ``adaptax.stream`` gives the same batches to the finder, which
+# looks for the peak of the cosine.
 
 
 def make_batches(images, labels, seed):
@@ -96,13 +98,29 @@ class TrainState(NamedTuple):
 class Training:
     """The network, its optimizer, and a compiled step."""
 
-    def __init__(self, rate, planned, seed):
-        self.graph, params = nnx.split(Network(nnx.Rngs(seed)))
-        schedule = adaptax.cosine(rate, planned, warmup_steps=planned // 20)
-        self.optimizer = adaptax.adamw(adaptax.steerable(schedule))
-        self.start = TrainState(params, self.optimizer.init(params))
-        self.step = jax.jit(self._step, donate_argnums=0)
+    def __init__(self, seed, planned):
+        self.graph, self.params = nnx.split(Network(nnx.Rngs(seed)))
+        self.planned = planned
         self.loss = jax.jit(self._loss)
+
+    def start(self, rate):
+        """Make the optimizer of a rate, and return the state before the first step."""
+        schedule = adaptax.cosine(rate, self.planned, warmup_steps=self.planned // 20)
+        self.optimizer = adaptax.adamw(adaptax.steerable(schedule))
+        self.step = jax.jit(self._step, donate_argnums=0)
+        params = jax.tree.map(jnp.copy, self.params)  # the step donates them
+        return TrainState(params, self.optimizer.init(params))
+
+    def find_rate(self, batches):
+        """Run the finder on the same stream, and return its suggestion."""
+        trial = adaptax.trial(
+            lambda key: self.params,
+            self._loss,
+            lambda hparams: adaptax.adamw(hparams["learning_rate"]),
+            adaptax.stream(batches),
+        )
+        found = adaptax.find_learning_rate(trial, num_steps=100, progress=False)
+        return found.suggestions["valley"]
 
     def _loss(self, params, batch):
         logits = nnx.merge(self.graph, params)(batch["images"])
@@ -172,6 +190,7 @@ class Run:
     """A run at a step: its state, and what was recorded and ordered so far."""
 
     state: TrainState
+    peak: float
     end: int
     step: int = 0
     losses: list[float] = field(default_factory=list)
@@ -272,7 +291,9 @@ def plot(path, run):
 def main(argv=None):
     """Train, follow the orders, and write results, figure and checkpoints to --out."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument(
+        "--learning-rate", type=float, help="the peak of the cosine, or the finder's"
+    )
     parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--resume", action="store_true", help="continue a killed run")
     parser.add_argument("--smoke", action="store_true", help="a run of seconds")
@@ -286,19 +307,24 @@ def main(argv=None):
     }
     digits = bundled_digits(arguments.seed)
     batches = make_batches(digits.train_images, digits.train_labels, arguments.seed)
-    try:
-        training = Training(arguments.learning_rate, plan, arguments.seed)
-    except ValueError as error:
-        parser.error(f"--learning-rate: {error}")
+    training = Training(arguments.seed, plan)
     names = ("learning_rate", "seed", "smoke")
     options = {name: getattr(arguments, name) for name in names}
     checkpoints = Checkpoints(arguments.out / "checkpoints", options)
-    run = checkpoints.latest(training.start) if arguments.resume else None
-    if run is None:
-        checkpoints.clear()
-        run = Run(training.start, end=plan)
-    else:
+    run = checkpoints.latest(training.start(1.0)) if arguments.resume else None
+    if run is not None:
+        training.start(run.peak)
         print(f"Resumed at step {run.step}.")
+    else:
+        checkpoints.clear()
+        rate = arguments.learning_rate
+        if rate is None and (rate := training.find_rate(batches)) is None:
+            sys.exit("The finder has no suggestion: give a --learning-rate.")
+        try:
+            run = Run(training.start(rate), rate, end=plan)
+        except ValueError as error:
+            parser.error(f"--learning-rate: {error}")
+        print(f"step 0: a cosine from {rate:.2g}, {plan} steps.")
     order_file = arguments.out / "order.json"
     train(training, batches, run, orders, checkpoints, 100 // part, order_file)
     accuracy = training.accuracy(

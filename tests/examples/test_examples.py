@@ -294,8 +294,8 @@ def test_a_live_run_that_is_killed_in_its_cool_down_ends_with_the_same_bits(tmp_
 
 def test_a_live_run_carries_out_the_orders_of_a_file(capsys, tmp_path):
     example = runpy.run_path(str(LIVE_RUN))
-    training = example["Training"](1e-3, 600, 0)
-    run = example["Run"](training.start, end=600, step=100)
+    training = example["Training"](0, planned=600)
+    run = example["Run"](training.start(1e-3), 1e-3, end=600, step=100)
     order_file = tmp_path / "order.json"
     for text, message in {
         '{"cool_down": 50}': "the run ends at step 150.",
