@@ -28,7 +28,7 @@ def rows(tmp_path_factory):
 def test_every_way_that_is_installed_was_timed(rows):
     ways = {row["way"] for row in rows}
     loops = {sweep.LOOP, sweep.USUAL_LOOP}
-    assert {sweep.OURS, *loops, *sweep.BY_HAND, sweep.ONE_CORE} <= ways
+    assert {sweep.OURS, sweep.STREAM, *loops, *sweep.BY_HAND, sweep.ONE_CORE} <= ways
 
 
 def test_the_ratios_belong_to_the_times(rows):
@@ -39,8 +39,9 @@ def test_the_ratios_belong_to_the_times(rows):
         assert row["x_best_loop"] == pytest.approx(expected)
 
 
-def test_the_whole_sweep_is_one_compilation(rows):
-    ours = next(row for row in rows if row["way"] == sweep.OURS)
+@pytest.mark.parametrize("way", [sweep.OURS, sweep.STREAM])
+def test_the_whole_sweep_is_one_compilation(way, rows):
+    ours = next(row for row in rows if row["way"] == way)
     assert ours["compilations"] == 1
 
 

@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from lines import line_trial
+import numpy as np
+from lines import X, Y, line_trial
 
 import adaptax
 from adaptax.spaces import log_grid, log_uniform
@@ -34,9 +35,36 @@ def endless(checkpoint):
     )
 
 
+class Rows:
+    """Batches of the line, for ever, from an iterator whose state can be saved."""
+
+    def __iter__(self):
+        return RowsIterator()
+
+
+class RowsIterator:
+    step = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        rows = (8 * self.step + np.arange(8)) % len(X)
+        self.step += 1
+        return {"x": X[rows] + np.float32(self.step % 7) / 7, "y": Y[rows]}
+
+    def get_state(self):
+        return {"step": self.step}
+
+    def set_state(self, state):
+        self.step = state["step"]
+
+
 def halving(checkpoint):
+    """Train on a stream."""
+    trial = line_trial(data=adaptax.stream(Rows()), batch_size=None)
     return adaptax.successive_halving(
-        line_trial(), SPACE, num_steps=10_000, checkpoint=checkpoint, **OPTIONS
+        trial, SPACE, num_steps=10_000, checkpoint=checkpoint, **OPTIONS
     )
 
 

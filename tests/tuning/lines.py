@@ -13,7 +13,10 @@ Y = (X @ np.array([1.0, -2.0, 0.5]) + 0.1 * _GENERATOR.normal(size=48)).astype(
 )
 
 
-def line_trial(optimizer=adaptax.gradient_descent, **options):
+DATA = {"x": X, "y": Y}
+
+
+def line_trial(optimizer=adaptax.gradient_descent, data=DATA, batch_size=8, **options):
     """Make a trial with the hyperparameter `learning_rate`."""
 
     def loss(w, batch):
@@ -23,7 +26,7 @@ def line_trial(optimizer=adaptax.gradient_descent, **options):
         lambda key: jax.random.normal(key, (3,)),
         loss,
         lambda hparams: optimizer(hparams["learning_rate"]),
-        {"x": X, "y": Y},
-        8,
+        data,
+        batch_size,
         **options,
     )

@@ -1,11 +1,13 @@
 """Loading: a thread reads a chunk ahead, and ends with the tool, whatever happens."""
 
+import functools
 import signal
 import threading
 import time
 
 import numpy as np
 import pytest
+from interruptions import check_resuming
 from test_streams import BATCHES, Loader, from_step, swept
 
 import adaptax
@@ -128,3 +130,26 @@ def test_a_stream_that_is_another_each_time_is_warned_about():
         list(chunks_of(reader, 0, 3))
     list(chunks_of(reader, 0, 3))  # only once
     reader.close()
+
+
+def test_a_resumed_run_opens_the_stream_where_it_was_and_has_the_same_bits(
+    monkeypatch, tmp_path
+):
+    opened = []
+
+    def batches(start):
+        opened.append(start)
+        return from_step(start)
+
+    whole = swept(batches, steps=20)
+    run = functools.partial(swept, batches, steps=20)
+    resumed = check_resuming(run, 2, monkeypatch, tmp_path)
+    np.testing.assert_array_equal(resumed.losses, whole.losses)
+    assert opened == [0, 0, 0, 9]  # the third reads the first batch, to know the run
+
+
+def test_a_checkpoint_of_another_stream_is_refused_by_its_first_batch(tmp_path):
+    swept(from_step, checkpoint=tmp_path)
+    assert swept(list(BATCHES), checkpoint=tmp_path).about["resumed"]
+    with pytest.raises(ValueError, match=r"another run: data.*float32.*SHA-256"):
+        swept(list(BATCHES[1:]), checkpoint=tmp_path)

@@ -42,10 +42,12 @@ def made(data, loss=squares, **options):
     )
 
 
-def swept(data, steps=9, **options):
+def swept(data, steps=9, checkpoint=None, **options):
     space = {"learning_rate": [0.01, 0.1]}
     trial = made(adaptax.stream(data), **options)
-    return adaptax.sweep(trial, space, num_steps=steps, **OPTIONS)
+    return adaptax.sweep(
+        trial, space, num_steps=steps, checkpoint=checkpoint, **OPTIONS
+    )
 
 
 def expected_losses(rates, batches):

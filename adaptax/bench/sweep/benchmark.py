@@ -4,7 +4,8 @@ Each trains the same networks with the same optimizer (Optax's Adam) at many rat
 is timed once in every round. The table has the median over the rounds of the steps per
 second, counting the steps of all members, and the median of the ratios within a round.
 
-The peers:
+adaptax is timed with its data in memory, and with the same data as a stream, whose
+batches are taken from NumPy arrays by a thread. The peers:
 
 * a Python loop with a jitted step, as it is usually written: the batch is taken from a
   NumPy array, and the loss is read at every step;
@@ -58,12 +59,19 @@ from adaptax.bench.sweep.by_hand import (
     usual_loop,
     vmap_by_hand,
 )
-from adaptax.bench.sweep.models import MODELS, Model, random_data, swept_rates
+from adaptax.bench.sweep.models import (
+    MODELS,
+    Model,
+    random_batches,
+    random_data,
+    swept_rates,
+)
 from adaptax.tuning.running.execution import Population
 from adaptax.tuning.running.planning import make_plan
 from adaptax.tuning.running.programs import TRAIN, Programs
 
 OURS = "adaptax"
+STREAM = "adaptax, from a stream"
 USUAL_LOOP = "Python loop, as usual"
 LOOP = "Python loop, at its best"
 BY_HAND = ("vmap by hand", "lax.map by hand")
@@ -123,6 +131,7 @@ def _measure(name: str, rounds: int, smoke: bool) -> list[dict[str, Any]]:
     steps = 2 if smoke else model.steps
     ways = {
         OURS: _ours(model),
+        STREAM: _ours(model, streams=True),
         BY_HAND[0]: _timed(vmap_by_hand(model)),
         BY_HAND[1]: _timed(map_by_hand(model)),
         LOOP: _timed(python_loop(model)),
@@ -159,6 +168,7 @@ def _row(label: str, way: Way, seconds: Seconds, work: int) -> dict[str, Any]:
         "x_best_loop": times(LOOP),
         "x_best_by_hand": times(min(BY_HAND, key=median.__getitem__)),
         "x_one_core": times(ONE_CORE),
+        "x_arrays": times(OURS),
         "compilations": way.compilations(),
         "plan": way.plan,
     }
@@ -191,14 +201,14 @@ def _arithmetic(model: Model) -> Way:
     return Way(train)
 
 
-def _ours(model: Model) -> Way:
+def _ours(model: Model, streams: bool = False) -> Way:
     """Run the population of `adaptax.sweep` with the plan that "auto" chooses."""
     trial = adaptax.trial(
         model.init,
         model.loss,
         lambda hparams: optax.adam(hparams["learning_rate"]),
-        random_data(),
-        model.batch_size,
+        adaptax.stream(random_batches(model)) if streams else random_data(),
+        None if streams else model.batch_size,
         batches="shared",
     )
     programs = Programs(trial, jax.random.key(0))
@@ -211,8 +221,12 @@ def _ours(model: Model) -> Way:
         trained = [c for c in programs.compilations[before:] if c.program is TRAIN]
         return 1 + len(trained)  # the chosen program was compiled while planning
 
-    return _timed(population.advance)._replace(
-        plan=str(plan), compilations=compilations
+    def train(steps):
+        for _ in population.run(steps):
+            pass
+
+    return _timed(train if streams else population.advance)._replace(
+        plan=str(plan), compilations=compilations, close=programs.close
     )
 
 

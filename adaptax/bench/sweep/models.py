@@ -1,6 +1,6 @@
 """The networks of the sweep benchmark, their data and the learning rates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -73,3 +73,16 @@ def random_data() -> dict[str, np.ndarray]:
         "images": generator.integers(0, 256, (EXAMPLES, 28, 28), dtype=np.uint8),
         "labels": generator.integers(0, 10, EXAMPLES, dtype=np.int32),
     }
+
+
+def random_batches(model: Model) -> Callable[[int], Iterator[dict[str, np.ndarray]]]:
+    """Return `start -> batches` of random rows of the data, for a stream."""
+    data = random_data()
+
+    def batches(start):
+        generator = np.random.default_rng(start)
+        while True:
+            rows = generator.integers(0, EXAMPLES, model.batch_size)
+            yield {name: array[rows] for name, array in data.items()}
+
+    return batches
