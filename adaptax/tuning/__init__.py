@@ -26,8 +26,8 @@ from adaptax.tuning.search_result import SearchResult as SearchResult
 from adaptax.tuning.stopping import StoppingResult as StoppingResult
 from adaptax.tuning.stopping import median_stopping as median_stopping
 from adaptax.tuning.study import Study as Study
-from adaptax.tuning.sweep import SweepResult as SweepResult
 from adaptax.tuning.sweep import sweep as sweep
+from adaptax.tuning.sweep_result import SweepResult as SweepResult
 from adaptax.tuning.trainer import Trainer as Trainer
 from adaptax.tuning.trials.flax_trials import nnx_trial as nnx_trial
 from adaptax.tuning.trials.streams import stream as stream

@@ -30,6 +30,7 @@ from adaptax.tuning.playing import play
 from adaptax.tuning.rounds import Outcome, Played, Round, curves
 from adaptax.tuning.running import divergence
 from adaptax.tuning.running.acting import differing
+from adaptax.tuning.running.calls import written
 from adaptax.tuning.running.inner_schedules import check_of_changes
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.running.run_options import RunOptions
@@ -85,6 +86,7 @@ def branch(
         KeyError: If the trial reads a hyperparameter that is missing.
         OSError: If the folder cannot be written, or another process is using it.
     """
+    call = written(branch, locals())
     require_trial(trial)
     design = branch_design(
         space,
@@ -97,7 +99,7 @@ def branch(
         key=key,
     )
     hparams = design.arguments["hparams"]
-    options = RunOptions(key, strategy, mesh, checkpoint, progress)
+    options = RunOptions(key, strategy, mesh, checkpoint, progress, call)
     with design.begin(trial, options) as tool_run:
         if done := tool_run.finished(BranchResult):
             return done

@@ -27,6 +27,7 @@ from adaptax.tuning.analysis.range_tests import agreement, read
 from adaptax.tuning.playing import play
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Round, once
+from adaptax.tuning.running.calls import written
 from adaptax.tuning.running.inner_schedules import require_steady
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.running.run_options import RunOptions
@@ -193,6 +194,7 @@ def find_learning_rate(
     >>> found.status, 0.02 < found.suggestion < 0.2
     ('ok', True)
     """
+    call = written(find_learning_rate, locals())
     require_trial(trial)
     num_steps = checked_steps(low, high, num_steps, mode, smoothing, divergence)
     chosen = as_seeds(seeds)
@@ -206,7 +208,7 @@ def find_learning_rate(
         "learning rate finder",
         _range_test(trial, name, rates),
         constants,
-        RunOptions(key, strategy, mesh, checkpoint, progress),
+        RunOptions(key, strategy, mesh, checkpoint, progress, call),
         total=len(chosen) * num_steps,
         about={"hparams": constants, "name": name, "rates": rates, "seeds": chosen},
     )

@@ -26,6 +26,7 @@ from adaptax.tuning.playing import play
 from adaptax.tuning.rounds import Outcome, Played, Round, Rule
 from adaptax.tuning.rungs import rungs_to, total_cost
 from adaptax.tuning.running.acting import differing
+from adaptax.tuning.running.calls import written
 from adaptax.tuning.running.planning import Strategy
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.scores import Mode
@@ -80,6 +81,7 @@ def successive_halving(
         KeyError: If the trial reads a hyperparameter that is missing.
         OSError: If the folder cannot be written, or another process is using it.
     """
+    call = written(successive_halving, locals())
     require_trial(trial)
     design = halving_design(
         space,
@@ -91,7 +93,7 @@ def successive_halving(
         mode=mode,
         key=key,
     )
-    options = RunOptions(key, strategy, mesh, checkpoint, progress)
+    options = RunOptions(key, strategy, mesh, checkpoint, progress, call)
     horizon = int(design.arguments["rungs"][0])
     return race(trial, design, options, HalvingResult, horizon)
 

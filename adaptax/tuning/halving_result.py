@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from adaptax.tuning.rounds import Outcome, origins
-from adaptax.tuning.sweep import Configurations, SweepResult
+from adaptax.tuning.sweep import Configurations
+from adaptax.tuning.sweep_result import SweepResult
 
 
 @dataclass(frozen=True, repr=False)

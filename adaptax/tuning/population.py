@@ -32,6 +32,7 @@ from adaptax.tuning.population_rule import (
 )
 from adaptax.tuning.rounds import Played
 from adaptax.tuning.running.acting import differing
+from adaptax.tuning.running.calls import written
 from adaptax.tuning.running.inner_schedules import check_of_changes
 from adaptax.tuning.running.planning import Strategy
 from adaptax.tuning.running.run_options import RunOptions
@@ -95,6 +96,7 @@ def population_based_training(
         KeyError: If the trial reads a hyperparameter that is missing.
         OSError: If the folder cannot be written, or another process is using it.
     """
+    call = written(population_based_training, locals())
     require_trial(trial)
     design = population_design(
         space,
@@ -110,7 +112,7 @@ def population_based_training(
     )
     hparams, num_steps = design.hparams, design.arguments["num_steps"]
     interval = design.arguments["interval"]
-    options = RunOptions(key, strategy, mesh, checkpoint, progress)
+    options = RunOptions(key, strategy, mesh, checkpoint, progress, call)
     with design.begin(trial, options) as tool_run:
         if done := tool_run.finished(PopulationResult):
             return done

@@ -13,7 +13,7 @@ import numpy as np
 from adaptax._core.checks import require
 from adaptax.tuning.analysis import tables
 from adaptax.tuning.scores import signed
-from adaptax.tuning.storage import result_files
+from adaptax.tuning.storage import html_reports, result_files
 from adaptax.tuning.storage.named_arrays import (
     flatten_names,
     group,
@@ -149,6 +149,27 @@ class ToolResult(Result):
         """
         plots = import_module("adaptax.plots")  # which imports the results
         return getattr(plots, self.PLOT)(self, **options)
+
+    def report(self, path: str | PathLike[str], rows: int = 100) -> None:
+        """Write an HTML file with the figure, the table, and how to repeat the run.
+
+        Args:
+            path: The file, which is replaced if it exists; its folder is created if
+                needed. It refers to no other file.
+            rows: The number of rows in the table; a last line counts the others.
+
+        Raises:
+            ImportError: If matplotlib is missing.
+            OSError: If it cannot be written there, before anything is drawn.
+        """
+
+        def content() -> str:
+            heads = {name: _brief(getattr(self, name)) for name in self.HEADLINES}
+            table = tables.html(self._table(), rows)
+            about = vars(self)["about"]
+            return html_reports.page(self.KIND, heads, self.plot(), table, about)
+
+        result_files.save_text(path, content)
 
     def minimized(self, scores: np.ndarray) -> np.ndarray:
         """Return scores such that lower is better: negated if they were maximized."""

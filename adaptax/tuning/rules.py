@@ -24,6 +24,7 @@ from adaptax.tuning.playing import play
 from adaptax.tuning.results import ToolResult
 from adaptax.tuning.rounds import Outcome, Round, Rule
 from adaptax.tuning.running.acting import differing
+from adaptax.tuning.running.calls import written
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import as_seeds
@@ -143,6 +144,7 @@ def play_rule(
     >>> found.rounds.tolist(), found.parents.tolist(), found.best["learning_rate"]
     ([0, 0, 0, 0, 1, 1, 2], [-1, -1, -1, -1, 3, 2, 4], 1.0)
     """
+    call = written(play_rule, locals())
     require_trial(trial)
     num_steps = checks.length("num_steps", num_steps)
     keep_state = tool_checks.flag("keep_state", keep_state)
@@ -153,7 +155,7 @@ def play_rule(
     design = dataclasses.replace(
         design, arguments={**design.arguments, **given}, total=runs * num_steps
     )
-    options = RunOptions(key, strategy, mesh, checkpoint, progress)
+    options = RunOptions(key, strategy, mesh, checkpoint, progress, call)
     with design.begin(trial, options) as tool_run:
         if done := tool_run.finished(RuleResult):
             return done

@@ -34,6 +34,7 @@ from adaptax.tuning.designs import Design
 from adaptax.tuning.evolution import Algorithm
 from adaptax.tuning.playing import play
 from adaptax.tuning.rounds import Outcome, Played
+from adaptax.tuning.running.calls import written
 from adaptax.tuning.running.execution import Population
 from adaptax.tuning.running.inner_schedules import InnerSchedules, require_steady
 from adaptax.tuning.running.planning import Strategy
@@ -113,6 +114,7 @@ def search_schedule(
         FloatingPointError: If every constant rate diverges, or the strategy does.
         OSError: If the folder cannot be written, or another process is using it.
     """
+    call = written(search_schedule, locals())
     require_trial(trial)
     settings = SearchSettings(
         num_steps=num_steps,
@@ -129,7 +131,7 @@ def search_schedule(
     )
     search, design = _designed(settings, hparams, mode, key)
     settings, constants = search.settings, design.arguments["hparams"]
-    options = RunOptions(key, strategy, mesh, checkpoint, progress)
+    options = RunOptions(key, strategy, mesh, checkpoint, progress, call)
     with design.begin(following_tables(trial, name), options) as tool_run:
         if done := tool_run.finished(SearchResult):
             return done

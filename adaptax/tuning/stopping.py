@@ -25,6 +25,7 @@ from adaptax.tuning.designs import Design
 from adaptax.tuning.halving import go_on, race, race_design
 from adaptax.tuning.halving_result import HalvingResult
 from adaptax.tuning.rounds import Outcome, Round, Rule, origins
+from adaptax.tuning.running.calls import written
 from adaptax.tuning.running.planning import Strategy
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.scores import Mode
@@ -84,6 +85,7 @@ def median_stopping(
         KeyError: If the trial reads a hyperparameter that is missing.
         OSError: If the folder cannot be written, or another process is using it.
     """
+    call = written(median_stopping, locals())
     require_trial(trial)
     design = stopping_design(
         space,
@@ -95,7 +97,7 @@ def median_stopping(
         mode=mode,
         key=key,
     )
-    options = RunOptions(key, strategy, mesh, checkpoint, progress)
+    options = RunOptions(key, strategy, mesh, checkpoint, progress, call)
     return race(trial, design, options, StoppingResult, design.about["num_steps"])
 
 

@@ -1,7 +1,9 @@
 """What every result offers to look at: plots, notebooks, tables, data frames."""
 
+import base64
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -76,3 +78,68 @@ def test_a_run_of_a_rule_is_drawn_behind_the_one_that_it_continues():
         [1, 2],
         [5, 6],
     ]
+
+
+class Page(HTMLParser):
+    """The tags and texts of a page; it fails at tags that do not match."""
+
+    VOID = ("img", "meta")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.images, self.texts = [], [], {}
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        links = {"src", "href"} & dict(attributes).keys()
+        assert tag == "img" if links else tag not in ("script", "link")
+        if tag == "img":
+            self.images.append(dict(attributes)["src"])
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.setdefault(self.open[-1] if self.open else "", []).append(data)
+
+
+@pytest.mark.parametrize("tool", MADE)
+def test_a_report_is_one_page_with_figure_table_and_the_call(tool, tmp_path):
+    result = MADE[tool]
+    call = 'adaptax.tool(\n    trial,\n    name="a<b&c",\n)'
+    about = {**result.about, "call": call, "versions": {"jax": "0.12"}}
+    replace(result, about=about).report(tmp_path / "new" / "report.html", rows=2)
+    page = Page((tmp_path / "new" / "report.html").read_text("utf-8"))
+    (image,) = page.images
+    kind, data = image.split(",")
+    assert kind == "data:image/png;base64"
+    assert base64.b64decode(data, validate=True).startswith(b"\x89PNG")
+    assert call in page.texts["code"][0]
+    headings = ["Table", "How it was run", "How to repeat it", "Versions"]
+    assert page.texts["h2"] == headings
+    assert {*result._table()} <= {*page.texts["th"]}
+    assert "one by one" in page.texts["td"]
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_it_is_drawn(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(adaptax.SweepResult, "plot", None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"path .* cannot be written"):
+        MADE["sweep"].report(tmp_path / "file" / "report.html")
+    with pytest.raises(OSError, match="must be a file, and is a folder"):
+        MADE["sweep"].report(tmp_path)
+
+
+def test_a_report_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(adaptax.SweepResult, "plot", None)
+    (tmp_path / "report.html").write_text("old")
+    with pytest.raises(TypeError):
+        MADE["sweep"].report(tmp_path / "report.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert (tmp_path / "report.html").read_text() == "old"

@@ -11,13 +11,14 @@ from adaptax.tuning.storage.checkpoints import require_folder
 
 
 class RunOptions(NamedTuple):
-    """The last arguments of every tool, see `sweep`."""
+    """The last arguments of every tool, see `sweep`, and the code of the call."""
 
     key: Any
     strategy: Strategy
     mesh: Mesh | None
     checkpoint: str | PathLike[str] | None
     progress: bool
+    call: str = ""
 
     def checked(self) -> "RunOptions":
         """Check the arguments, and return them with a typed random key."""

@@ -78,7 +78,8 @@ class ToolRun:
         require_mode(mode, trial)
         about = {"mode": mode, **about}
         self.mode: Mode = mode
-        key, strategy, mesh, checkpoint, progress = options.checked()
+        key, strategy, mesh, checkpoint, progress, call = options.checked()
+        self._call = call
         self.programs = Programs(trial, key, mesh)
         self._strategy: Strategy = strategy
         self.started, self._rescue = time.perf_counter(), None
@@ -297,4 +298,6 @@ class ToolRun:
             "compile_seconds": sum(c.seconds for c in self.programs.compilations),
             "member_steps": self._done,
             "resumed": self.resumed is not None,
+            "call": self._call,
+            "versions": digests.versions(),
         }

@@ -56,7 +56,7 @@ def of_run(programs: Programs, hparams: Any, facts: dict[str, Any]) -> dict[str,
             "platform": jax.default_backend(),
             **{name: str(getattr(jax.config, name)) for name in _SETTINGS},
         },
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": versions(),
     }
 
 
@@ -72,6 +72,11 @@ def of_arguments(facts: dict[str, Any], key: Any) -> dict[str, Any]:
         "key": described(key),
         "versions": {name: _version(name) for name in _DECIDING},
     }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that affect results."""
+    return {name: _version(name) for name in _PACKAGES}
 
 
 def described(leaf: Any) -> str:

@@ -6,7 +6,7 @@ by itself: `numpy.load(path)["losses"]`.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,26 @@ def save_arrays(
             file.write(json_results.encode(kind, arrays, about).encode())
         else:
             npz_files.write(file, kind, arrays, about)
+        return target.name
+
+    with _naming(path, "written"):
+        fill_atomically(target.parent, fill)
+
+
+def save_text(path: str | os.PathLike, content: Callable[[], str]) -> None:
+    """Write a text, completely or not at all; make it when the file has been opened.
+
+    Raises:
+        OSError: If it cannot be written there.
+    """
+    target = Path(os.path.realpath(tool_checks.path("path", path)))
+    if target.is_dir():
+        raise IsADirectoryError(
+            f"path {os.fspath(path)!r} must be a file, and is a folder."
+        )
+
+    def fill(file):
+        file.write(content().encode())
         return target.name
 
     with _naming(path, "written"):
