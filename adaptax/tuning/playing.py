@@ -66,7 +66,8 @@ def play(
         player.train(now)
     mode = tool_run.mode
     history = [one._replace(scores=signed(one.scores, mode)) for one in player.history]
-    return Played(history, player.state)
+    states = [player.states.get(index, {}) for index in range(len(history))]
+    return Played(history, player.state, states)
 
 
 class _Player:
@@ -88,6 +89,7 @@ class _Player:
         self._check, self._best, self._keep_state = check, best, keep_state
         self.history: list[Outcome] = []
         self.state: Any = None
+        self.states: dict[int, dict[str, np.ndarray]] = {}  # of runs, by round
         self._population: Population | None = None
         self._before = 0  # the steps that all runs of the history have taken
         self._resumed = tool_run.resumed
@@ -150,6 +152,8 @@ class _Player:
                     },
                 )
         self._judge(now, rows, real)
+        if now.keep_states:
+            self._keep_states(rows[real], population.saved(), real)
         done = self._best_so_far(now, int(places[-1]) + 1, slice(0, now.steps))
         self._tool_run.report(0, done)
 
@@ -163,6 +167,11 @@ class _Player:
             if self._check and not self.history and self._resumed is None:
                 self._check(population)
             population.alive = real
+            if now.begun is not None:
+                states, steps = now.begun.states, now.begun.losses.shape[1]
+                chosen = {name: array[rows] for name, array in states.items()}
+                population.restore(chosen, steps)
+                population.alive = real & population.surviving()
             return population
         if self._population is None:
             first, *others = self._sizes(len(rows))
@@ -176,6 +185,14 @@ class _Player:
             population.replace(now.parents)
         population.hparams = hparams
         return population
+
+    def _keep_states(
+        self, rows: np.ndarray, states: dict[str, np.ndarray], real: np.ndarray
+    ) -> None:
+        kept = self.states.setdefault(len(self.history), {})
+        for name, array in states.items():
+            empty = np.zeros((len(self._losses), *array.shape[1:]), array.dtype)
+            kept.setdefault(name, empty)[rows] = array[real]
 
     def _begun(self, hparams: Any, seeds: np.ndarray) -> Population:
         plan = self._tool_run.planned.plan
@@ -193,6 +210,8 @@ class _Player:
     def _judge(self, now: Round, rows: np.ndarray, real: np.ndarray) -> None:
         assert self._population is not None
         losses = since_start(self.history, now, self._losses[rows])
+        if now.begun is not None:
+            losses = np.concatenate([now.begun.losses[rows], losses], axis=1)
         evaluated, metrics = self._population.judge() if now.evaluate else (None, {})
         if evaluated is not None:
             evaluated = signed(evaluated, self._tool_run.mode)
@@ -237,6 +256,8 @@ class _Player:
             **prefixed("states", population.saved()),
             **prefixed("best", to_arrays(self.state)),
         }
+        for index, states in self.states.items():
+            arrays |= prefixed(f"kept/{index}", states)
         for index, outcome in enumerate(self.history):
             arrays |= prefixed(f"history/{index}", named(outcome))
         return arrays
@@ -246,6 +267,9 @@ class _Player:
         for index in range(len({name.split("/")[0] for name in kept})):
             arrays = group(kept, str(index))
             self.history.append(outcome_of(arrays, self._tool_run.hparams))
+        for name, array in group(checkpoint.arrays, "kept").items():
+            index, _, name = name.partition("/")
+            self.states.setdefault(int(index), {})[name] = array.copy()
         self._tool_run.plan(None, None, 0)
         self._tool_run.report(checkpoint.step)
         if best := group(checkpoint.arrays, "best"):

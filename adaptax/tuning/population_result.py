@@ -20,7 +20,7 @@ class PopulationResult(ToolResult):
 
     `hparams` has leading axes (intervals, members). `scores` (intervals, members) are
     those at the end of each interval, lower is better unless they were maximized,
-    infinite if a member diverged (see `adaptax.tuning.scores`).
+    infinite if a member diverged.
     `parents` (intervals, members) is the member of the previous interval that a member
     was copied from, itself if it was not. `losses` is (members, steps), and `metrics`
     has arrays like `scores`. `interval` is in steps. `state` is the trial's state of

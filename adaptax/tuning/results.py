@@ -33,8 +33,8 @@ class Result:
 
     `HEADLINES` are the properties to print first. `AXES` has the axes of the fields
     that are saved as arrays, "" for a number; a name that ends in "/" is a dict of
-    arrays, or the pytree `hparams`. `NESTED` has the types of the fields that are
-    results themselves, or `None`.
+    arrays, or the pytree `hparams`; "*" stands for any other axes. `NESTED` has the
+    types of the fields that are results themselves, or `None`.
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ()
@@ -242,6 +242,9 @@ def _require_axes(
             found = [pattern]
         for name in found:
             shape, wanted = arrays[name].shape, names.split()
+            if wanted[-1:] == ["*"]:
+                wanted.pop()
+                shape = shape[: len(wanted)]
             require(
                 len(shape) == len(wanted),
                 f"{name!r} in {source} must have the axes {wanted}, got the shape "

@@ -23,6 +23,16 @@ from adaptax.tuning.storage.named_arrays import (
 )
 
 
+class Begun(NamedTuple):
+    """Runs that were trained before: their states by name, and their losses.
+
+    Both have a leading axis of runs; all have taken as many steps as there are losses.
+    """
+
+    states: dict[str, np.ndarray]
+    losses: np.ndarray
+
+
 class Round(NamedTuple):
     """The runs to train next.
 
@@ -35,7 +45,8 @@ class Round(NamedTuple):
     `part`. It is infinite if the run has diverged, judged by its last `part` steps, by
     default all of them.
 
-    With `keep=False`, the history has only the scores and metrics.
+    With `keep=False`, the history has only the scores and metrics. With `begun`, new
+    runs continue from states that were kept by `keep_states` in an earlier session.
     """
 
     steps: int
@@ -46,6 +57,8 @@ class Round(NamedTuple):
     window: int | None = None
     evaluate: bool = True
     keep: bool = True
+    begun: Begun | None = None
+    keep_states: bool = False
 
 
 class Outcome(NamedTuple):
@@ -68,11 +81,13 @@ class Played(NamedTuple):
     """The outcomes of all rounds, with scores that a result shows; see `scores`.
 
     `state` is the trial's state of the run with the best score, at the end of the last
-    round with a finite score; `None` unless requested.
+    round with a finite score; `None` unless requested. `states` has the states of all
+    runs of each round, by name, if the round keeps them.
     """
 
     history: list[Outcome]
     state: Any = None
+    states: Sequence[dict[str, np.ndarray]] = ()
 
 
 def once(only: Round) -> Rule:

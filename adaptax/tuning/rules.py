@@ -40,10 +40,9 @@ class RuleResult(ToolResult):
     continued, counted through all rounds; -1 for a new run. `hparams` has a leading
     axis of runs. `losses` is float32 (runs, steps of the longest round), NaN after the
     end of a shorter round, or after a run diverged. `scores` is (runs,), lower is
-    better unless they were maximized, infinite if a run diverged (see
-    `adaptax.tuning.scores`). `metrics` has arrays like `scores`, NaN in
-    rounds without metrics. `state` is the trial's state of the best run, if requested.
-    `about` describes how it was run.
+    better unless they were maximized, infinite if a run diverged. `metrics` has arrays
+    like `scores`, NaN in rounds without metrics. `state` is the trial's state of the
+    best run, if requested. `about` describes how it was run.
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("best",)

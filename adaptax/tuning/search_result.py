@@ -26,8 +26,8 @@ class SearchResult(ToolResult):
 
     `log_rates` (knots,) are the natural logarithms of the winner's rates. `losses`
     (fresh seeds, steps), `scores` (fresh seeds,), lower is better unless they were
-    maximized, infinite if a run diverged (see `adaptax.tuning.scores`), and `metrics`,
-    like `scores`, are those of runs that were not used to choose it.
+    maximized, infinite if a run diverged, and `metrics`, like `scores`, are those of
+    runs that were not used to choose it.
     `candidates` (generations, population, knots) are the log-rates that were tried, and
     `history` (generations, population) their mean scores over the seeds of their
     generation. `baseline` is the best cosine, or `None`. `about` describes the search.

@@ -15,16 +15,18 @@ import numpy as np
 from jax.sharding import Mesh
 
 from adaptax import spaces
-from adaptax._core import checks
+from adaptax._core import checks, tool_checks
 from adaptax.tuning.designs import Design
+from adaptax.tuning.extending import merged, parts_of, require_same
 from adaptax.tuning.playing import play
-from adaptax.tuning.rounds import Played, Round, once
+from adaptax.tuning.rounds import Played
 from adaptax.tuning.running.acting import differing
 from adaptax.tuning.running.calls import written
 from adaptax.tuning.running.planning import LOSS_BYTES, Strategy, require_room
 from adaptax.tuning.running.run_options import RunOptions
 from adaptax.tuning.running.seeds import as_seeds, stream
 from adaptax.tuning.scores import Mode
+from adaptax.tuning.storage import digests
 from adaptax.tuning.sweep_result import SweepResult
 from adaptax.tuning.trials.trials import Trial, require_trial
 
@@ -36,6 +38,8 @@ def sweep(
     num_steps: int,
     seeds: int | Sequence[int] = 1,
     samples: int | None = None,
+    extend: SweepResult | None = None,
+    keep_states: bool = False,
     mode: Mode = "min",
     key: Any = 0,
     strategy: Strategy = "auto",
@@ -53,6 +57,15 @@ def sweep(
         seeds: The number of seeds, from 0, or a list of seeds. A seed determines the
             initial parameters of a trial and, unless they are shared, the batches.
         samples: The number of draws of the random axes, if there are any.
+        extend: A finished sweep, whose runs are not trained again. `space` and `seeds`
+            must have all of its points and seeds, and may have more; a larger
+            `num_steps` continues its runs from their last states, if it kept them. It
+            must have the same trial, so a schedule keeps its own number of steps:
+            longer runs stay at its end. The result has the bits of a sweep that had all
+            of them from the start if members run one by one (`strategy="map"`), and
+            otherwise up to the rounding of sums.
+        keep_states: Whether the result has the last states of all runs, `states`, in
+            the host's memory. They are needed to take more steps later.
         mode: "max" for a score to maximize, such as an accuracy that the trial's
             `evaluate` returns. Static.
         key: A JAX key, or an integer seed for one. All randomness comes from it.
@@ -92,22 +105,35 @@ def sweep(
     """
     call = written(sweep, locals())
     require_trial(trial)
-    design = sweep_design(
-        space, num_steps=num_steps, seeds=seeds, samples=samples, mode=mode, key=key
+    design = _design(
+        space,
+        num_steps=num_steps,
+        seeds=seeds,
+        samples=samples,
+        extend=extend,
+        keep_states=keep_states,
+        mode=mode,
+        key=key,
     )
     options = RunOptions(key, strategy, mesh, checkpoint, progress, call)
     with design.begin(trial, options) as tool_run:
         if done := tool_run.finished(SweepResult):
             return done
+        run = digests.of_run(tool_run.programs, tool_run.hparams, {})
+        if extend is not None:
+            require_same(extend, run, mode)
+            if design.rule([]) is None:
+                return tool_run.finish(design.result(Played([]), extend.about))
         hparams = design.arguments["hparams"]
         tool_run.require_acting(hparams, differing(hparams))
         played = play(
             tool_run,
             design.rule,
             horizon=design.arguments["num_steps"],
-            seeds=len(design.arguments["seeds"]),
+            seeds=1 if extend else len(design.arguments["seeds"]),
         )
-        return tool_run.finish(design.result(played, tool_run.about(**design.about)))
+        about = tool_run.about(**design.about, run=run)
+        return tool_run.finish(design.result(played, about))
 
 
 def sweep_design(
@@ -120,29 +146,61 @@ def sweep_design(
     key: Any = 0,
 ) -> Design[SweepResult]:
     """Return what `sweep` does, besides training; see there."""
+    return _design(
+        space,
+        num_steps=num_steps,
+        seeds=seeds,
+        samples=samples,
+        extend=None,
+        keep_states=False,
+        mode=mode,
+        key=key,
+    )
+
+
+def _design(
+    space: dict[str, Any],
+    *,
+    num_steps: int,
+    seeds: int | Sequence[int],
+    samples: int | None,
+    extend: SweepResult | None,
+    keep_states: bool,
+    mode: Mode,
+    key: Any,
+) -> Design[SweepResult]:
+    """Return the design of a sweep, which may extend a finished one."""
     num_steps = checks.length("num_steps", num_steps)
     found = configurations(space, samples, seeds, num_steps, key)
 
-    def result(played: Played, about: dict[str, Any]) -> SweepResult:
-        (outcome,) = played.history
-        return SweepResult(
-            found.hparams,
-            outcome.losses.reshape(*found.shape, num_steps),
-            outcome.scores.reshape(found.shape),
-            {
-                name: metric.reshape(found.shape)
-                for name, metric in outcome.metrics.items()
-            },
-            about,
-        )
+    keep_states = tool_checks.flag("keep_states", keep_states)
+    parts = parts_of(found.each, found.run_seeds, num_steps, extend, keep_states)
 
+    def rule(history):
+        return parts.rounds[len(history)] if len(history) < len(parts.rounds) else None
+
+    def result(played: Played, about: dict[str, Any]) -> SweepResult:
+        whole = merged(parts, found.shape, num_steps, played.history, played.states)
+        return SweepResult(hparams=found.hparams, about=about, **whole)
+
+    arguments = {
+        "hparams": found.hparams,
+        "seeds": found.seeds,
+        "num_steps": num_steps,
+        "keep_states": keep_states,
+    }
+    if extend is not None:
+        arguments["extends"] = {"losses": extend.losses, "scores": extend.scores}
     return Design(
         "sweep",
         found.each,
-        once(Round(num_steps, None, found.each, found.run_seeds)),
-        {"hparams": found.hparams, "seeds": found.seeds, "num_steps": num_steps},
+        rule,
+        arguments,
         result,
-        total=len(found.run_seeds) * num_steps,
+        total=sum(
+            len(rows) * one.steps
+            for rows, one in zip(parts.places, parts.rounds, strict=True)
+        ),
         mode=mode,
         key=key,
         about={"seeds": found.seeds.tolist(), "num_steps": num_steps},

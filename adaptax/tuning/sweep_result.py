@@ -1,6 +1,6 @@
 """The result of a sweep: the scores and losses of all members and seeds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import jax
@@ -19,9 +19,11 @@ class SweepResult(ToolResult):
 
     `hparams` has a leading axis of members (configurations). `losses` is float32
     (members, seeds, steps), NaN after a run diverged. `scores` is (members, seeds),
-    lower is better unless they were maximized, infinite if a run diverged (see
-    `adaptax.tuning.scores`). `metrics` has arrays like `scores`.
-    `about` describes the run: plan, seconds, member-steps, compilations.
+    lower is better unless they were maximized, infinite if a run diverged. `metrics`
+    has arrays like `scores`.
+    `about` describes the run: plan, seconds, member-steps, compilations. `states` has
+    the arrays of the runs' last states by name, with leading axes (members, seeds), if
+    they were kept.
     """
 
     HEADLINES: ClassVar[tuple[str, ...]] = ("best",)
@@ -31,6 +33,7 @@ class SweepResult(ToolResult):
         "scores": "members seeds",
         "hparams/": "members",
         "metrics/": "members seeds",
+        "states/": "members seeds *",
     }
     ROWS: ClassVar[str] = "members seeds"
     PLOT: ClassVar[str] = "sweep"
@@ -40,6 +43,7 @@ class SweepResult(ToolResult):
     scores: np.ndarray
     metrics: dict[str, np.ndarray]
     about: dict[str, Any]
+    states: dict[str, np.ndarray] = field(default_factory=dict, kw_only=True)
 
     @property
     def ranking(self) -> np.ndarray:

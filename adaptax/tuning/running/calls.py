@@ -11,7 +11,7 @@ import numpy as np
 
 from adaptax import spaces
 
-_ELSEWHERE = ("checkpoint", "mesh", "progress")
+_ELSEWHERE = ("checkpoint", "extend", "mesh", "progress")
 """Arguments that change no result, or belong to a machine."""
 
 _FUNCTIONS = ("trial", "rule")

@@ -121,8 +121,7 @@ class Population:
         results = self._at_once(TRAIN, arguments)
         self._states = [states for states, _ in results]
         losses = self._joined([losses for _, losses in results])[:, :steps]
-        bad = self._joined([watch.bad for _, watch in self._states])
-        self.alive = self.alive & (bad < divergence.PATIENCE)
+        self.alive = self.alive & self.surviving()
         self.step += steps
         return losses
 
@@ -201,6 +200,11 @@ class Population:
             name: self._joined([worker[name] for worker in workers])
             for name in workers[0]
         }
+
+    def surviving(self) -> np.ndarray:
+        """Return which members have not diverged, by their states."""
+        bad = self._joined([watch.bad for _, watch in self._states])
+        return bad < divergence.PATIENCE
 
     def restore(self, arrays: dict[str, np.ndarray], step: int) -> None:
         """Restore the arrays of `saved`, for as many members, after `step` steps."""

@@ -271,16 +271,3 @@ def _agreed(measured: float) -> float:
     if jax.process_count() == 1:
         return measured
     return float(multihost_utils.broadcast_one_to_all(np.float32(measured)))
-
-
-def fit_together(what: str, members: int, fitting: int) -> None:
-    """Check that members which must be in memory together fit.
-
-    Raises:
-        ValueError: If they do not fit.
-    """
-    require(
-        members <= fitting,
-        f"{members} {what} do not fit into memory together, about {fitting} would. "
-        "Use fewer, or distribute them over more devices with mesh=.",
-    )

@@ -71,15 +71,11 @@ class ToolRun:
             total: The steps of all members together.
             about: The arguments that determine the results: arrays, numbers and text.
             mode: Whether evaluations are minimized or maximized.
-
-        Raises:
-            ValueError: If there is no evaluation to maximize.
         """
         require_mode(mode, trial)
         about = {"mode": mode, **about}
         self.mode: Mode = mode
-        key, strategy, mesh, checkpoint, progress, call = options.checked()
-        self._call = call
+        key, strategy, mesh, checkpoint, progress, self._call = options.checked()
         self.programs = Programs(trial, key, mesh)
         self._strategy: Strategy = strategy
         self.started, self._rescue = time.perf_counter(), None

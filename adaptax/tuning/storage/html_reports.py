@@ -74,7 +74,7 @@ _FRAME = """<!DOCTYPE html>
 </html>
 """
 
-_APART = ("call", "versions")
+_APART = ("call", "run", "versions")
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
