@@ -68,16 +68,23 @@ class DyingTrainer(Trainer):
         self.folder = kept["folder"]
 
 
-def cluster():
-    found = ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=80 * 2**20,
-        log_to_driver=False,
-    )
+def cluster(attempts=8):
+    """Start a cluster; Ray gives up after 30 seconds, too few on a busy machine."""
+    try:
+        found = ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            object_store_memory=80 * 2**20,
+            log_to_driver=False,
+        )
+    except Exception:
+        ray.shutdown()
+        if attempts == 1:
+            raise
+        return cluster(attempts - 1)
     print(found.address_info["gcs_address"], flush=True)
     sys.stdin.read()
-    ray.shutdown()
+    return ray.shutdown()
 
 
 def drive(case, address, folder):

@@ -31,7 +31,9 @@ def address():
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed")
     cluster = started("cluster", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    yield cluster.stdout.readline().strip()
+    address = cluster.stdout.readline().strip()
+    assert address, "the cluster did not start"
+    yield address
     cluster.communicate("")
 
 
