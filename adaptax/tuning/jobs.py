@@ -53,6 +53,11 @@ def jobs_of(
         first: The index of the first job.
         as_given: See `Design`.
     """
+    require(
+        now.begun is None,
+        "begun must be None in a round of a study, which has no states: continue runs "
+        "of the previous round by parents.",
+    )
     hparams = jax.tree.map(np.asarray, now.hparams)
     found = []
     for run in range(len(jax.tree.leaves(hparams)[0])):

@@ -9,6 +9,7 @@ import adaptax
 from adaptax import tuning
 from adaptax.spaces import grid, log_grid, log_uniform
 from adaptax.tuning import Round, Trainer, studies
+from adaptax.tuning.rounds import Begun
 
 RATES = {"learning_rate": log_grid(0.01, 3.0, 5)}  # the largest diverges
 RANDOM = {"learning_rate": log_uniform(0.01, 3.0)}
@@ -289,3 +290,11 @@ def test_a_rule_with_a_memory_of_its_own_is_found_out(tmp_path):
     again = studies.play_rule(forgetful)
     with pytest.raises(ValueError, match="other jobs than this study"):
         again.load(tmp_path / "study.npz")
+
+
+def test_a_study_cannot_begin_from_states_of_another_session():
+    begun = Begun({}, np.ones((1, 2), np.float32))
+    rates = {"learning_rate": np.array([0.1])}
+    now = Round(1, None, rates, np.arange(1), begun=begun)
+    with pytest.raises(ValueError, match="begun must be None in a round of a study"):
+        studies.play_rule(lambda history: now).ask()
