@@ -222,7 +222,7 @@ def _ours(model: Model, streams: bool = False) -> Way:
         return 1 + len(trained)  # the chosen program was compiled while planning
 
     def train(steps):
-        for _ in population.run(steps):
+        for _ in population.run(steps, pace=steps):
             pass
 
     return _timed(train if streams else population.advance)._replace(

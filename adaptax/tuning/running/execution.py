@@ -77,15 +77,19 @@ class Population:
         self._hparams = jax.tree.map(np.asarray, hparams)
         self._worker_hparams = self._workers(self._hparams)
 
-    def run(self, num_steps: int) -> Generator[np.ndarray, None, None]:
+    def run(self, num_steps: int, pace: int = 1) -> Generator[np.ndarray, None, None]:
         """Train the members that are alive, in calls of about half a second.
+
+        Args:
+            num_steps: The number of steps.
+            pace: The largest number of steps of the first call.
 
         Yields:
             The losses of some steps, float32 (members, steps), NaN for members that are
             not alive.
         """
         alone = jax.process_count() == 1  # several must agree on the pace
-        pace = 1 if alone else _STEPS_PER_CALL
+        pace = pace if alone else _STEPS_PER_CALL
         with closing(self._fed(num_steps)) as lengths:
             for length in lengths:
                 while length > 0:
