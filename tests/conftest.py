@@ -29,7 +29,8 @@ os.environ["XLA_FLAGS"] = f"{_FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 _FAMILIES = ("optimizers", "schedules", "controllers", "estimates", "wrappers")
 sys.path += [str(Path(__file__).parent / family) for family in _FAMILIES]
 
-collect_ignore_glob = ["reference/make_*"]  # scripts that need the other libraries
+# Scripts that need libraries which the tests do not.
+collect_ignore_glob = ["reference/make_*", "tuning/ray_driver.py"]
 
 if sys.version_info < (3, 12):  # where JAX counts the levels of a tree by this limit
     sys.setrecursionlimit(5000)

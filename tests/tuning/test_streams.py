@@ -149,7 +149,7 @@ def from_source(source, start=0):
         (None, "got NoneType"),
         (lambda: BATCHES, "function of the first step, which is its only argument"),
     ],
-    ids=str,
+    ids=["iterator", "generator", "dict", "text", "number", "nothing", "function"],
 )
 def test_what_cannot_be_opened_at_a_step_is_refused(source, words):
     with pytest.raises(TypeError, match=words):
