@@ -98,8 +98,13 @@ def test_ctrl_c_while_a_batch_is_read_ends_the_tool_and_the_thread(monkeypatch):
         go_on.wait(60)
         given.append(start)
 
-    with pytest.raises(KeyboardInterrupt):
-        swept(slow)
+    # The workers of pytest-xdist ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            swept(slow)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not given  # it does not wait for the batch
     assert all(thread.daemon for thread in threads())
     go_on.set()

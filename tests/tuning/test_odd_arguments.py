@@ -79,19 +79,26 @@ EVOLVED = adaptax.PopulationResult(
 BRANCHED = adaptax.BranchResult(
     STAGES, np.ones((1, 2, 4)), np.ones((1, 2)), np.array([0]), np.ones(4), 4, {}
 )
-TESTED = adaptax.FinderResult(np.ones(4), np.ones((1, 4)), LOSSES[0], {}, {}, "ok", {})
+SUGGESTED = dict.fromkeys(("valley", "steep", "minimum", "slide"))
+TESTED = adaptax.FinderResult(
+    np.ones(4), np.ones((1, 4)), LOSSES[0], SUGGESTED, {}, "ok", {"name": "rate"}
+)
 SEARCHED = adaptax.SearchResult(
     *(np.zeros(2), np.ones((2, 4)), np.ones(2), {}, np.ones((2, 4))),
-    *(np.zeros((2, 4, 2)), None, {}),
+    *(np.zeros((2, 4, 2)), None, {"name": "learning_rate"}),
 )
-RESULTS = (SWEPT, HALVED, EVOLVED, BRANCHED, TESTED, SEARCHED)
+PLAYED = tuning.RuleResult(
+    np.zeros(2, int), np.full(2, -1), RATES, LOSSES[:, 0], np.ones(2), {}, {}
+)
+RESULTS = (SWEPT, HALVED, EVOLVED, BRANCHED, TESTED, SEARCHED, PLAYED)
 # Checked by `load`, internal, or the `hparams`.
-OF_OTHERS = ("from_contents", "fields_of", "of_history", "constants")
+OF_OTHERS = ("from_contents", "fields_of", "of_history", "constants", "minimized")
 
 RUN = {"progress": FLAG, "strategy": HUGE, "mesh": {"None"}, "key": {"0"}}
 RUN |= {"checkpoint": {"None", "'1'"}, "trial": NOTHING}
 SWEPT_RUN = {
     **RUN,
+    "mode": NOTHING,
     "num_steps": NOTHING,
     "space": NOTHING,
     "seeds": NOTHING,
@@ -112,10 +119,11 @@ RANGE = {
     "smoothing": {"None", "0"},
     "divergence": {"1.5", "2**40", "2**63"},
 }
+PLOTS = ("sweep", "halving", "population", "branches", "finder", "search", "rule")
 TAKEN = {
     "find_learning_rate": {**NAMED_RUN, **RANGE, "seeds": NOTHING},
     "range_test": RANGE,
-    "sweep": SWEPT_RUN,
+    "sweep": {**SWEPT_RUN, "extend": {"None"}, "keep_states": FLAG},
     "successive_halving": {**SWEPT_RUN, "eta": HUGE, "first_rung": {"None"}},
     "median_stopping": {**SWEPT_RUN, "interval": NOTHING, "grace_steps": HUGE | {"0"}},
     "play_rule": {
@@ -124,6 +132,7 @@ TAKEN = {
         "rule": NOTHING,
         "settings": {"None", "{}"},
         "keep_state": FLAG,
+        "mode": NOTHING,
     },
     "population_based_training": {
         **RUN,
@@ -135,6 +144,7 @@ TAKEN = {
         "fraction": NOTHING,
         "factors": NOTHING,
         "resample": {"0"},
+        "mode": NOTHING,
     },
     "branch": {
         **RUN,
@@ -144,6 +154,7 @@ TAKEN = {
         "explore_steps": {"None"},
         "branches": NOTHING,
         "forecast": FLAG,
+        "mode": NOTHING,
     },
     "search_schedule": {
         **NAMED_RUN,
@@ -155,9 +166,12 @@ TAKEN = {
         "seeds": NOTHING,
         "fresh_seeds": NOTHING,
         "baseline": FLAG,
+        "mode": NOTHING,
     },
     "trial": {**MADE, "init_params": NOTHING, "has_state": FLAG, "has_key": FLAG},
     "nnx_trial": {**MADE, "make_model": NOTHING},
+    # Of an array, each row is a batch, which is checked when it is read.
+    "stream": {"batches": {"()", "[]", "a matrix", "whole numbers", "text", "objects"}},
     "grid": {"values": NOTHING},
     "choice": {"values": NOTHING},
     "uniform": BOUNDS,
@@ -174,16 +188,15 @@ TAKEN = {
     "curves": {"low": {"0"}, "high": NOTHING},
     "good_region": {"name": NOTHING, "within": {"0", "1.5", "2**40", "2**63"}},
     "table": {"rows": {"0", *HUGE}},
+    "report": {"path": {"'1'"}, "rows": {"0", *HUGE}},
+    "plot": {"options": NOTHING},
     "ancestry": {"member": {"None", "0"}},
     "lived": {"member": {"None", "0"}},
     "curve": {"member": {"None", "0"}},
     "schedule": {"name": NOTHING, "member": {"None", "0"}},
     "plots.schedule": {"schedules": NOTHING, "total_steps": NOTHING},
     "plots.history": {"history": NOTHING},
-    **{
-        f"plots.{name}": {"result": NOTHING, "name": NOTHING}
-        for name in ("finder", "sweep", "halving", "population", "branches", "search")
-    },
+    **{f"plots.{name}": {"result": NOTHING, "name": NOTHING} for name in PLOTS},
 }
 GIVEN = {
     "trial": TRIAL,
@@ -209,14 +222,10 @@ GIVEN = {
     "total_steps": 4,
     "schedules": adaptax.constant(0.1),
     "history": {"loss": np.ones(4)},
+    "options": None,
+    "batches": [],
 }
-OF_PLOTS = dict(
-    zip(
-        ("sweep", "halving", "population", "branches", "finder", "search"),
-        RESULTS,
-        strict=True,
-    )
-)
+OF_PLOTS = dict(zip(PLOTS, RESULTS, strict=True))
 
 
 def functions_of(holder, module):
