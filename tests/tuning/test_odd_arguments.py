@@ -80,12 +80,13 @@ BRANCHED = adaptax.BranchResult(
     STAGES, np.ones((1, 2, 4)), np.ones((1, 2)), np.array([0]), np.ones(4), 4, {}
 )
 SUGGESTED = dict.fromkeys(("valley", "steep", "minimum", "slide"))
+NAMED = {"name": "learning_rate", "mode": "exponential"}
 TESTED = adaptax.FinderResult(
-    np.ones(4), np.ones((1, 4)), LOSSES[0], SUGGESTED, {}, "ok", {"name": "rate"}
+    np.ones(4), np.ones((1, 4)), LOSSES[0], SUGGESTED, {}, "flat", NAMED
 )
 SEARCHED = adaptax.SearchResult(
     *(np.zeros(2), np.ones((2, 4)), np.ones(2), {}, np.ones((2, 4))),
-    *(np.zeros((2, 4, 2)), None, {"name": "learning_rate"}),
+    *(np.zeros((2, 4, 2)), None, NAMED),
 )
 PLAYED = tuning.RuleResult(
     np.zeros(2, int), np.full(2, -1), RATES, LOSSES[:, 0], np.ones(2), {}, {}
