@@ -84,10 +84,10 @@ def parts_of(
     before = _identities(repeated, np.tile(own_seeds, len(extend.scores)))
     known = {run: index for index, run in reversed(list(enumerate(before)))}
     now = _identities(select(every), seeds)
-    lost = [index for index, run in enumerate(before) if run not in set(now)]
+    lost = len(set(before) - set(now))
     require(
         not lost,
-        f"space and seeds must have every run of extend, and {len(lost)} of "
+        f"space and seeds must have every run of extend, and {lost} of "
         f"{len(before)} are missing. List its points and seeds together with the new "
         "ones.",
     )

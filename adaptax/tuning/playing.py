@@ -14,6 +14,7 @@ from adaptax.tuning.rounds import (
     Round,
     Rule,
     concluded,
+    last_steps,
     named,
     outcome_of,
     scored,
@@ -209,9 +210,7 @@ class _Player:
 
     def _judge(self, now: Round, rows: np.ndarray, real: np.ndarray) -> None:
         assert self._population is not None
-        losses = since_start(self.history, now, self._losses[rows])
-        if now.begun is not None:
-            losses = np.concatenate([now.begun.losses[rows], losses], axis=1)
+        losses = since_start(self.history, now, self._losses[rows], rows)
         evaluated, metrics = self._population.judge() if now.evaluate else (None, {})
         if evaluated is not None:
             evaluated = signed(evaluated, self._tool_run.mode)
@@ -229,8 +228,7 @@ class _Player:
         evaluated = now.evaluate and tool_run.programs.trial.evaluate is not None
         scores, hparams = self._scores, now.hparams
         if not evaluated:
-            part = now.steps if now.part is None else now.part
-            window = -(-part // 10) if now.window is None else now.window
+            part, window = last_steps(now.part, now.window, now.steps)
             last = -(-newest.stop * window // part)
             recent = self._losses[:, newest.stop - last : newest.stop]
             means = divergence.mean_of_good(recent, np.isfinite(recent), last)

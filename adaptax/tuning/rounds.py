@@ -107,17 +107,24 @@ def curves(history: Sequence[Outcome]) -> np.ndarray:
     return np.concatenate(parts[::-1], axis=1)
 
 
-def since_start(history: Sequence[Outcome], now: Round, losses: np.ndarray) -> Any:
+def since_start(
+    history: Sequence[Outcome], now: Round, losses: np.ndarray, rows: Any = slice(None)
+) -> Any:
     """Return all losses of a round's runs, (runs, steps since they started).
 
     Args:
         history: The outcomes of the rounds before.
         now: The round.
         losses: Those of the round, (runs, steps).
+        rows: The indices of these runs in the round, by default all.
     """
-    if now.parents is None:
+    if now.parents is not None:
+        before = curves(history)[now.parents]
+    elif now.begun is not None:
+        before = now.begun.losses
+    else:
         return losses
-    return np.concatenate([curves(history)[now.parents], losses], axis=1)
+    return np.concatenate([before[rows], losses], axis=1)
 
 
 def concluded(
@@ -139,6 +146,12 @@ def origins(history: Sequence[Outcome]) -> list[np.ndarray]:
     return found
 
 
+def last_steps(part: int | None, window: int | None, steps: int) -> tuple[int, int]:
+    """Return `Round.part` and `Round.window`, or their defaults for a run's steps."""
+    part = steps if part is None else part
+    return part, -(-part // 10) if window is None else window
+
+
 def scored(
     losses: np.ndarray,
     part: int | None = None,
@@ -154,10 +167,7 @@ def scored(
         evaluated: The evaluations, if there are any.
     """
     steps: int = losses.shape[1]
-    if part is None:
-        part = steps
-    if window is None:
-        window = -(-part // 10)
+    part, window = last_steps(part, window, steps)
     good, bad = divergence.judged(losses)
     found = evaluated
     if found is None:
