@@ -6,7 +6,6 @@ soon as they are there, and an interrupted benchmark resumes from it.
 
 import argparse
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +13,11 @@ import jax
 
 from adaptax.bench.horizons.report import write_report
 from adaptax.bench.horizons.runs import FULL, SMOKE, measure
-from adaptax.bench.shared.arguments import at_least
-from adaptax.bench.shared.journal import Journal
-from adaptax.bench.shared.records import machine, versions
+from adaptax.bench.shared.journal import (
+    add_journal_arguments,
+    ended_now,
+    open_journal,
+)
 from adaptax.bench.shared.tasks import TASKS
 from adaptax.bench.shared.workers import map_unordered, usable_cores
 
@@ -34,16 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument("--tasks", nargs="+", choices=TASKS, metavar="TASK")
     parser.add_argument(
-        "--workers", type=at_least(1), help="processes, by default one for each core"
-    )
-    parser.add_argument(
         "--smoke", action="store_true", help="two tasks, a tenth of the steps, two runs"
     )
-    parser.add_argument(
-        "--restart",
-        action="store_true",
-        help="delete the journal in --out instead of resuming from it",
-    )
+    add_journal_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -51,24 +45,11 @@ def run(arguments: argparse.Namespace) -> None:
     smoke = arguments.smoke
     tasks = arguments.tasks or (_SMOKE_TASKS if smoke else tuple(TASKS))
     out = arguments.out or Path(f"runs/horizons{'-smoke' if smoke else ''}")
-    path = out / "horizons.jsonl"
-    if arguments.restart:
-        path.unlink(missing_ok=True)
-    about = {
-        "protocol": PROTOCOL,
-        "smoke": smoke,
-        "versions": versions(),
-        "machine": machine(),
-    }
-    try:
-        journal = Journal(path, about)
-    except (OSError, ValueError) as error:
-        raise SystemExit(str(error)) from None
+    journal, about = open_journal(out / "horizons.jsonl", arguments, PROTOCOL)
     missing = [_Unit(task, smoke) for task in tasks if task not in journal.units]
     workers = arguments.workers or len(usable_cores())
     for unit, record in map_unordered(_measured, missing, workers):
-        ended = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        journal.add(unit.task, [record | {"ended": ended}])
+        journal.add(unit.task, [record | ended_now()])
         print(f"{unit.task}: done", flush=True)
     records: list[dict[str, Any]] = [journal.units[task][0] for task in tasks]
     summary = write_report(records, about, out)

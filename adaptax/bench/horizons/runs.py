@@ -17,8 +17,10 @@ import numpy as np
 
 import adaptax
 from adaptax.bench.shared.intervals import median
+from adaptax.bench.shared.journal import rounded
 from adaptax.bench.shared.tasks import Task
-from adaptax.bench.tuning.methods import warmed_cosine
+from adaptax.bench.tuning.methods import adamw, warmed_cosine
+from adaptax.bench.tuning.runs import MEASURING_KEY
 from adaptax.schedules.curves import Fall
 
 HORIZONS = (0.5, 0.75, 1.0, 1.5, 2.0)
@@ -31,9 +33,6 @@ SHAPES: tuple[Fall, ...] = get_args(Fall)
 
 CHOOSING, JUDGING = 0, 3000
 """The first seeds of the runs that choose, and of those that judge."""
-
-_MEASURING_KEY = 7
-_DECAY = 0.01
 
 
 class Effort(NamedTuple):
@@ -68,7 +67,7 @@ class _Programs:
         problem = task.problem()
 
         def evaluate(params, examples):
-            key = jax.random.key(_MEASURING_KEY)
+            key = jax.random.key(MEASURING_KEY)
             test = task.measure(params, examples["test"], key)
             return task.measure(params, examples["validation"], key), {"test": test}
 
@@ -145,9 +144,7 @@ def cosines(task: Task, steps: int, rates: np.ndarray, seeds: Sequence[int]) -> 
     """
     programs = _Programs(
         task,
-        lambda hparams: adaptax.adamw(
-            warmed_cosine(hparams["rate"], hparams["steps"]), weight_decay=_DECAY
-        ),
+        lambda hparams: adamw(warmed_cosine(hparams["rate"], hparams["steps"])),
     )
     found = []
     for horizon, peaks in zip(lengths(steps)[0].tolist(), rates, strict=True):
@@ -173,11 +170,10 @@ def cooled(task: Task, steps: int, rates: np.ndarray, seeds: Sequence[int]) -> L
     warm = max(1, steps // 40)
     programs = _Programs(
         task,
-        lambda hparams: adaptax.adamw(
+        lambda hparams: adamw(
             adaptax.steerable(
                 adaptax.warmup(adaptax.constant(hparams["rate"]), steps=warm)
             ),
-            weight_decay=_DECAY,
         ),
     )
     hparams, trunk = programs.begun(rates, seeds, steps)
@@ -245,14 +241,7 @@ def measure(task: Task, effort: Effort) -> dict[str, Any]:
         "steps": steps,
         "cosine_rates": best.tolist(),
         "trunk_rates": rates[of_trunks].tolist(),
-        "chosen": _numbers(excess.min(axis=2)),
-        "cosines": _numbers(judged),
-        "cooled": _numbers(tests),
+        "chosen": rounded(excess.min(axis=2)),
+        "cosines": rounded(judged),
+        "cooled": rounded(tests),
     }
-
-
-def _numbers(values: np.ndarray) -> Any:
-    """Return nested lists of numbers, `None` where infinite."""
-    if values.ndim:
-        return [_numbers(part) for part in values]
-    return float(f"{values:.6g}") if np.isfinite(values) else None

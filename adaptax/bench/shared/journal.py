@@ -6,12 +6,18 @@ refused. The results of a unit of work are appended at once, followed by a line
 removed when the journal is opened again.
 """
 
+import argparse
 import json
 import os
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from adaptax.bench.shared.arguments import at_least
+from adaptax.bench.shared.records import machine, versions
 from adaptax.tuning.storage.atomic_files import write_atomically
 from adaptax.tuning.storage.strict_json import differences, plain
 
@@ -103,3 +109,54 @@ def _parsed(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def add_journal_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a benchmark whose runs are in a journal."""
+    parser.add_argument(
+        "--workers", type=at_least(1), help="processes, by default one for each core"
+    )
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="delete the journal in --out instead of resuming from it",
+    )
+
+
+def open_journal(
+    path: Path, arguments: argparse.Namespace, protocol: int
+) -> tuple[Journal, dict[str, Any]]:
+    """Return a benchmark's journal, and the conditions of its results.
+
+    Args:
+        path: The file.
+        arguments: The command line, with `smoke` and `restart`.
+        protocol: The number of the protocol.
+
+    Raises:
+        SystemExit: The file cannot be read or is of other conditions; it is kept.
+    """
+    if arguments.restart:
+        path.unlink(missing_ok=True)
+    conditions = {
+        "protocol": protocol,
+        "smoke": arguments.smoke,
+        "versions": versions(),
+        "machine": machine(),
+    }
+    try:
+        return Journal(path, conditions), conditions
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from None
+
+
+def ended_now() -> dict[str, str]:
+    """Return the record of when a unit of work has ended."""
+    return {"ended": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
+
+
+def rounded(values: Any) -> Any:
+    """Return an array as nested lists of numbers, `None` where they are not finite."""
+    if np.ndim(values):
+        return [rounded(part) for part in values]
+    return float(f"{values:.6g}") if np.isfinite(values) else None

@@ -18,7 +18,7 @@ import optax
 
 import adaptax
 from adaptax.bench.shared.arguments import at_least
-from adaptax.bench.shared.interleaved import median_ratio, time_in_rounds
+from adaptax.bench.shared.interleaved import time_in_rounds
 from adaptax.bench.shared.records import report
 from adaptax.bench.shared.tasks import Task
 from adaptax.bench.tuning.large_tasks.bytes_transformer import Shape, bytes_task
@@ -110,17 +110,20 @@ def _timed(
         one()  # compiles
         one.count = 1 if smoke else max(1, round(_SECONDS / one()))
     seconds = time_in_rounds(steps, rounds)
-    parameters = jax.eval_shape(task.init, jax.random.key(0))
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
     rows = []
     for method, found in seconds.items():
         pairs = zip(found, seconds[OPTAX], strict=True)
-        low, _, high = statistics.quantiles((one / base for one, base in pairs), n=4)
+        low, middle, high = statistics.quantiles(
+            (one / base for one, base in pairs), n=4
+        )
         rows.append(
             {
-                "parameters": sum(leaf.size for leaf in jax.tree.leaves(parameters)),
+                "parameters": parameters,
                 "method": method,
                 "ms": 1000 * statistics.median(found),
-                "x_adamw": median_ratio(seconds, method, OPTAX),
+                "x_adamw": middle,
                 "lower_quartile": low,
                 "upper_quartile": high,
             }

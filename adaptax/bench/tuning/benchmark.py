@@ -5,7 +5,6 @@ from which an interrupted benchmark resumes. The report depends on the journal a
 """
 
 import argparse
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -13,9 +12,12 @@ import jax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 
-from adaptax.bench.shared.arguments import at_least
-from adaptax.bench.shared.journal import Journal
-from adaptax.bench.shared.records import machine, versions
+from adaptax.bench.shared.journal import (
+    Journal,
+    add_journal_arguments,
+    ended_now,
+    open_journal,
+)
 from adaptax.bench.shared.workers import map_unordered, usable_cores
 from adaptax.bench.tuning import runs
 from adaptax.bench.tuning.cases import CASES, Effort, Stage
@@ -53,9 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, metavar="CASE")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, metavar="RECIPE")
     parser.add_argument(
-        "--workers", type=at_least(1), help="processes, by default one for each core"
-    )
-    parser.add_argument(
         "--smoke", action="store_true", help="a tenth of the steps, and few runs"
     )
     parser.add_argument(
@@ -66,11 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RECIPE",
         help="delete these recipes' results from the journal and run them again",
     )
-    parser.add_argument(
-        "--restart",
-        action="store_true",
-        help="delete the journal in --out instead of resuming from it",
-    )
+    add_journal_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -87,19 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
         if not CASES[case].long or name in LONG
     ]
     out = arguments.out or Path(f"runs/tuning-{'smoke' if smoke else stage}")
-    path = out / "tuning.jsonl"
-    if arguments.restart:
-        path.unlink(missing_ok=True)
-    conditions = {
-        "protocol": PROTOCOL,
-        "smoke": smoke,
-        "versions": versions(),
-        "machine": machine(),
-    }
-    try:
-        journal = Journal(path, conditions)
-    except (OSError, ValueError) as error:
-        raise SystemExit(str(error)) from None
+    journal, conditions = open_journal(out / "tuning.jsonl", arguments, PROTOCOL)
     journal.drop(
         unit for unit in journal.units if unit.partition("/")[2] in arguments.again
     )
@@ -128,8 +111,7 @@ def _run_units(units: list[Unit], journal: Journal, workers: int) -> None:
         bar = progress.add_task("starting", total=len(units))
         progress.update(bar, completed=len(units) - len(missing))
         for unit, records in map_unordered(measure, missing, workers):
-            ended = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-            journal.add(unit.label, [*records, {"ended": ended}])
+            journal.add(unit.label, [*records, ended_now()])
             progress.update(bar, advance=1, description=unit.label)
 
 

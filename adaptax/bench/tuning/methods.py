@@ -57,7 +57,7 @@ def warmed_linear(peak: Any, steps: Any) -> adaptax.Schedule:
 _DECAY = 0.01
 """The weight decay of tuned recipes, and of AdamW: PyTorch's default."""
 
-_adamw = partial(adaptax.adamw, weight_decay=_DECAY)
+adamw = partial(adaptax.adamw, weight_decay=_DECAY)
 
 
 def _averaged(optimizer: Any) -> optax.GradientTransformation:
@@ -65,18 +65,18 @@ def _averaged(optimizer: Any) -> optax.GradientTransformation:
 
 
 TUNED = (
-    Recipe("adamw", "tuned", lambda rate, steps: _adamw(rate), centre=1e-2),
+    Recipe("adamw", "tuned", lambda rate, steps: adamw(rate), centre=1e-2),
     Recipe(
         "adamw_cosine",
         "tuned",
-        lambda rate, steps: _adamw(warmed_cosine(rate, steps)),
+        lambda rate, steps: adamw(warmed_cosine(rate, steps)),
         centre=1e-2,
         horizon=True,
     ),
     Recipe(
         "adamw_linear",
         "tuned",
-        lambda rate, steps: _adamw(warmed_linear(rate, steps)),
+        lambda rate, steps: adamw(warmed_linear(rate, steps)),
         centre=1e-2,
         horizon=True,
     ),
@@ -87,13 +87,13 @@ REFERENCES = (
     Recipe(
         "adamw_average",
         "reference",
-        lambda rate, steps: _averaged(_adamw(rate)),
+        lambda rate, steps: _averaged(adamw(rate)),
         centre=1e-2,
     ),
     Recipe(
         "nadamw_average",
         "reference",
-        lambda rate, steps: _averaged(_adamw(rate, nesterov=True)),
+        lambda rate, steps: _averaged(adamw(rate, nesterov=True)),
         centre=1e-2,
     ),
     Recipe(
@@ -115,18 +115,18 @@ REFERENCES = (
 """Other recipes that are swept on each problem."""
 
 FIXED = (
-    Recipe("adamw_1e-3", "fixed", lambda rate, steps: _adamw(rate), rate=1e-3),
+    Recipe("adamw_1e-3", "fixed", lambda rate, steps: adamw(rate), rate=1e-3),
     Recipe(
         "adamw_average_1e-3",
         "fixed",
-        lambda rate, steps: _averaged(_adamw(rate)),
+        lambda rate, steps: _averaged(adamw(rate)),
         rate=1e-3,
     ),
     *(
         Recipe(
             f"adamw_cosine_{name}",
             "fixed",
-            lambda rate, steps: _adamw(warmed_cosine(rate, steps)),
+            lambda rate, steps: adamw(warmed_cosine(rate, steps)),
             rate=rate,
             horizon=True,
         )

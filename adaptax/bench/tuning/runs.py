@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 import adaptax
+from adaptax.bench.shared.journal import rounded
 from adaptax.bench.tuning import protocol
 from adaptax.bench.tuning.cases import LONG, Case, Effort
 from adaptax.bench.tuning.methods import Recipe, finer
@@ -26,7 +27,8 @@ from adaptax.tuning.rounds import Rule
 CHOOSING, TARGET, SCORING = 0, 1000, 2000
 """The first seeds of the runs that choose, set the target, and judge."""
 
-_MEASURING_KEY = 7
+MEASURING_KEY = 7
+"""The seed of the noise in what is measured, the same for all runs."""
 
 Record = dict[str, Any]
 
@@ -54,7 +56,7 @@ def curve_trial(case: Case, recipe: Recipe, every: int) -> adaptax.Trial:
 
     def measured(state, examples):
         params = recipe.evaluated(state.opt_state, state.params)
-        return task.measure(params, examples, jax.random.key(_MEASURING_KEY))
+        return task.measure(params, examples, jax.random.key(MEASURING_KEY))
 
     def advance(hparams, state, num_steps, shared=None):
         examples = (run.data if shared is None else shared.data)[1]["validation"]
@@ -97,8 +99,8 @@ def measure(case: Case, recipe: Recipe, effort: Effort, every: int) -> list[Reco
             "recipe": recipe.name,
             "rate": float(found.hparams["rate"][run]),
             "seed": seed,
-            "losses": [_rounded(loss) for loss in curve],
-            "test": _rounded(found.metrics["test"][run]),
+            "losses": rounded(curve),
+            "test": rounded(found.metrics["test"][run]),
         }
         for run, (seed, curve) in enumerate(_whole(found, recipe, effort))
     ]
@@ -193,7 +195,3 @@ def _hparams(rates: Sequence[float], steps: int) -> dict[str, np.ndarray]:
         "rate": np.array(rates, np.float32),
         "steps": np.full(len(rates), steps, np.int32),
     }
-
-
-def _rounded(loss: float) -> float | None:
-    return float(f"{loss:.6g}") if np.isfinite(loss) else None
